@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+// The rooms of Sluice and the only arrows between them (Sources/ARCHITECTURE.md). A target that is not
+// listed here as a dependency cannot be imported: the build refuses it (`--explicit-target-dependency-
+// import-check error` in .ci/run), and TidyTests checks the same table in the sources.
+import PackageDescription
+
+// MARK: Settings
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    // Storing a Span in the decoder's cursor needs lifetime annotations, still experimental in 6.3.
+    .enableExperimentalFeature("Lifetimes"),
+    // Small functions of Model and Ring are called for each reading from other rooms.
+    .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+]
+
+func room(_ name: String, _ dependencies: [String]) -> Target {
+    .target(name: name, dependencies: dependencies.map { .byName(name: $0) }, swiftSettings: strict)
+}
+
+func program(_ name: String, _ dependencies: [String]) -> Target {
+    .executableTarget(
+        name: name, dependencies: dependencies.map { .byName(name: $0) }, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [String]) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies.map { .byName(name: $0) }, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "sluice",
+    products: [
+        .executable(name: "sluiced", targets: ["sluiced"]),
+        .executable(name: "sluice", targets: ["sluice"]),
+        .executable(name: "sluice-store", targets: ["sluice-store"]),
+    ],
+    targets: [
+        .target(name: "CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
+        .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+
+        room("Model", []),
+        room("SQLite", ["CSQLite"]),
+        room("Formats", ["Model"]),
+        room("Exchanges", ["Formats", "Model"]),
+        room("Catalog", ["Model", "SQLite"]),
+        room("Ring", ["Model"]),
+        room("Batches", ["Model", "CZlib"]),
+        room("Spool", ["Model", "SQLite"]),
+        room("Uplink", ["Model"]),
+        room(
+            "Pipeline",
+            ["Model", "Formats", "Exchanges", "Catalog", "Ring", "Batches", "Spool", "Uplink"]),
+        room("Store", ["Model", "Batches", "SQLite", "Uplink"]),
+        room(
+            "Host",
+            [
+                "CLinux", "Model", "Formats", "Exchanges", "Catalog", "Ring", "Batches", "Spool",
+                "Uplink", "Pipeline", "Store",
+            ]),
+        room(
+            "Field",
+            [
+                "Model", "Formats", "Catalog", "Ring", "Batches", "Spool", "Uplink", "Pipeline",
+                "Store", "Host",
+            ]),
+        program("sluiced", ["Field"]),
+        program("sluice", ["Field"]),
+        program("sluice-store", ["Field"]),
+
+        tests("ModelTests", ["Model"]),
+        tests("FormatsTests", ["Formats", "Model"]),
+        tests("CatalogTests", ["Catalog", "SQLite", "Model"]),
+        tests("RingTests", ["Ring", "Model"]),
+        tests("BatchesTests", ["Batches", "Model"]),
+        tests("SpoolTests", ["Spool", "SQLite", "Model"]),
+        tests("UplinkTests", ["Uplink", "Model"]),
+        tests("StoreTests", ["Store", "Batches", "Uplink", "SQLite", "Model"]),
+        tests("PipelineTests", ["Pipeline", "Formats", "Batches", "Store", "Uplink", "Model"]),
+        tests("HostTests", ["Host", "Pipeline", "Formats", "Model"]),
+        tests("FieldTests", ["Field", "Host", "Formats", "Model"]),
+        tests("TidyTests", []),
+        tests("EndToEndTests", ["Field", "Model", "Formats", "Store"]),
+    ]
+)

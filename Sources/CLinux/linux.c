@@ -1,0 +1,2 @@
+#include "CLinux.h"
+int sluice_nothing(void) { return 0; }

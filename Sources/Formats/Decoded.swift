@@ -1,0 +1,153 @@
+// What decoding yields: for the hot path fixed-width readings in reused storage, for people a tree of
+// fields with byte ranges. Both come from the same compiled program.
+
+package import Model
+
+/// Which way a frame travels. A few layouts (Modbus) can only be told apart by it.
+package enum Direction: UInt8, Sendable {
+    /// Device to server.
+    case up = 0
+    /// Server to device.
+    case down = 1
+}
+
+/// One value as the decoder found it. `(output, discriminator)` names the stream within the device
+/// without a string: `output` is the index in `Format.outputs`, `discriminator` packs what varies in
+/// its name (a channel, a tariff, a settlement number).
+package struct DecodedReading: Sendable {
+    package var output: UInt16
+    package var discriminator: UInt64
+    package var value: Value
+    package var quality: Quality
+    /// The device's own time, nil when the frame carries none for this value.
+    package var observedAt: Timestamp?
+
+    package init(
+        output: UInt16, discriminator: UInt64, value: Value, quality: Quality,
+        observedAt: Timestamp?
+    ) {
+        self.output = output
+        self.discriminator = discriminator
+        self.value = value
+        self.quality = quality
+        self.observedAt = observedAt
+    }
+}
+
+/// Result of decoding one frame, reused from frame to frame so that nothing is allocated once the
+/// arrays have grown to their limits.
+package struct DecodedFrame {
+    /// Identity of the device; `.empty` when the format identifies by source and connection only.
+    package var device = DeviceKey.empty
+    /// A frame that carries no readings by nature: heartbeat, acknowledgement, request.
+    package var isControl = false
+    package var readings: [DecodedReading] = []
+    /// Hash of what makes this frame the same as an earlier one (retransmission); nil when the format
+    /// declares no duplicate key.
+    package var duplicateKey: UInt64?
+    /// Bytes to answer after the commit that holds the frame; empty when the format answers nothing.
+    package var answer: [UInt8] = []
+
+    package init() {
+        readings.reserveCapacity(64)
+        answer.reserveCapacity(64)
+    }
+
+    package mutating func removeAll() {
+        device = .empty
+        isControl = false
+        readings.removeAll(keepingCapacity: true)
+        duplicateKey = nil
+        answer.removeAll(keepingCapacity: true)
+    }
+}
+
+/// What a stream is called: made once, when its first reading appears.
+package struct StreamDescription: Hashable, Sendable {
+    /// Unique within the device: `voltage_a`.
+    package var name: String
+    /// Word of the vocabulary in `protocols/README.md`: `voltage`.
+    package var quantity: String
+    /// UTF-8 unit symbol: `V`; empty when it has none.
+    package var unit: String
+    package var priority: Priority
+
+    package init(name: String, quantity: String, unit: String, priority: Priority) {
+        self.name = name
+        self.quantity = quantity
+        self.unit = unit
+        self.priority = priority
+    }
+}
+
+/// Result of looking for one frame at the start of stream bytes.
+package enum FrameSearch: Hashable, Sendable {
+    /// The frame is `skip..<skip + count`; `skip` bytes before it belong to no frame.
+    case frame(skip: Int, count: Int)
+    /// Drop `skip` bytes and come again when more have arrived.
+    case needsMore(skip: Int)
+    /// A frame was recognised at `skip` and refused; go on searching after `skip + advance`
+    /// (one byte further, so that a good frame inside is still found).
+    case rejected(skip: Int, advance: Int, Rejection)
+}
+
+/// A value in the field tree, in the shape that `sluice decode --json` prints.
+package enum FieldValue: Hashable, Sendable {
+    case null
+    case number(Value)
+    /// An integer beyond Int64.
+    case unsigned(UInt64)
+    case boolean(Bool)
+    case text(String)
+    /// Wire bytes, printed as lower-case hex.
+    case bytes([UInt8])
+    /// ISO 8601, local time of the device, or UTC with `Z`.
+    case time(String)
+    case object
+    case list
+}
+
+/// One field of an explained frame: which bytes, what they mean. Children of an `object` are its
+/// members; children of a `list` its elements, whose names are not printed.
+package struct FieldNode: Hashable, Sendable {
+    package var name: String
+    /// Offsets from the first byte given to `explain`, before any transform.
+    package var bytes: Range<Int>
+    package var value: FieldValue
+    package var unit: String
+    /// For people: `checksum over 0..<12`, `year 2026`, the enumeration's word.
+    package var note: String
+    /// False for fields that explain structure (preamble, anchors, checksum) and are no content.
+    package var isContent: Bool
+    package var children: [FieldNode]
+
+    package init(
+        name: String, bytes: Range<Int>, value: FieldValue, unit: String = "", note: String = "",
+        isContent: Bool = true, children: [FieldNode] = []
+    ) {
+        self.name = name
+        self.bytes = bytes
+        self.value = value
+        self.unit = unit
+        self.note = note
+        self.isContent = isContent
+        self.children = children
+    }
+}
+
+/// An explained frame: the tree as far as decoding came, and why it stopped.
+package struct Explanation: Sendable {
+    package var root: FieldNode
+    package var rejection: Rejection?
+    /// Where decoding stopped when `rejection` is set.
+    package var rejectedAt: Int?
+    /// What the rejection means for this frame, for people.
+    package var reason: String
+
+    package init(root: FieldNode, rejection: Rejection?, rejectedAt: Int?, reason: String) {
+        self.root = root
+        self.rejection = rejection
+        self.rejectedAt = rejectedAt
+        self.reason = reason
+    }
+}

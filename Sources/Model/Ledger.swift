@@ -1,0 +1,151 @@
+// The ledger: each stage counts what came in, what went out and what it holds, independently of the
+// others. `unaccounted` is what these counts do not explain; it is computed, never assumed.
+
+/// Counters of one or all intakes, ever rising over restarts.
+package struct IntakeCounters: Sendable {
+    package var datagrams: UInt64 = 0
+    package var bytesReceived: UInt64 = 0
+    /// Lost in the kernel's socket buffer before we could read them (SO_RXQ_OVFL); never part of
+    /// `framesReceived`.
+    package var kernelDrops: UInt64 = 0
+    package var framesReceived: UInt64 = 0
+    package var framesDecoded: UInt64 = 0
+    package var framesDuplicate: UInt64 = 0
+    package var framesControl: UInt64 = 0
+    package var framesAnswered: UInt64 = 0
+    package var readingsDecoded: UInt64 = 0
+    /// Handed to the ring.
+    package var readingsPublished: UInt64 = 0
+    /// Bytes of a stream that belonged to no frame (noise between frames).
+    package var bytesSkipped: UInt64 = 0
+    // The sizes are the numbers of cases (a type cannot name them yet); ModelTests compares them.
+    package var rejectedByReason: [24 of UInt64] = InlineArray(repeating: 0)
+    package var droppedByReason: [5 of UInt64] = InlineArray(repeating: 0)
+
+    package init() {}
+
+    package subscript(reason: Rejection) -> UInt64 {
+        get { rejectedByReason[Int(reason.rawValue)] }
+        set { rejectedByReason[Int(reason.rawValue)] = newValue }
+    }
+
+    package subscript(reason: Drop) -> UInt64 {
+        get { droppedByReason[Int(reason.rawValue)] }
+        set { droppedByReason[Int(reason.rawValue)] = newValue }
+    }
+
+    package var framesRejected: UInt64 {
+        Rejection.allCases.reduce(0) { $0 &+ self[$1] }
+    }
+
+    package var readingsDropped: UInt64 {
+        Drop.allCases.reduce(0) { $0 &+ self[$1] }
+    }
+
+    /// First law: frames received = decoded + duplicate + control + rejected.
+    package var framesUnaccounted: Int64 {
+        Int64(
+            bitPattern: framesReceived &- framesDecoded &- framesDuplicate &- framesControl
+                &- framesRejected)
+    }
+
+    /// Second law at this stage: readings decoded = dropped + published.
+    package var readingsUnaccounted: Int64 {
+        Int64(bitPattern: readingsDecoded &- readingsDropped &- readingsPublished)
+    }
+
+    /// Name and value of every counter in a fixed order, for the ledger's table and the tools.
+    package var named: [(name: String, value: UInt64)] {
+        var all: [(String, UInt64)] = [
+            ("datagrams", datagrams), ("bytesReceived", bytesReceived),
+            ("kernelDrops", kernelDrops), ("framesReceived", framesReceived),
+            ("framesDecoded", framesDecoded), ("framesDuplicate", framesDuplicate),
+            ("framesControl", framesControl), ("framesAnswered", framesAnswered),
+            ("readingsDecoded", readingsDecoded), ("readingsPublished", readingsPublished),
+            ("bytesSkipped", bytesSkipped),
+        ]
+        for reason in Rejection.allCases { all.append(("rejected." + reason.code, self[reason])) }
+        for reason in Drop.allCases { all.append(("dropped." + reason.code, self[reason])) }
+        return all
+    }
+
+    /// Sets the counter called `name` in `named`; false when there is none.
+    @discardableResult
+    package mutating func set(_ name: String, to value: UInt64) -> Bool {
+        switch name {
+        case "datagrams": datagrams = value
+        case "bytesReceived": bytesReceived = value
+        case "kernelDrops": kernelDrops = value
+        case "framesReceived": framesReceived = value
+        case "framesDecoded": framesDecoded = value
+        case "framesDuplicate": framesDuplicate = value
+        case "framesControl": framesControl = value
+        case "framesAnswered": framesAnswered = value
+        case "readingsDecoded": readingsDecoded = value
+        case "readingsPublished": readingsPublished = value
+        case "bytesSkipped": bytesSkipped = value
+        default:
+            if let reason = Rejection.allCases.first(where: { "rejected." + $0.code == name }) {
+                self[reason] = value
+            } else if let reason = Drop.allCases.first(where: { "dropped." + $0.code == name }) {
+                self[reason] = value
+            } else {
+                return false
+            }
+        }
+        return true
+    }
+}
+
+/// What the spool holds and what became of what it held. Each is counted on its own: `pending` is a
+/// sum over the rows that are there, `received` a counter of what was handed in.
+package struct SpoolCounters: Sendable, Hashable {
+    package var readingsReceived: UInt64 = 0
+    package var readingsPending: UInt64 = 0
+    package var readingsAcknowledged: UInt64 = 0
+    package var readingsEvicted: UInt64 = 0
+    package var readingsRejected: UInt64 = 0
+    package var batchesPending: UInt64 = 0
+    package var batchesAcknowledged: UInt64 = 0
+    package var lastSequence: UInt64 = 0
+
+    package init() {}
+
+    package var unaccounted: Int64 {
+        Int64(
+            bitPattern: readingsReceived &- readingsPending &- readingsAcknowledged
+                &- readingsEvicted &- readingsRejected)
+    }
+}
+
+/// The whole ledger as of one probe that travelled through the pipeline in order.
+package struct Ledger: Sendable {
+    package var intake = IntakeCounters()
+    /// Readings that the batcher took from the ring, counted at its end.
+    package var readingsConsumed: UInt64 = 0
+    /// Readings in open buckets, counted from the buckets themselves.
+    package var readingsInBuckets: UInt64 = 0
+    /// Readings of sealed batches handed to the spool.
+    package var readingsSealed: UInt64 = 0
+    /// Readings of epochs that the spool holds in memory because its file cannot be written now.
+    package var readingsAwaitingSpool: UInt64 = 0
+    package var spool = SpoolCounters()
+
+    package init() {}
+
+    /// Held on the gateway: buckets, epochs in memory and spool (a probe leaves nothing in the ring).
+    package var readingsHeld: UInt64 {
+        readingsInBuckets &+ readingsAwaitingSpool &+ spool.readingsPending
+    }
+
+    /// Σ over stages of |in − out − held|: 0, or there is a bug and health is red.
+    package var unaccounted: UInt64 {
+        let ring = Int64(bitPattern: intake.readingsPublished &- readingsConsumed)
+        let buckets = Int64(bitPattern: readingsConsumed &- readingsInBuckets &- readingsSealed)
+        let handed = Int64(
+            bitPattern: readingsSealed &- readingsAwaitingSpool &- spool.readingsReceived)
+        return intake.framesUnaccounted.magnitude &+ intake.readingsUnaccounted.magnitude
+            &+ ring.magnitude &+ buckets.magnitude &+ handed.magnitude
+            &+ spool.unaccounted.magnitude
+    }
+}

@@ -1,0 +1,69 @@
+// What the pipeline asks of its host and offers to it. Host implements the first kind with sockets and
+// queues, the simulator with variables; the stages implement the second kind.
+
+package import Model
+
+/// A stream connection's number, unique within the process.
+package struct ConnectionID: Hashable, Sendable {
+    package var rawValue: UInt64
+    package init(_ rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// Where an answer goes.
+package enum Recipient: Hashable, Sendable {
+    /// A datagram from source number `source` of the configuration.
+    case datagram(source: Int, to: Endpoint)
+    case connection(ConnectionID)
+}
+
+/// Sends answers to devices. Called on the intake's queue; `flush` ends a group of answers so that
+/// they leave in one system call. Answers that cannot be sent are counted by the port, never retried:
+/// the device repeats its frame.
+package protocol AnswerPort: AnyObject {
+    func answer(_ bytes: Span<UInt8>, to recipient: Recipient)
+    func flush()
+}
+
+/// How far a stream connection's bytes were understood.
+package struct StreamProgress: Hashable, Sendable {
+    /// Bytes to drop from the front of the connection's buffer.
+    package var consumed: Int
+    /// Frames accepted in this call.
+    package var frames: Int
+    /// The intake has no room: keep the rest, stop reading, come again after `roomAgain`.
+    package var isSuspended: Bool
+
+    package init(consumed: Int, frames: Int, isSuspended: Bool) {
+        self.consumed = consumed
+        self.frames = frames
+        self.isSuspended = isSuspended
+    }
+}
+
+/// The door of an intake for the sockets of Host. All calls on the intake's queue. A turn is: any
+/// number of `datagram`/`stream` calls, then one `endTurn`.
+package protocol IntakeDoor: AnyObject {
+    /// False: leave what is in the socket where it is (the kernel's buffer and TCP's window hold the
+    /// senders back) until the host is told `roomAgain`.
+    var hasRoom: Bool { get }
+
+    /// One datagram as received. `isTruncated`: the kernel cut it because it exceeded the slot.
+    func datagram(
+        _ bytes: Span<UInt8>, source: Int, from: Endpoint, at receivedAt: Timestamp,
+        isTruncated: Bool)
+
+    /// All bytes of a connection that are not yet consumed, oldest first.
+    func stream(
+        _ bytes: Span<UInt8>, source: Int, connection: ConnectionID, from: Endpoint,
+        at receivedAt: Timestamp
+    ) -> StreamProgress
+
+    /// The connection ended with `unconsumed` bytes left over.
+    func connectionEnded(_ connection: ConnectionID, source: Int, unconsumed: Int)
+
+    /// `kernelDrops`: datagrams that the kernel dropped at this source since the last call.
+    func endTurn(source: Int, kernelDrops: UInt64)
+
+    /// Longest frame of the source's formats, for buffer sizes.
+    func maximumFrame(source: Int) -> Int
+}
