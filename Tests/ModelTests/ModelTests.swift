@@ -73,8 +73,8 @@ struct ReadingTests {
     func mark() {
         let mark = Reading(markCovering: .max)
         #expect(mark.isMark)
-        #expect(mark.bits == .max)
-        #expect(mark.value == .none)
+        #expect(mark.bits == UInt64.max)
+        #expect(mark.value.kind == .none)
     }
 }
 
