@@ -91,6 +91,8 @@ package struct BatchLimits: Hashable, Sendable {
 
 /// How hard the encoder tries; the decoder does not care.
 package enum BatchEffort: UInt8, Sendable, CaseIterable {
+    /// No deflate at all: columns as they are, for tests of the decoder and for starved machines.
+    case stored
     /// zlib level 4, one try a section.
     case fast
     /// zlib level 6 and Huffman alone, the shorter.

@@ -200,7 +200,9 @@ package struct BatchEncoder: ~Copyable {
     private func bestStride() -> Int {
         let seen = min(streams.count, 1024)
         guard seen > 2 else { return 0 }
-        let first = streams[0..<seen].map { $0.integers.isEmpty ? 0 : integers[$0.integers.lowerBound] }
+        let first = streams[0..<seen].map {
+            $0.integers.isEmpty ? 0 : integers[$0.integers.lowerBound]
+        }
         var best = 0
         var cheapest = Int.max
         for distance in 0...min(64, seen - 1) {

@@ -249,7 +249,8 @@ struct PlaneReaders {
             if width > 0 {
                 z = UInt64(high.bytes[top &+ i]) &<< UInt64(8 * (width - 1))
                 for plane in 0..<width - 1 {
-                    z |= UInt64(low.bytes[bottom &+ plane &* residuals &+ i])
+                    z |=
+                        UInt64(low.bytes[bottom &+ plane &* residuals &+ i])
                         &<< UInt64(8 * plane)
                 }
                 if z == mark { z = try escapes.varint() &+ mark }

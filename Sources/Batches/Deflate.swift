@@ -121,7 +121,8 @@ import CZlib
                 unsafe stream.pointee.next_out = target.baseAddress
                 unsafe stream.pointee.avail_out = UInt32(count)
                 let result = unsafe inflate(stream, Z_FINISH)
-                isWhole = unsafe result == Z_STREAM_END && stream.pointee.avail_in == 0
+                isWhole =
+                    unsafe result == Z_STREAM_END && stream.pointee.avail_in == 0
                     && stream.pointee.avail_out == 0
                 filled = unsafe count - Int(stream.pointee.avail_out)
             }

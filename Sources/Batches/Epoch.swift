@@ -192,7 +192,9 @@ package struct Epoch: ~Copyable {
 
     private mutating func empty() {
         for index in buckets.indices where spare.count < Epoch.spareArrays {
-            guard buckets[index].readings.capacity <= settings.readingsPerBatch * 2 else { continue }
+            guard buckets[index].readings.capacity <= settings.readingsPerBatch * 2 else {
+                continue
+            }
             var readings: [Reading] = []
             swap(&readings, &buckets[index].readings)
             readings.removeAll(keepingCapacity: true)

@@ -23,7 +23,7 @@ package struct Revisions: Sendable {
     }
 
     /// The revision of the next batch of the bucket; its first is 0. `start` nil: history.
-    mutating func next(_ start: Int64?) -> UInt32 {
+    package mutating func next(_ start: Int64?) -> UInt32 {
         guard let start, !isForgotten(start) else {
             defer { common &+= 1 }
             return common

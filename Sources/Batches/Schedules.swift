@@ -80,7 +80,8 @@ struct ScheduleFinder {
             let rows = schedules[index].rows
             var budget = ownCost(g, rows)
             let near =
-                max(0, index - ScheduleFinder.reach)...min(
+                max(
+                    0, index - ScheduleFinder.reach)...min(
                     schedules.count - 1, index + ScheduleFinder.reach)
             for candidate in near.contains(longest) ? Array(near) : Array(near) + [longest] {
                 guard candidate != index, schedules[candidate].parent == nil,

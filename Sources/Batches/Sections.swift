@@ -108,7 +108,7 @@ extension Deflater {
         let start = output.count
         for section in sections { write(section, effort: effort, into: &output) }
         let total = sections.reduce(0) { $0 + $1.count }
-        guard total < joinBelow else { return }
+        guard total < joinBelow, effort != .stored else { return }
         var joined: [UInt8] = []
         joined.reserveCapacity(total + 64)
         var all: [UInt8] = []
@@ -154,6 +154,7 @@ extension Deflater {
         // Fewer bytes than a deflate block's own: nothing to win.
         guard count > 8 else { return [] }
         switch effort {
+        case .stored: return []
         case .fast: return [(4, .standard)]
         case .normal: return [(6, .standard), (6, .huffman)]
         case .best: return [(9, .standard), (9, .filtered), (9, .huffman), (9, .runs)]
