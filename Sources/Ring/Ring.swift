@@ -1,1 +1,194 @@
-// Ring
+// The lock-free ring between an intake and the batcher: one producer, one consumer, a fixed number of
+// 32-byte slots. This file is the only home of acquire and release.
+// Owned by: whoever opened it; its ends belong to the intake's queue (`Producer`) and to the batch queue
+// (`Consumer`). The ends are noncopyable and taken once, so a second producer does not compile.
+// Invariants, with positions that rise for ever (modulo 2^64) and are masked only to address a slot:
+//   drained ≤ published ≤ drained + capacity
+//   slots in drained..<published belong to the consumer, all others to the producer
+// Concrete on purpose: the thread sanitizer does not see into unspecialised generics, nor into
+// initialize/move. Tests/RingTests/tsan.sh weakens each ordering of this file in turn and demands that
+// the sanitizer reports it, so an ordering that nothing needs is found as well as one that is missing.
+
+package import Model
+import Synchronization
+
+/// A single-producer single-consumer ring of readings (after Aeron's SPSC ring and Disruptor).
+/// Its slab is allocated once; pages that were never written cost no memory.
+@safe package final class Ring: Sendable {
+    package static let capacities = 2...(1 << 24)
+
+    /// Slots: a power of two in `capacities`.
+    package let capacity: Int
+    fileprivate let mask: UInt64
+    // Safety: ownership of each slot passes between the ends by the two positions below (invariants
+    // above), so the pointer may be shared; it is never changed and lives as long as the ring.
+    fileprivate nonisolated(unsafe) let slots: UnsafeMutablePointer<Reading>
+
+    // Each position has its 64-byte line and the neighbours that the prefetcher pairs with it to itself.
+    private let linesBefore = [16 of UInt64](repeating: 0)
+    /// End of what the consumer may read. Stored by the producer only.
+    fileprivate let published: Atomic<UInt64>
+    private let linesBetween = [16 of UInt64](repeating: 0)
+    /// End of what the producer may overwrite. Stored by the consumer only.
+    fileprivate let drained: Atomic<UInt64>
+    private let linesAfter = [16 of UInt64](repeating: 0)
+
+    private let producerTaken = Atomic<Bool>(false)
+    private let consumerTaken = Atomic<Bool>(false)
+
+    /// An empty ring. `position` is where both positions start; other than 0 only in tests.
+    package init(capacity: Int, startingAt position: UInt64 = 0) {
+        precondition(
+            Ring.capacities.contains(capacity) && capacity & (capacity - 1) == 0,
+            "ring capacity \(capacity) is no power of two in \(Ring.capacities)")
+        self.capacity = capacity
+        mask = UInt64(capacity - 1)
+        // Safety: freed in deinit only. Reading is trivial, so a slot needs no initialisation before
+        // it is assigned, and none is read before: slots are read only behind `published`.
+        unsafe slots = UnsafeMutablePointer<Reading>.allocate(capacity: capacity)
+        published = Atomic(position)
+        drained = Atomic(position)
+    }
+
+    deinit {
+        // Safety: both ends hold the ring, so none is left; allocated in init.
+        unsafe slots.deallocate()
+    }
+
+    /// The writing end; once.
+    package func takeProducer() -> Producer {
+        // Relaxed: only the exchange itself must be atomic; whatever hands the ring to a thread orders.
+        let wasTaken = producerTaken.exchange(true, ordering: .relaxed)
+        precondition(!wasTaken, "the ring has one producer")
+        // Relaxed: nobody has published yet, so this is the value of init, and so is `drained`.
+        let position = published.load(ordering: .relaxed)
+        return Producer(ring: self, at: position)
+    }
+
+    /// The reading end; once.
+    package func takeConsumer() -> Consumer {
+        // Relaxed: as in takeProducer.
+        let wasTaken = consumerTaken.exchange(true, ordering: .relaxed)
+        precondition(!wasTaken, "the ring has one consumer")
+        // Relaxed: nobody has drained yet, so this is the value of init; the first drain acquires.
+        let position = drained.load(ordering: .relaxed)
+        return Consumer(ring: self, at: position)
+    }
+}
+
+/// The writing end of a ring. Full is a result, not an error: the caller suspends its sources.
+package struct Producer: ~Copyable, Sendable {
+    private let ring: Ring
+    /// Where the next reading goes; equals `ring.published`, which only this end stores.
+    private var position: UInt64
+    /// `ring.drained` as last seen; the truth is never behind it.
+    private var drained: UInt64
+
+    fileprivate init(ring: Ring, at position: UInt64) {
+        self.ring = ring
+        self.position = position
+        drained = position
+    }
+
+    package var capacity: Int { ring.capacity }
+
+    /// Free slots now; the consumer may make it more at any time, nobody makes it less.
+    package var free: Int {
+        // Relaxed: a figure; publish acquires for itself before it writes into a slot.
+        let held = position &- ring.drained.load(ordering: .relaxed)
+        return ring.capacity - Int(truncatingIfNeeded: held)
+    }
+
+    /// Whether `count` readings can be published now. Looks at the consumer's position only when the
+    /// one seen last does not suffice, so that its cache line stays where it is.
+    package mutating func hasRoom(for count: Int) -> Bool {
+        if count <= ring.capacity - Int(truncatingIfNeeded: position &- drained) { return true }
+        // Acquire: pairs with the release at the end of Consumer.drain(); its reads of the slots
+        // happen before they are overwritten here.
+        drained = ring.drained.load(ordering: .acquiring)
+        return count <= ring.capacity - Int(truncatingIfNeeded: position &- drained)
+    }
+
+    /// Publishes all of `readings` or none: false when they do not fit now. More than `capacity`
+    /// readings never fit; a ring is sized above its intake's largest frame.
+    package mutating func publish(_ readings: Span<Reading>) -> Bool {
+        guard hasRoom(for: readings.count) else { return false }
+        let mask = ring.mask
+        for i in readings.indices {
+            let slot = Int(truncatingIfNeeded: (position &+ UInt64(i)) & mask)
+            // Safety: slot ≤ mask < capacity, and hasRoom says that the producer owns it.
+            unsafe ring.slots[slot] = readings[i]
+        }
+        advance(by: readings.count)
+        return true
+    }
+
+    /// Publishes one reading; false when the ring is full.
+    package mutating func publish(_ reading: Reading) -> Bool {
+        guard hasRoom(for: 1) else { return false }
+        // Safety: as in publish(Span).
+        unsafe ring.slots[Int(truncatingIfNeeded: position & ring.mask)] = reading
+        advance(by: 1)
+        return true
+    }
+
+    private mutating func advance(by count: Int) {
+        position &+= UInt64(count)
+        // Release: pairs with the acquire in Consumer.drain(); the slots' bytes happen before.
+        ring.published.store(position, ordering: .releasing)
+    }
+}
+
+/// The reading end of a ring.
+package struct Consumer: ~Copyable, Sendable {
+    private let ring: Ring
+    /// The oldest reading not yet drained; equals `ring.drained`, which only this end stores.
+    private var position: UInt64
+    /// `ring.published` as last seen; the truth is never behind it.
+    private var published: UInt64
+
+    fileprivate init(ring: Ring, at position: UInt64) {
+        self.ring = ring
+        self.position = position
+        published = position
+    }
+
+    package var capacity: Int { ring.capacity }
+
+    /// Readings that wait now; the producer may make it more at any time, nobody makes it less.
+    package var available: Int {
+        // Relaxed: a figure; drain acquires for itself before it reads a slot.
+        Int(truncatingIfNeeded: ring.published.load(ordering: .relaxed) &- position)
+    }
+
+    /// Hands the oldest readings to `body`, at most `maximum`, in order, in at most two spans (two
+    /// where they wrap round the slab's end), and frees their slots when `body` has seen them all.
+    /// Returns how many; 0 without calling `body` when the ring is empty.
+    package mutating func drain(_ maximum: Int, _ body: (Span<Reading>) -> Void) -> Int {
+        if published &- position < UInt64(max(0, maximum)) {
+            // Acquire: pairs with the release in Producer.advance(); the slots' bytes happen before.
+            published = ring.published.load(ordering: .acquiring)
+        }
+        let count = min(max(0, maximum), Int(truncatingIfNeeded: published &- position))
+        guard count > 0 else { return 0 }
+        let first = Int(truncatingIfNeeded: position & ring.mask)
+        let beforeEnd = min(count, ring.capacity - first)
+        body(span(from: first, count: beforeEnd))
+        if count > beforeEnd { body(span(from: 0, count: count - beforeEnd)) }
+        position &+= UInt64(count)
+        // Release: pairs with the acquire in Producer.hasRoom(); body's reads of the slots happen
+        // before the producer overwrites them.
+        ring.drained.store(position, ordering: .releasing)
+        return count
+    }
+
+    @_lifetime(borrow self)
+    private func span(from slot: Int, count: Int) -> Span<Reading> {
+        // Safety: slot + count ≤ capacity in both calls of drain, the readings were published, and
+        // they are not overwritten before drain stores its position; the ring outlives self.
+        let slots = unsafe UnsafeBufferPointer(start: ring.slots + slot, count: count)
+        let span = unsafe slots.span
+        // Safety: the span's bytes belong to the ring, which self keeps.
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+}

@@ -1,0 +1,222 @@
+// Accepted frames on their way to disk. A `JournalBuffer` is owned by one intake on its queue: appending
+// allocates nothing while the buffer is below its capacity. `take` hands everything over as one
+// `JournalPart`, which the spool stores as one row. A part stands alone: it carries the sources that its
+// frames name, so replay does not depend on today's configuration.
+//
+// Part, layout 1, little-endian:
+//
+//     0  u8 layout = 1 | 1 u8 intake | 2 u16 zero | 4 u32 frames | 8 u64 first position
+//     16 i64 receivedAt of the first frame | 24 i64 newest receivedAt | 32 u32 offset of the trailer
+//     36 u32 zero
+//     40 frames, each: varint source | varint zigzag(receivedAt − that of the frame before; first: 0)
+//                      | varint length | bytes
+//     trailer: varint sources, each: varint length, name | varint length, format
+//              varint length, counters (CounterCoding.swift)
+
+package import Model
+
+/// A source as it was when its frames were journaled.
+package struct JournalSource: Hashable, Sendable {
+    package var name: String
+    package var format: String
+
+    package init(name: String, format: String) {
+        self.name = name
+        self.format = format
+    }
+}
+
+/// Frames `firstPosition..<firstPosition + frameCount` of one intake. Positions number an intake's
+/// journaled frames from 0 and never fall; gaps are allowed.
+package struct JournalPart: Sendable {
+    package let intake: UInt8
+    package let firstPosition: UInt64
+    package let frameCount: Int
+    package let newestReceivedAt: Timestamp
+    package let bytes: [UInt8]
+    /// The intake's counters when the part was taken; also in `bytes`.
+    package let counters: IntakeCounters
+
+    package var nextPosition: UInt64 { firstPosition &+ UInt64(frameCount) }
+}
+
+/// Collects one intake's accepted frames between two group commits.
+package struct JournalBuffer: Sendable {
+    static let headerSize = 40
+
+    package let intake: UInt8
+    /// Frames in the buffer.
+    package private(set) var count = 0
+    /// Position of the oldest frame in the buffer.
+    package private(set) var firstPosition: UInt64
+    private let capacity: Int
+    private var bytes: [UInt8] = []
+    private var firstReceivedAt = Timestamp(milliseconds: 0)
+    private var lastReceivedAt = Timestamp(milliseconds: 0)
+    private var newestReceivedAt = Timestamp(milliseconds: .min)
+
+    /// `capacity` in bytes: what is kept allocated; the caller takes the part when `byteCount` nears
+    /// it. A frame beyond it is still accepted and costs an allocation. `firstPosition`: after a
+    /// restart `Spool.nextPosition(intake:)`.
+    package init(intake: UInt8, capacity: Int, firstPosition: UInt64 = 0) {
+        self.intake = intake
+        self.capacity = max(capacity, JournalBuffer.headerSize)
+        self.firstPosition = firstPosition
+        start()
+    }
+
+    /// Bytes of the part so far, without its trailer.
+    package var byteCount: Int { bytes.count }
+    package var isEmpty: Bool { count == 0 }
+    /// Position that the next frame gets.
+    package var nextPosition: UInt64 { firstPosition &+ UInt64(count) }
+
+    /// Adds one frame; `source` is its index in the table that `take` is given.
+    package mutating func append(_ frame: Span<UInt8>, source: UInt16, receivedAt: Timestamp) {
+        if count == 0 {
+            firstReceivedAt = receivedAt
+            lastReceivedAt = receivedAt
+        }
+        varint(UInt64(source))
+        let delta = receivedAt.milliseconds &- lastReceivedAt.milliseconds
+        varint(UInt64(bitPattern: (delta << 1) ^ (delta >> 63)))
+        varint(UInt64(frame.count))
+        // Safety: the span's buffer is valid for the call and copied.
+        unsafe frame.withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
+        lastReceivedAt = receivedAt
+        if newestReceivedAt < receivedAt { newestReceivedAt = receivedAt }
+        count &+= 1
+    }
+
+    /// Hands over all frames and starts anew behind them. `counters` must be those of the same moment:
+    /// every frame of the part is counted in them, and none that comes later.
+    package mutating func take(sources: [JournalSource], counters: IntakeCounters) -> JournalPart {
+        let newest = count == 0 ? Timestamp(milliseconds: 0) : newestReceivedAt
+        var trailer = ByteWriter()
+        trailer.varint(UInt64(sources.count))
+        for source in sources {
+            trailer.text(source.name)
+            trailer.text(source.format)
+        }
+        trailer.blob(CounterCoding.encode(counters))
+        patch(UInt64(1) | UInt64(intake) << 8 | UInt64(UInt32(count)) << 32, at: 0)
+        patch(firstPosition, at: 8)
+        patch(UInt64(bitPattern: firstReceivedAt.milliseconds), at: 16)
+        patch(UInt64(bitPattern: newest.milliseconds), at: 24)
+        patch(UInt64(UInt32(bytes.count)), at: 32)
+        bytes.append(contentsOf: trailer.bytes)
+        let part = JournalPart(
+            intake: intake, firstPosition: firstPosition, frameCount: count,
+            newestReceivedAt: newest, bytes: bytes, counters: counters)
+        firstPosition = nextPosition
+        start()
+        return part
+    }
+
+    private mutating func start() {
+        count = 0
+        firstReceivedAt = Timestamp(milliseconds: 0)
+        newestReceivedAt = Timestamp(milliseconds: .min)
+        bytes = []
+        // The trailer is small; it shares the slack.
+        bytes.reserveCapacity(capacity + 1024)
+        bytes.append(contentsOf: repeatElement(0, count: JournalBuffer.headerSize))
+    }
+
+    private mutating func varint(_ value: UInt64) {
+        var rest = value
+        while rest >= 0x80 {
+            bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        bytes.append(UInt8(truncatingIfNeeded: rest))
+    }
+
+    private mutating func patch(_ value: UInt64, at offset: Int) {
+        for i in 0..<8 { bytes[offset + i] = UInt8(truncatingIfNeeded: value >> UInt64(8 * i)) }
+    }
+}
+
+/// A frame that comes back from the journal; its bytes are lent beside it.
+package struct JournaledFrame: Sendable {
+    package var intake: Int
+    package var position: UInt64
+    package var source: JournalSource
+    package var receivedAt: Timestamp
+    /// True: its readings are in a batch already; it only refills the duplicate memory.
+    package var isCovered: Bool
+}
+
+/// A part read back. Everything in it is checked; a part that does not hold together is nil.
+struct StoredPart {
+    let intake: Int
+    let firstPosition: UInt64
+    let frameCount: Int
+    let newestReceivedAt: Timestamp
+    let sources: [JournalSource]
+    let counters: IntakeCounters
+    private let firstReceivedAt: Timestamp
+    private let reader: ByteReader
+    private let framesEnd: Int
+
+    init?(_ bytes: [UInt8]) {
+        do throws(ShortBytes) {
+            var reader = ByteReader(bytes)
+            guard try reader.u8() == 1 else { return nil }
+            intake = Int(try reader.u8())
+            _ = try reader.u16()
+            frameCount = Int(try reader.u32())
+            firstPosition = try reader.u64()
+            firstReceivedAt = Timestamp(milliseconds: try reader.i64())
+            newestReceivedAt = Timestamp(milliseconds: try reader.i64())
+            framesEnd = Int(try reader.u32())
+            _ = try reader.u32()
+            // A frame takes at least three bytes, so the count is bounded by what is there.
+            guard framesEnd >= JournalBuffer.headerSize, framesEnd <= bytes.count,
+                frameCount <= (framesEnd - JournalBuffer.headerSize) / 3,
+                firstPosition <= UInt64.max - UInt64(frameCount)
+            else { return nil }
+            self.reader = reader
+            var trailer = ByteReader(bytes, from: framesEnd)
+            let count = try trailer.varint()
+            guard count <= UInt64(trailer.remaining) else { return nil }
+            var sources: [JournalSource] = []
+            for _ in 0..<Int(count) {
+                let name = try trailer.text(limit: 4096)
+                sources.append(JournalSource(name: name, format: try trailer.text(limit: 4096)))
+            }
+            self.sources = sources
+            let blob = try trailer.blob(limit: CounterCoding.maximumSize)
+            guard let counters = CounterCoding.decode(blob) else { return nil }
+            self.counters = counters
+        } catch {
+            return nil
+        }
+    }
+
+    /// Calls `body` with each frame in order and its bytes; false when the frames do not hold together
+    /// (then those before the fault were given).
+    func forEach(
+        coveredBefore covered: UInt64, _ body: (JournaledFrame, Span<UInt8>) -> Void
+    ) -> Bool {
+        var reader = reader
+        var time = firstReceivedAt.milliseconds
+        for index in 0..<frameCount {
+            guard let source = try? reader.varint(), let zigzag = try? reader.varint(),
+                let length = try? reader.varint(), reader.offset <= framesEnd,
+                length <= UInt64(framesEnd - reader.offset), source < UInt64(sources.count)
+            else { return false }
+            time = time &+ (Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1))
+            let start = reader.offset
+            let end = start + Int(length)
+            let position = firstPosition + UInt64(index)
+            body(
+                JournaledFrame(
+                    intake: intake, position: position, source: sources[Int(source)],
+                    receivedAt: Timestamp(milliseconds: time), isCovered: position < covered),
+                reader.bytes.span.extracting(start..<end))
+            reader = ByteReader(reader.bytes, from: end)
+        }
+        return reader.offset == framesEnd
+    }
+}

@@ -1,0 +1,109 @@
+// The journal's side of the spool: group commits in, replay out.
+
+internal import Model
+internal import SQLite
+
+extension Spool {
+    /// Stores parts of any intakes with one fdatasync; when it returns their frames may be answered.
+    /// Empty parts only carry counters; none at all writes nothing. Cost: about 0.3 µs a frame.
+    package func append(_ parts: [JournalPart]) throws(SpoolError) {
+        if parts.isEmpty { return }
+        let incoming = parts.reduce(0) { $0 + $1.bytes.count }
+        let rows = try write(incoming: incoming) { (change: inout Change) throws(SQLiteError) in
+            var rows: [RetainedPart] = []
+            rows.reserveCapacity(parts.count)
+            for part in parts {
+                try segment.insertPart.bind(Int64(part.intake), at: 1)
+                try segment.insertPart.bind(Int64(bitPattern: part.firstPosition), at: 2)
+                try segment.insertPart.bind(part.frameCount, at: 3)
+                try segment.insertPart.bind(part.newestReceivedAt.milliseconds, at: 4)
+                try segment.insertPart.bind(part.bytes.count, at: 5)
+                try segment.insertPart.bind(Int64(CRC32.of(part.bytes)), at: 6)
+                try segment.insertPart.bind(part.bytes, at: 7)
+                try segment.insertPart.run()
+                change.tally.details.journalParts &+= 1
+                change.tally.details.journalBytes &+= UInt64(part.bytes.count)
+                rows.append(
+                    RetainedPart(
+                        row: segment.database.lastInsertRowID, intake: Int(part.intake),
+                        firstPosition: part.firstPosition, frameCount: part.frameCount,
+                        newestReceivedAt: part.newestReceivedAt, size: part.bytes.count,
+                        isDamaged: false))
+            }
+            return rows
+        }
+        for row in rows {
+            retained.append(row)
+            nextPositions.fill(upTo: row.intake, with: 0)
+            nextPositions[row.intake] = max(nextPositions[row.intake], row.end)
+        }
+    }
+
+    /// Gives back every retained frame in the order of its commit, an intake's by position. Covered
+    /// ones refill the duplicate memory; the others are to be decoded again. Call before the first
+    /// `append`, then cut before new parts are taken, so that what the replay rejected is not counted
+    /// twice by the next replay.
+    ///
+    /// Answers for each intake how many uncovered frames are lost to damage of the file. They are in
+    /// `framesReceived`; count each as a rejection, or the first law does not balance.
+    package func recover(
+        _ body: (JournaledFrame, Span<UInt8>) -> Void
+    ) throws(SpoolError) -> [UInt64] {
+        var lost: [UInt64] = []
+        for part in retained {
+            let covered = coveredPosition(intake: part.intake)
+            var given: UInt64 = 0
+            let stored: StoredPart?
+            do throws(SQLiteError) {
+                stored = part.isDamaged ? nil : try segment.part(part.row)
+            } catch {
+                throw SpoolError(error)
+            }
+            if let stored {
+                let isWhole = stored.forEach(coveredBefore: covered) { frame, bytes in
+                    given &+= 1
+                    body(frame, bytes)
+                }
+                if isWhole { continue }
+            }
+            let start = max(covered, part.firstPosition &+ given)
+            lost.fill(upTo: part.intake, with: 0)
+            if part.end > start { lost[part.intake] &+= part.end - start }
+        }
+        return lost
+    }
+
+    /// Covered parts that the duplicate memory no longer needs: older than its window (by the newest
+    /// arrival in the journal, so that it works without a set clock), or more than may be retained.
+    /// Damaged ones move to quarantine.
+    func expire(_ change: inout Change) throws(SQLiteError) {
+        let newest = retained.reduce(Int64.min) { max($0, $1.newestReceivedAt.milliseconds) }
+        let (oldest, underflow) = newest.subtractingReportingOverflow(settings.duplicateWindow)
+        var bytes = retained.reduce(0) { $0 + $1.size }
+        for part in retained where part.isCovered(by: change.covered) {
+            let isOld = !underflow && part.newestReceivedAt.milliseconds < oldest
+            guard part.isDamaged || isOld || bytes > settings.journalRetainBytes else { continue }
+            if part.isDamaged { try quarantineDamaged(part, &change) }
+            try deletePart(part, &change)
+            bytes -= part.size
+        }
+    }
+
+    private func quarantineDamaged(
+        _ part: RetainedPart, _ change: inout Change
+    ) throws(SQLiteError) {
+        defer { segment.selectPart.reset() }
+        try segment.selectPart.bind(part.row, at: 1)
+        do throws(SQLiteError) {
+            guard try segment.selectPart.step() else { return }
+        } catch {
+            // Unreadable even as a row: there are no bytes to keep.
+            if error.isDamaged { return }
+            throw error
+        }
+        try quarantine(
+            kind: .journal, source: "\(part.intake):\(part.firstPosition)", reason: "damaged",
+            receivedAt: part.newestReceivedAt, readings: 0, crc: segment.selectPart.int64(0),
+            bytes: segment.selectPart.blob(1), &change)
+    }
+}

@@ -1,0 +1,119 @@
+// What a spool may use, and what it says when it cannot go on.
+
+package import Model
+package import SQLite
+
+/// Limits of a spool; the defaults suit a gateway with some GB of flash.
+package struct SpoolSettings: Sendable {
+    /// Most bytes of the spool's file (its WAL of at most `DurableSettings.journalSizeLimit` comes on
+    /// top). Above seven eighths batches are evicted, lowest priority first, oldest first.
+    package var maximumBytes = 1 << 30
+    /// Covered journal frames are kept this long (ms of arrival time) to refill the duplicate memory
+    /// after a restart.
+    package var duplicateWindow: Int64 = 120_000
+    /// Bytes of journal above which covered parts go earlier.
+    package var journalRetainBytes = 32 << 20
+    /// Quarantine: most entries and most bytes; the oldest go first, counted.
+    package var quarantineEntries = 10_000
+    package var quarantineBytes = 16 << 20
+
+    package init() {}
+
+    /// Bytes above which batches are evicted. The last eighth is room for one cut and for the journal.
+    var evictAboveBytes: Int { maximumBytes / 8 * 7 }
+}
+
+/// Why the spool could not do what it was asked for. After each of these the spool is as it was before
+/// the call and can be asked again.
+package enum SpoolError: Error, Hashable, Sendable {
+    /// Another process owns the directory; `pid` is 0 when it has not yet written its number.
+    case inUse(directory: String, pid: Int32)
+    /// The directory cannot be made, entered or written: path and the system's sentence.
+    case directory(path: String, reason: String)
+    /// The quota or the device is full and nothing is left that may be evicted.
+    case full
+    /// Structure of the file is damaged: which operation found it.
+    case damaged(what: String)
+    /// Written by a newer version.
+    case layout(path: String, found: Int)
+    /// SQLite refused: I/O, read-only, locked.
+    case database(SQLiteError)
+
+    init(_ error: SQLiteError) {
+        if error.isFull {
+            self = .full
+        } else if error.isDamaged {
+            self = .damaged(what: error.description)
+        } else {
+            self = .database(error)
+        }
+    }
+
+    /// What, why, what to do.
+    package var description: String {
+        switch self {
+        case .inUse(let directory, let pid):
+            "spool \(directory): in use by process \(pid): stop it, or give this one its own directory"
+        case .directory(let path, let reason):
+            "spool \(path): \(reason): make it a directory that this user may write"
+        case .full:
+            "spool: no space left: free the device or raise spool.maxBytes"
+        case .damaged(let what):
+            "spool: damaged: \(what): restart to set the file aside, then look with sluice spool check"
+        case .layout(let path, let found):
+            "spool \(path): layout \(found) is newer than this program: install that version again"
+        case .database(let error):
+            "spool: \(error.description): check the device and its mount options"
+        }
+    }
+}
+
+/// One number for each lane.
+package struct ByPriority: Hashable, Sendable {
+    package var alarm: UInt64 = 0
+    package var live: UInt64 = 0
+    package var backlog: UInt64 = 0
+
+    package init() {}
+
+    package subscript(priority: Priority) -> UInt64 {
+        get {
+            switch priority {
+            case .alarm: alarm
+            case .live: live
+            case .backlog: backlog
+            }
+        }
+        set {
+            switch priority {
+            case .alarm: alarm = newValue
+            case .live: live = newValue
+            case .backlog: backlog = newValue
+            }
+        }
+    }
+
+    package var total: UInt64 { alarm &+ live &+ backlog }
+}
+
+/// Finer counts than `SpoolCounters`, for the status page and the forecast. What is held is counted
+/// from the rows at open; what happened is kept in the file's ledger.
+package struct SpoolDetails: Hashable, Sendable {
+    package var batchesPending = ByPriority()
+    package var readingsPending = ByPriority()
+    package var bytesPending = ByPriority()
+    package var readingsEvicted = ByPriority()
+    package var batchesEvicted: UInt64 = 0
+    package var batchesRejected: UInt64 = 0
+    /// Set aside because their CRC did not match; their readings count as rejected.
+    package var batchesDamaged: UInt64 = 0
+    package var journalParts: UInt64 = 0
+    package var journalBytes: UInt64 = 0
+    /// Entries (frames and batches) that are in quarantine now.
+    package var quarantineEntries: UInt64 = 0
+    package var quarantineBytes: UInt64 = 0
+    /// Entries that had to leave quarantine for newer ones, ever.
+    package var quarantineEvicted: UInt64 = 0
+
+    package init() {}
+}
