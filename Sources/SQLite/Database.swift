@@ -1,8 +1,8 @@
 // One connection to one SQLite file. Noncopyable and not Sendable: a single owner on a single queue
-// (opened without SQLite's mutexes), which also shuts out the WAL-reset race that needs two connections
-// (reliability.md section 1). All methods only borrow, so a class keeps it as `let database: Database`
-// beside the `let` statements it prepared. Closing waits for nothing: statements that outlive the
-// connection keep it alive inside SQLite (sqlite3_close_v2).
+// (opened without SQLite's mutexes), which also shuts out the WAL-reset race that needs two
+// connections (reliability.md section 1). All methods only borrow, so a class keeps it as `let
+// database: Database` beside the `let` statements it prepared. Closing waits for nothing:
+// statements that outlive the connection keep it alive inside SQLite (sqlite3_close_v2).
 
 internal import CSQLite
 
@@ -48,8 +48,8 @@ internal import CSQLite
         return unsafe Statement(handle: prepared)
     }
 
-    /// BEGIN IMMEDIATE, `body`, COMMIT; ROLLBACK when either throws, after which the connection and its
-    /// statements can be used again. Not nested.
+    /// BEGIN IMMEDIATE, `body`, COMMIT; ROLLBACK when either throws, after which the connection and
+    /// its statements can be used again. Not nested.
     package func transaction<T>(_ body: () throws(SQLiteError) -> T) throws(SQLiteError) -> T {
         try execute("BEGIN IMMEDIATE")
         do throws(SQLiteError) {
@@ -92,7 +92,8 @@ internal import CSQLite
         _ = unsafe sqlite3_busy_timeout(handle, milliseconds)
     }
 
-    /// When true, the last close leaves the WAL for the next open instead of copying it (a fast stop).
+    /// When true, the last close leaves the WAL for the next open instead of copying it (a fast
+    /// stop).
     package func setNoCheckpointOnClose(_ enabled: Bool) {
         // Safety: `handle` is open while self is.
         _ = unsafe csqlite_set_no_checkpoint_on_close(handle, enabled ? 1 : 0)

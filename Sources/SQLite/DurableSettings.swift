@@ -1,6 +1,7 @@
-// How a file is opened that must keep what it acknowledged. Values and reasons: reliability.md section 4
-// (synchronous=FULL lost 0 of 60 acknowledged commits in power cuts, NORMAL 16 of 40). Each setting is
-// read back after it was set; one that did not take is an error, not a surprise at the next power cut.
+// How a file is opened that must keep what it acknowledged. Values and reasons: reliability.md
+// section 4 (synchronous=FULL lost 0 of 60 acknowledged commits in power cuts, NORMAL 16 of 40).
+// Each setting is read back after it was set; one that did not take is an error, not a surprise at
+// the next power cut.
 
 package struct DurableSettings: Sendable {
     package enum Locking: String, Sendable {

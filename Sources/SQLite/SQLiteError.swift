@@ -1,5 +1,5 @@
-// What SQLite refused, in one type for all rooms that keep files. Codes are SQLite's extended result
-// codes (https://www.sqlite.org/rescode.html); the low byte is the primary code.
+// What SQLite refused, in one type for all rooms that keep files. Codes are SQLite's extended
+// result codes (https://www.sqlite.org/rescode.html); the low byte is the primary code.
 
 /// An operation that SQLite refused. `what` names the operation (`open /var/lib/…`, the SQL text),
 /// `message` is SQLite's own sentence.

@@ -1,11 +1,11 @@
-// A prepared statement: bind, step, read columns, reset. Noncopyable, on its connection's queue. All
-// methods only borrow; SQLite keeps the state. Bound blobs and texts are copied by SQLite while binding
-// and freed by `run()` or `reset()`, so nothing of the caller's is kept.
+// A prepared statement: bind, step, read columns, reset. Noncopyable, on its connection's queue.
+// All methods only borrow; SQLite keeps the state. Bound blobs and texts are copied by SQLite while
+// binding and freed by `run()` or `reset()`, so nothing of the caller's is kept.
 
 internal import CSQLite
 
-/// One compiled SQL statement, finalised when the value is destroyed. Parameters count from 1, columns
-/// from 0, as in SQLite.
+/// One compiled SQL statement, finalised when the value is destroyed. Parameters count from 1,
+/// columns from 0, as in SQLite.
 @safe package struct Statement: ~Copyable {
     private let handle: OpaquePointer
 
@@ -64,8 +64,8 @@ internal import CSQLite
 
     // MARK: Running
 
-    /// True: a row is there to be read. False: done. After an error the statement is reset, so that a
-    /// ROLLBACK is not held up.
+    /// True: a row is there to be read. False: done. After an error the statement is reset, so that
+    /// a ROLLBACK is not held up.
     package func step() throws(SQLiteError) -> Bool {
         // Safety: `handle` is valid while self is.
         let code = unsafe sqlite3_step(handle)
@@ -133,8 +133,8 @@ internal import CSQLite
         let start = unsafe sqlite3_column_blob(handle, Int32(truncatingIfNeeded: column))
         // Safety: asked after column_blob, as SQLite's manual wants.
         let count = Int(unsafe sqlite3_column_bytes(handle, Int32(truncatingIfNeeded: column)))
-        // Safety: SQLite keeps `count` bytes at `start` until the next step or reset; `body` cannot keep
-        // the span.
+        // Safety: SQLite keeps `count` bytes at `start` until the next step or reset; `body` cannot
+        // keep the span.
         let buffer = unsafe UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count)
         // Safety: bytes need no alignment.
         return body(unsafe buffer.bindMemory(to: UInt8.self).span)

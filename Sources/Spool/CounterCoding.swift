@@ -1,18 +1,20 @@
-// Counters and the state of a cut as bytes. Lists may grow at their ends (Rejection and Drop are only
-// appended to): a reader takes what it knows and ignores the rest.
+// Counters and the state of a cut as bytes. Lists may grow at their ends (Rejection and Drop are
+// only appended to): a reader takes what it knows and ignores the rest.
 //
-// Counters, layout 1: u8 layout = 1 | varint n, n × varint (the plain counters in the order of `plain`)
-//     | varint n, n × varint (rejected, by raw value) | varint n, n × varint (dropped, by raw value)
-// Cut, layout 1: u8 layout = 1 | u64 epoch | varint intakes, each: u64 covered, varint length, counters
-//     | varint n, n × (varint zigzag bucketStart ms, varint revision)
+// Counters, layout 1: u8 layout = 1 | varint n, n × varint (the plain counters in the order of
+//     `plain`) | varint n, n × varint (rejected, by raw value) | varint n, n × varint (dropped, by
+//     raw value)
+// Cut, layout 1: u8 layout = 1 | u64 epoch | varint intakes, each: u64 covered, varint length,
+//     counters | varint n, n × (varint zigzag bucketStart ms, varint revision)
 
 import Model
 
 enum CounterCoding {
     static let maximumSize = 4096
 
-    /// The plain counters in their order on disk: only append. `isReplayed`: a replay of the journal
-    /// counts it again, so it is restored as of the last cut; the others as of the newest snapshot.
+    /// The plain counters in their order on disk: only append. `isReplayed`: a replay of the
+    /// journal counts it again, so it is restored as of the last cut; the others as of the newest
+    /// snapshot.
     static let plain:
         [(path: any WritableKeyPath<IntakeCounters, UInt64> & Sendable, isReplayed: Bool)] = [
             (\.datagrams, false), (\.bytesReceived, false), (\.kernelDrops, false),
@@ -60,8 +62,8 @@ enum CounterCoding {
         return counters
     }
 
-    /// Counters to start from after a crash: what replay counts again as of the last cut, the rest as
-    /// of the newest of both (they only rise, so the newest is the larger).
+    /// Counters to start from after a crash: what replay counts again as of the last cut, the rest
+    /// as of the newest of both (they only rise, so the newest is the larger).
     static func restore(cut: IntakeCounters, newest: IntakeCounters) -> IntakeCounters {
         var restored = cut
         for (path, isReplayed) in plain where !isReplayed {
@@ -104,7 +106,9 @@ struct CutState {
             guard try reader.u8() == 1 else { return nil }
             state.epoch = try reader.u64()
             for _ in 0..<Int(clamping: try reader.varint()) {
-                state.covered.append(try reader.u64())
+                let position = try reader.u64()
+                guard position < StoredPart.positionLimit else { return nil }
+                state.covered.append(position)
                 let blob = try reader.blob(limit: CounterCoding.maximumSize)
                 guard let counters = CounterCoding.decode(blob) else { return nil }
                 state.counters.append(counters)

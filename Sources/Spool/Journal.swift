@@ -1,15 +1,15 @@
-// Accepted frames on their way to disk. A `JournalBuffer` is owned by one intake on its queue: appending
-// allocates nothing while the buffer is below its capacity. `take` hands everything over as one
-// `JournalPart`, which the spool stores as one row. A part stands alone: it carries the sources that its
-// frames name, so replay does not depend on today's configuration.
+// Accepted frames on their way to disk. A `JournalBuffer` is owned by one intake on its queue:
+// appending allocates nothing while the buffer is below its capacity. `take` hands everything over
+// as one `JournalPart`, which the spool stores as one row. A part stands alone: it carries the
+// sources that its frames name, so replay does not depend on today's configuration.
 //
 // Part, layout 1, little-endian:
 //
 //     0  u8 layout = 1 | 1 u8 intake | 2 u16 zero | 4 u32 frames | 8 u64 first position
-//     16 i64 receivedAt of the first frame | 24 i64 newest receivedAt | 32 u32 offset of the trailer
-//     36 u32 zero
-//     40 frames, each: varint source | varint zigzag(receivedAt − that of the frame before; first: 0)
-//                      | varint length | bytes
+//     16 i64 receivedAt of the first frame | 24 i64 newest receivedAt
+//     32 u32 offset of the trailer | 36 u32 zero
+//     40 frames, each: varint source | varint zigzag(receivedAt − that of the frame before, the
+//                      first: 0) | varint length | bytes
 //     trailer: varint sources, each: varint length, name | varint length, format
 //              varint length, counters (CounterCoding.swift)
 
@@ -55,9 +55,9 @@ package struct JournalBuffer: Sendable {
     private var lastReceivedAt = Timestamp(milliseconds: 0)
     private var newestReceivedAt = Timestamp(milliseconds: .min)
 
-    /// `capacity` in bytes: what is kept allocated; the caller takes the part when `byteCount` nears
-    /// it. A frame beyond it is still accepted and costs an allocation. `firstPosition`: after a
-    /// restart `Spool.nextPosition(intake:)`.
+    /// `capacity` in bytes: what is kept allocated; the caller takes the part when `byteCount`
+    /// nears it. A frame beyond it is still accepted and costs an allocation. `firstPosition`:
+    /// after a restart `Spool.nextPosition(intake:)`.
     package init(intake: UInt8, capacity: Int, firstPosition: UInt64 = 0) {
         self.intake = intake
         self.capacity = max(capacity, JournalBuffer.headerSize)
@@ -88,8 +88,8 @@ package struct JournalBuffer: Sendable {
         count &+= 1
     }
 
-    /// Hands over all frames and starts anew behind them. `counters` must be those of the same moment:
-    /// every frame of the part is counted in them, and none that comes later.
+    /// Hands over all frames and starts anew behind them. `counters` must be those of the same
+    /// moment: every frame of the part is counted in them, and none that comes later.
     package mutating func take(sources: [JournalSource], counters: IntakeCounters) -> JournalPart {
         let newest = count == 0 ? Timestamp(milliseconds: 0) : newestReceivedAt
         var trailer = ByteWriter()
@@ -149,6 +149,9 @@ package struct JournaledFrame: Sendable {
 
 /// A part read back. Everything in it is checked; a part that does not hold together is nil.
 struct StoredPart {
+    /// 10^5 frames a second for 22,000 years; nothing that is added to a position overflows.
+    static let positionLimit: UInt64 = 1 << 56
+
     let intake: Int
     let firstPosition: UInt64
     let frameCount: Int
@@ -174,7 +177,7 @@ struct StoredPart {
             // A frame takes at least three bytes, so the count is bounded by what is there.
             guard framesEnd >= JournalBuffer.headerSize, framesEnd <= bytes.count,
                 frameCount <= (framesEnd - JournalBuffer.headerSize) / 3,
-                firstPosition <= UInt64.max - UInt64(frameCount)
+                firstPosition < StoredPart.positionLimit
             else { return nil }
             self.reader = reader
             var trailer = ByteReader(bytes, from: framesEnd)
@@ -194,8 +197,8 @@ struct StoredPart {
         }
     }
 
-    /// Calls `body` with each frame in order and its bytes; false when the frames do not hold together
-    /// (then those before the fault were given).
+    /// Calls `body` with each frame in order and its bytes; false when the frames do not hold
+    /// together (then those before the fault were given).
     func forEach(
         coveredBefore covered: UInt64, _ body: (JournaledFrame, Span<UInt8>) -> Void
     ) -> Bool {

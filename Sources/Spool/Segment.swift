@@ -1,15 +1,18 @@
-// One file of the spool. Today there is one, the active segment; the door of `Spool` says nothing about
-// files, so that full segments can be closed and unlinked later. Times are ms since 1970 UTC, numbers are
-// SQLite integers (UInt64 as the same 64 bits). With `sqlite3 segment-00000001.db` (stopped daemon):
+// One file of the spool. Today there is one, the active segment; the door of `Spool` says nothing
+// about files, so that full segments can be closed and unlinked later. Times are ms since 1970 UTC,
+// numbers are SQLite integers (UInt64 as the same 64 bits). With `sqlite3 segment-00000001.db`
+// (stopped daemon):
 //
 //     meta        layout, incarnation (16 random bytes), clean (1: closed in order)
 //     journal     accepted frames not yet, or just now, in a batch: one row a part (Journal.swift);
 //                 intake, firstPosition, frames, receivedAt and size repeat what `part` says
-//     batch       sealed batches waiting for the store; `body` is the batch as it is sent, crc is that of
-//                 sequence u64 | epoch u64 | bucketStart i64 | firstObservedAt i64 | lastObservedAt i64
-//                 | readings u64 | revision u32 | priority u8 (little-endian) and the body
+//     batch       sealed batches waiting for the store; `body` is the batch as it is sent; crc is
+//                 that of sequence u64 | epoch u64 | bucketStart i64 | firstObservedAt i64
+//                 | lastObservedAt i64 | readings u64 | revision u32 | priority u8 (little-endian)
+//                 and the body
 //     quarantine  raw frames and rejected batches with the reason; crc is that of the body
-//     cut         the two newest cuts (CounterCoding.swift); the older serves when the newest is damaged
+//     cut         the two newest cuts (CounterCoding.swift): the older one serves when the newest
+//                 is damaged
 //     ledger      counters by name, for people; `spool.*` are also what the next start goes on from
 //
 // Every crc is CRC-32 as zlib has it: SQLite does not notice rot in blobs.
@@ -104,8 +107,8 @@ final class Segment {
                 "SELECT sequence, size FROM batch WHERE priority = ?1"
                     + " ORDER BY sequence LIMIT ?2")
             insertQuarantine = try database.prepare(
-                "INSERT INTO quarantine(kind, source, reason, receivedAt, readings, size, crc, body)"
-                    + " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
+                "INSERT INTO quarantine(kind, source, reason, receivedAt, readings, size, crc,"
+                    + " body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
             deleteOldestQuarantine = try database.prepare(
                 "DELETE FROM quarantine WHERE number = (SELECT min(number) FROM quarantine)"
                     + " RETURNING size")

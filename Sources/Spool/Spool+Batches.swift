@@ -27,9 +27,10 @@ extension Spool {
         return epochCut.batches.isEmpty ? nil : first...tally.counters.lastSequence
     }
 
-    /// Pending batches of one lane with sequences above `sequence`, oldest first: at most `limit` and,
-    /// but for the first, at most `maximumBytes`. Those whose CRC does not match go to quarantine
-    /// and are counted; they do not stop the rest. The same batch is lent as often as it is asked for.
+    /// Pending batches of one lane with sequences above `sequence`, oldest first: at most `limit`
+    /// and, but for the first, at most `maximumBytes`. Those whose CRC does not match go to
+    /// quarantine and are counted; they do not stop the rest. The same batch is lent as often as it
+    /// is asked for.
     package func lease(
         lane: Priority, after sequence: UInt64, limit: Int, maximumBytes: Int
     ) throws(SpoolError) -> [SpooledBatch] {
@@ -54,8 +55,14 @@ extension Spool {
             throw SpoolError(error)
         }
         for sequence in damaged {
-            try setAside(sequence, reason: "damaged", isDamage: true)
-            warnings.append("batch \(sequence) damaged: set aside in quarantine")
+            do throws(SpoolError) {
+                try setAside(sequence, reason: "damaged", isDamage: true)
+                warnings.append("batch \(sequence) damaged: set aside in quarantine")
+            } catch {
+                // What cannot be moved now must not hold up what was leased.
+                unreadable.insert(sequence)
+                warnings.append("batch \(sequence) damaged: \(error.description)")
+            }
         }
         return leased
     }

@@ -1,5 +1,5 @@
-// What was set aside: raw frames that were refused, batches that the store refused, damaged rows. Bounded
-// by count and bytes; the oldest go first and are counted.
+// What was set aside: raw frames that were refused, batches that the store refused, damaged rows.
+// Bounded by count and bytes; the oldest go first and are counted.
 
 internal import Model
 internal import SQLite

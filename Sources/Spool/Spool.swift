@@ -1,7 +1,8 @@
-// The gateway's memory over power cuts: journal, batches, ledger and quarantine in one owned directory
-// (SpoolFolder.swift, Segment.swift). Not Sendable; one owner, on the spool queue. Every verb that writes
-// is one transaction with one fdatasync: when it returns the content is durable, when it throws nothing
-// has changed, neither on disk nor here, and the same call can be made again.
+// The gateway's memory over power cuts: journal, batches, ledger and quarantine in one owned
+// directory (SpoolFolder.swift, Segment.swift). Not Sendable; one owner, on the spool queue. Every
+// verb that writes is one transaction with one fdatasync: when it returns the content is durable,
+// when it throws nothing has changed, neither on disk nor here, and the same call can be made
+// again.
 //
 // A new file has a new incarnation: the store knows batches by (gateway, incarnation, sequence), so
 // sequences may start at 1 again after a file was lost.
@@ -21,19 +22,21 @@ package final class Spool {
     /// Revisions of the last cut before the start.
     package let restoredRevisions: [BucketRevision]
 
-    // Order matters at the end of life: the file is closed before the lock is let go.
+    // SQLite's own lock holds until the file is closed, whichever of the two goes first.
     let segment: Segment
     private let folder: SpoolFolder
     var tally: Tally
     var cut: CutState
     var retained: [RetainedPart]
     var nextPositions: [UInt64]
+    /// For each intake the end of its newest part.
+    var partEnds: [UInt64] = []
     /// Batches whose row SQLite cannot read; passed over by `lease`.
     var unreadable: Set<UInt64> = []
     private let recovered: [IntakeCounters]
 
-    /// Makes the directory (mode 0700, its parent must exist) or opens what is there. A damaged file
-    /// is set aside as `.bad-<n>` with a warning and a new one begun.
+    /// Makes the directory (mode 0700, its parent must exist) or opens what is there. A damaged
+    /// file is set aside as `.bad-<n>` with a warning and a new one begun.
     package init(directory: String, settings: SpoolSettings = SpoolSettings()) throws(SpoolError) {
         var path = directory
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
@@ -50,6 +53,10 @@ package final class Spool {
         cut = image.cut
         retained = image.retained
         nextPositions = image.nextPositions
+        for part in image.retained {
+            partEnds.fill(upTo: part.intake, with: 0)
+            partEnds[part.intake] = max(partEnds[part.intake], part.end)
+        }
         let none = IntakeCounters()
         recovered = (0..<max(image.cut.counters.count, image.newest.count)).map { intake in
             CounterCoding.restore(
@@ -85,12 +92,14 @@ package final class Spool {
             try segment.setClean(false)
             return image
         } catch {
-            throw SpoolError(error)
+            // A missing table or a sum that overflows: not what this program wrote.
+            throw error.primaryCode == 1
+                ? .damaged(what: error.description) : SpoolError(error)
         }
     }
 
-    /// Marks the file as closed in order, so that the next start need not check it. Let the spool go
-    /// afterwards: that closes the file and gives up the directory.
+    /// Marks the file as closed in order, so that the next start need not check it. Let the spool
+    /// go afterwards: that closes the file and gives up the directory.
     package func close() {
         // Without the mark the next start only takes longer.
         try? segment.setClean(true)
@@ -103,9 +112,9 @@ package final class Spool {
     /// Epoch of the newest cut; 0 when there is none. Epochs go on from here.
     package var lastEpoch: UInt64 { cut.epoch }
 
-    /// Where each intake's counters go on, by intake number: readings and decoded frames as of the last
-    /// cut (replaying the uncovered journal counts them again), everything else as of the newest
-    /// snapshot on disk. After the replay the first law balances.
+    /// Where each intake's counters go on, by intake number: readings and decoded frames as of the
+    /// last cut (replaying the uncovered journal counts them again), everything else as of the
+    /// newest snapshot on disk. After the replay the first law balances.
     package func recoveredCounters() -> [IntakeCounters] { recovered }
 
     /// First journal position of `intake` that has never been used.
@@ -128,8 +137,8 @@ package final class Spool {
     }
 
     /// Runs `body` in one transaction, makes room afterwards, and takes over the change when all is
-    /// durable. `incoming` bytes are expected to be added; when the file is full they are made room for
-    /// by eviction first and `body` runs once more.
+    /// durable. `incoming` bytes are expected to be added; when the file is full they are made room
+    /// for by eviction first and `body` runs once more.
     func write<T>(
         incoming: Int, _ body: (inout Change) throws(SQLiteError) -> T
     ) throws(SpoolError) -> T {
@@ -189,8 +198,8 @@ package final class Spool {
         return tally.counters.readingsEvicted &- before
     }
 
-    /// Down to `target` bytes: covered journal first (only the duplicate memory needs it), then batches
-    /// of the lowest priority, oldest first. The uncovered journal is never touched.
+    /// Down to `target` bytes: covered journal first (only the duplicate memory needs it), then
+    /// batches of the lowest priority, oldest first. The uncovered journal is never touched.
     private func makeRoom(_ target: Int, _ change: inout Change) throws(SQLiteError) {
         var used = try segment.usedBytes()
         guard used > target else { return }
@@ -226,12 +235,9 @@ package final class Spool {
         try segment.oldestBatches.bind(Int64(lane.rawValue), at: 1)
         try segment.oldestBatches.bind(64, at: 2)
         while try segment.oldestBatches.step() {
-            // 64: about what a row takes besides its body.
-            found.append(
-                (
-                    UInt64(bitPattern: segment.oldestBatches.int64(0)),
-                    max(0, segment.oldestBatches.int(1)) + 64
-                ))
+            // 64: about what a row takes besides its body. The column may be damaged.
+            let size = min(max(0, segment.oldestBatches.int(1)), 1 << 30) + 64
+            found.append((UInt64(bitPattern: segment.oldestBatches.int64(0)), size))
         }
         segment.oldestBatches.reset()
         return found

@@ -1,11 +1,12 @@
-// The spool's directory: made 0700, owned by one process at a time through a lock on the file `lock`
-// (flock, so that a second opener in the same process is refused too, and the kernel lets go when the
-// process dies; the number in the file is for people). Sole place of system calls in this room.
+// The spool's directory: made 0700, owned by one process at a time through a lock on the file
+// `lock` (flock, so that a second opener in the same process is refused too, and the kernel lets go
+// when the process dies; the number in the file is for people). Sole place of system calls in this
+// room.
 //
 //     lock                       pid of the owner in decimal
 //     segment-00000001.db        SQLite, see Segment.swift; the highest number is the active one
 //     segment-00000001.db-wal    its write-ahead log
-//     segment-00000001.db.bad-1  set aside because it was damaged (with its -wal); never touched again
+//     segment-00000001.db.bad-1  set aside because it was damaged (with its -wal); never touched
 
 internal import Glibc
 
@@ -24,8 +25,10 @@ struct SpoolFolder: ~Copyable {
     /// Numbers of the segment files that are there, rising; files set aside are not among them.
     func segments() throws(SpoolError) -> [Int] {
         try names().compactMap { name in
-            guard name.hasPrefix("segment-"), name.hasSuffix(".db") else { return nil }
-            return Int(name.dropFirst(8).dropLast(3))
+            guard name.hasPrefix("segment-"), name.hasSuffix(".db"), name.utf8.count <= 20,
+                let number = Int(name.dropFirst(8).dropLast(3)), number > 0
+            else { return nil }
+            return path(ofSegment: number) == path + "/" + name ? number : nil
         }.sorted()
     }
 
@@ -42,9 +45,10 @@ struct SpoolFolder: ~Copyable {
         var number = 1
         while taken.contains("\(name).bad-\(number)") { number += 1 }
         let bad = "\(file).bad-\(number)"
-        // The log first: a database without its log opens as an older state, a log alone does nothing.
-        if taken.contains(name + "-wal") { try rename(file + "-wal", bad + "-wal") }
+        // The log last: a database without its log would open as an older state and give sequences
+        // out again; a log without its database is thrown away by SQLite.
         try rename(file, bad)
+        if taken.contains(name + "-wal") { try rename(file + "-wal", bad + "-wal") }
         return bad
     }
 

@@ -1,6 +1,6 @@
-// What a segment says when it is opened: everything the spool keeps in memory, read and checked once.
-// Reading the whole retained journal here (at most `journalRetainBytes` plus what is uncovered) means
-// that afterwards every position and every loss is known.
+// What a segment says when it is opened: everything the spool keeps in memory, read and checked
+// once. Reading the whole retained journal here (at most `journalRetainBytes` plus what is
+// uncovered) means that afterwards every position and every loss is known.
 
 import Model
 import SQLite
@@ -117,7 +117,7 @@ struct SpoolImage {
         while try ledger.step() {
             let name = ledger.text(0)
             for entry in Tally.persisted where entry.name == name && entry.isRestored {
-                tally[keyPath: entry.path] = UInt64(bitPattern: ledger.int64(1))
+                tally[keyPath: entry.path] = UInt64(clamping: ledger.int64(1))
             }
         }
         let lanes = try segment.database.prepare(
@@ -127,7 +127,7 @@ struct SpoolImage {
             tally.addPending(
                 Priority(stored: lanes.int64(0)), readings: UInt64(clamping: lanes.int64(2)),
                 bytes: UInt64(clamping: lanes.int64(3)), batches: UInt64(clamping: lanes.int64(1)))
-            let last = UInt64(bitPattern: lanes.int64(4))
+            let last = UInt64(clamping: lanes.int64(4))
             tally.counters.lastSequence = max(tally.counters.lastSequence, last)
         }
         let quarantine = try segment.database.prepare(
@@ -139,7 +139,8 @@ struct SpoolImage {
 
     private mutating func readJournal(_ segment: Segment) throws(SQLiteError) {
         let rows = try segment.database.prepare(
-            "SELECT row, intake, firstPosition, frames, receivedAt, size FROM journal ORDER BY row")
+            "SELECT row, intake, firstPosition, frames, receivedAt, length(part) FROM journal"
+                + " ORDER BY row")
         while try rows.step() {
             let row = rows.int64(0)
             if let part = try segment.part(row) {
@@ -167,9 +168,10 @@ struct SpoolImage {
     private mutating func noteDamaged(_ rows: borrowing Statement, row: Int64) {
         let size = max(0, rows.int(5))
         let first = UInt64(bitPattern: rows.int64(2))
-        // Columns that cannot be true are taken as an empty part at the start: nothing to find there.
+        // Columns that cannot be true are taken as an empty part at the start: nothing to find
+        // there.
         let isPlausible =
-            first < 1 << 56 && (0...255).contains(rows.int64(1))
+            first < StoredPart.positionLimit && (0...255).contains(rows.int64(1))
             && (0...Int64(size / 3)).contains(rows.int64(3))
         let kept = RetainedPart(
             row: row, intake: isPlausible ? rows.int(1) : 0, firstPosition: isPlausible ? first : 0,

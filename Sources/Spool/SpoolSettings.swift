@@ -5,11 +5,11 @@ package import SQLite
 
 /// Limits of a spool; the defaults suit a gateway with some GB of flash.
 package struct SpoolSettings: Sendable {
-    /// Most bytes of the spool's file (its WAL of at most `DurableSettings.journalSizeLimit` comes on
-    /// top). Above seven eighths batches are evicted, lowest priority first, oldest first.
+    /// Most bytes of the spool's file (its WAL of at most `DurableSettings.journalSizeLimit` comes
+    /// on top). Above seven eighths batches are evicted, lowest priority first, oldest first.
     package var maximumBytes = 1 << 30
-    /// Covered journal frames are kept this long (ms of arrival time) to refill the duplicate memory
-    /// after a restart.
+    /// Covered journal frames are kept this long (ms of arrival time) to refill the duplicate
+    /// memory after a restart.
     package var duplicateWindow: Int64 = 120_000
     /// Bytes of journal above which covered parts go earlier.
     package var journalRetainBytes = 32 << 20
@@ -19,12 +19,13 @@ package struct SpoolSettings: Sendable {
 
     package init() {}
 
-    /// Bytes above which batches are evicted. The last eighth is room for one cut and for the journal.
+    /// Bytes above which batches are evicted. The last eighth is room for one cut and for the
+    /// journal.
     var evictAboveBytes: Int { maximumBytes / 8 * 7 }
 }
 
-/// Why the spool could not do what it was asked for. After each of these the spool is as it was before
-/// the call and can be asked again.
+/// Why the spool could not do what it was asked for. After each of these the spool is as it was
+/// before the call and can be asked again.
 package enum SpoolError: Error, Hashable, Sendable {
     /// Another process owns the directory; `pid` is 0 when it has not yet written its number.
     case inUse(directory: String, pid: Int32)
@@ -53,13 +54,13 @@ package enum SpoolError: Error, Hashable, Sendable {
     package var description: String {
         switch self {
         case .inUse(let directory, let pid):
-            "spool \(directory): in use by process \(pid): stop it, or give this one its own directory"
+            "spool \(directory): in use by process \(pid): stop it, or use another directory"
         case .directory(let path, let reason):
             "spool \(path): \(reason): make it a directory that this user may write"
         case .full:
             "spool: no space left: free the device or raise spool.maxBytes"
         case .damaged(let what):
-            "spool: damaged: \(what): restart to set the file aside, then look with sluice spool check"
+            "spool: damaged: \(what): restart to set the file aside, see sluice spool check"
         case .layout(let path, let found):
             "spool \(path): layout \(found) is newer than this program: install that version again"
         case .database(let error):

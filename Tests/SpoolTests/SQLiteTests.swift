@@ -1,5 +1,5 @@
-// The thin wrapper: values come back as they were bound, errors say what and why, a failed transaction
-// leaves nothing, settings are what they say.
+// The thin wrapper: values come back as they were bound, errors say what and why, a failed
+// transaction leaves nothing, settings are what they say.
 
 import SQLite
 import Testing
