@@ -95,7 +95,7 @@ package final class FormatLibrary: Sendable {
 package final class Decoder {
     package let format: Format
 
-    package init(_ format: Format) { self.format = format }
+    package init(_ format: Format, seed: UInt64 = 0) { self.format = format }
 
     /// Decodes exactly one frame (preamble included) into `result`, which it empties first.
     /// Nothing is allocated once warm; nothing in `frame` can trap.

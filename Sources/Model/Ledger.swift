@@ -19,7 +19,7 @@ package struct IntakeCounters: Sendable {
     /// Bytes of a stream that belonged to no frame (noise between frames).
     package var bytesSkipped: UInt64 = 0
     // The sizes are the numbers of cases (a type cannot name them yet); ModelTests compares them.
-    package var rejectedByReason: [24 of UInt64] = InlineArray(repeating: 0)
+    package var rejectedByReason: [25 of UInt64] = InlineArray(repeating: 0)
     package var droppedByReason: [5 of UInt64] = InlineArray(repeating: 0)
 
     package init() {}

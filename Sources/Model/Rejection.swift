@@ -36,6 +36,8 @@ package enum Rejection: UInt8, Error, CaseIterable, Sendable {
     case formatGone = 22
     /// Bytes of a stream connection that ended before they made a frame.
     case connectionEnded = 23
+    /// Lost with a damaged part of the journal before its readings were in a batch.
+    case journalDamaged = 24
 
     package var code: String {
         switch self {
@@ -63,6 +65,7 @@ package enum Rejection: UInt8, Error, CaseIterable, Sendable {
         case .catalogFull: "catalog-full"
         case .formatGone: "format-gone"
         case .connectionEnded: "connection-ended"
+        case .journalDamaged: "journal-damaged"
         }
     }
 }

@@ -27,12 +27,13 @@ extension Spool {
         return epochCut.batches.isEmpty ? nil : first...tally.counters.lastSequence
     }
 
-    /// Pending batches of one lane with sequences above `sequence`, oldest first: at most `limit`
-    /// and, but for the first, at most `maximumBytes`. Those whose CRC does not match go to
-    /// quarantine and are counted; they do not stop the rest. The same batch is lent as often as it
-    /// is asked for.
+    /// Pending batches of one lane with sequences above `sequence` that are not in `excluding` (in
+    /// flight already), oldest first: at most `limit` and, but for the first, at most `maximumBytes`.
+    /// Those whose CRC does not match go to quarantine and are counted; they do not stop the rest.
+    /// The same batch is lent as often as it is asked for.
     package func lease(
-        lane: Priority, after sequence: UInt64, limit: Int, maximumBytes: Int
+        lane: Priority, after sequence: UInt64, excluding: Set<UInt64> = [], limit: Int,
+        maximumBytes: Int
     ) throws(SpoolError) -> [SpooledBatch] {
         var leased: [SpooledBatch] = []
         var damaged: [UInt64] = []
@@ -44,6 +45,7 @@ extension Spool {
                 if found.isEmpty { break }
                 for next in found {
                     after = next
+                    if excluding.contains(next) { continue }
                     guard let batch = try read(next, &damaged) else { continue }
                     if !leased.isEmpty, bytes + batch.bytes.count > maximumBytes { break search }
                     bytes += batch.bytes.count
