@@ -6,12 +6,13 @@
 //
 //     devices   id, identity (as on the label; local ones `source:identity`), format (that it was first
 //               seen with), first_seen_ms (UTC, since 1970), crc32
-//     streams   id, device → devices.id, name (unique in its device), quantity, unit, priority
+//     streams   id, device → devices.id, name, quantity, unit, priority
 //               (0 alarm, 1 live, 2 backlog), crc32
 //     catalog   a view that joins them, with times as text
 //
-// crc32 is over the row's other columns (`rowBytes`); a row that does not match is left out by `load`.
-// user_version is the version of this layout.
+// crc32 is over the row's other columns (`rowBytes`); a row that does not match is left out by `load`,
+// and its device or stream gets a new number when it is seen again. Hence no UNIQUE: the damaged row may
+// stay beside the new one. user_version is the version of this layout.
 
 package import Model
 package import SQLite
@@ -245,7 +246,7 @@ package final class CatalogFile {
     private static let tables = """
         CREATE TABLE devices(
             id INTEGER PRIMARY KEY,
-            identity TEXT NOT NULL UNIQUE,
+            identity TEXT NOT NULL,
             format TEXT NOT NULL,
             first_seen_ms INTEGER NOT NULL,
             crc32 INTEGER NOT NULL) STRICT;
@@ -256,8 +257,9 @@ package final class CatalogFile {
             quantity TEXT NOT NULL,
             unit TEXT NOT NULL,
             priority INTEGER NOT NULL,
-            crc32 INTEGER NOT NULL,
-            UNIQUE(device, name)) STRICT;
+            crc32 INTEGER NOT NULL) STRICT;
+        CREATE INDEX devices_by_identity ON devices(identity);
+        CREATE INDEX streams_by_name ON streams(device, name);
         CREATE VIEW catalog AS
             SELECT s.id AS stream, d.identity, s.name, s.quantity, s.unit,
                 CASE s.priority WHEN 0 THEN 'alarm' WHEN 1 THEN 'live' ELSE 'backlog' END

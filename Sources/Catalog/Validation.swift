@@ -100,12 +100,14 @@ private func isInside(_ value: Value, _ range: ClosedRange<Double>) -> Bool {
         var scaled = Double(value.mantissa)
         var exponent = Int(value.exponent)
         while exponent > 0 {
-            scaled *= powersOfTen[min(exponent, 22)]
-            exponent -= 22
+            let step = min(exponent, 22)
+            scaled *= powersOfTen[step]
+            exponent -= step
         }
         while exponent < 0 {
-            scaled /= powersOfTen[min(-exponent, 22)]
-            exponent += 22
+            let step = min(-exponent, 22)
+            scaled /= powersOfTen[step]
+            exponent += step
         }
         return range.contains(scaled)
     }
