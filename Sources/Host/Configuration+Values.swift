@@ -1,5 +1,6 @@
 // From checked single values to the configuration, and the checks of how values relate.
 
+import Catalog
 import Formats
 import Glibc
 import Model

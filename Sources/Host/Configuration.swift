@@ -1,6 +1,7 @@
 // What the operator decides, as plain values. Read once at start and at reload (ConfigurationReader),
 // never on the data path. Durations are milliseconds, sizes bytes.
 
+package import Catalog
 package import Formats
 package import Model
 
@@ -53,11 +54,6 @@ package struct HostPort: Hashable, Sendable {
 
     /// The address, when `host` is a number or `localhost`.
     package var endpoint: Endpoint? { Endpoint(host: host, port: port) }
-}
-
-/// What happens with frames of devices that the catalog does not know.
-package enum DevicePolicy: String, Sendable, CaseIterable {
-    case accept, quarantine, reject
 }
 
 package struct Configuration: Hashable, Sendable {

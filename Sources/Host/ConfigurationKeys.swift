@@ -2,6 +2,7 @@
 // what it is when it is left out. The reader checks against it and the commented default file and the
 // manual are printed from it.
 
+import Catalog
 import Formats
 import Model
 

@@ -1,0 +1,335 @@
+// What the admin endpoint tells: /health, /ledger, /status, /metrics. Each answer is gathered by asking
+// the stages in turn through their mailboxes; nothing is stopped for it. The ledger comes from a probe
+// that passes through all stages, so its numbers belong to one place in the stream.
+
+package import Formats
+package import Model
+import Pipeline
+import Spool
+import Uplink
+
+package enum LedgerReport {
+    /// The ledger in the words of design.md section 2; `unaccounted` is computed here and now.
+    package static func json(_ ledger: Ledger) -> JSON {
+        func reasons(_ prefix: String) -> JSON {
+            .object(
+                ledger.intake.named.filter { $0.name.hasPrefix(prefix + ".") }.map {
+                    (String($0.name.dropFirst(prefix.count + 1)), .unsigned($0.value))
+                })
+        }
+        return .object([
+            ("datagrams", .unsigned(ledger.intake.datagrams)),
+            ("bytesReceived", .unsigned(ledger.intake.bytesReceived)),
+            ("bytesSkipped", .unsigned(ledger.intake.bytesSkipped)),
+            ("kernelDrops", .unsigned(ledger.intake.kernelDrops)),
+            ("framesReceived", .unsigned(ledger.intake.framesReceived)),
+            ("framesDecoded", .unsigned(ledger.intake.framesDecoded)),
+            ("framesDuplicate", .unsigned(ledger.intake.framesDuplicate)),
+            ("framesControl", .unsigned(ledger.intake.framesControl)),
+            ("framesRejected", .unsigned(ledger.intake.framesRejected)),
+            ("framesAnswered", .unsigned(ledger.intake.framesAnswered)),
+            ("rejected", reasons("rejected")),
+            ("readingsDecoded", .unsigned(ledger.intake.readingsDecoded)),
+            ("readingsDropped", .unsigned(ledger.intake.readingsDropped)),
+            ("dropped", reasons("dropped")),
+            ("readingsPublished", .unsigned(ledger.intake.readingsPublished)),
+            ("readingsHeld", .unsigned(ledger.readingsHeld)),
+            ("readingsInBuckets", .unsigned(ledger.readingsInBuckets)),
+            ("readingsAwaitingSpool", .unsigned(ledger.readingsAwaitingSpool)),
+            ("readingsInSpool", .unsigned(ledger.spool.readingsPending)),
+            ("readingsAcknowledged", .unsigned(ledger.spool.readingsAcknowledged)),
+            ("readingsEvicted", .unsigned(ledger.spool.readingsEvicted)),
+            ("readingsRejected", .unsigned(ledger.spool.readingsRejected)),
+            ("batchesPending", .unsigned(ledger.spool.batchesPending)),
+            ("batchesAcknowledged", .unsigned(ledger.spool.batchesAcknowledged)),
+            ("lastSequence", .unsigned(ledger.spool.lastSequence)),
+            ("unaccounted", .unsigned(ledger.unaccounted)),
+        ])
+    }
+}
+
+/// One line when the session with the store begins or ends; on the uplink's queue.
+final class UplinkLog {
+    private let store: String
+    private var last = ForwarderState.stopped
+    private var lastError: String?
+
+    init(store: String) { self.store = store }
+
+    func changed(to status: ForwarderStatus) {
+        defer { last = status.state }
+        if status.state == .streaming {
+            lastError = nil
+            return Log.state("uplink: connected to store \(store)")
+        }
+        // A store that stays away is one line, not one an attempt.
+        guard status.state == .waiting, let error = status.lastError, error != lastError else {
+            return
+        }
+        lastError = error
+        Log.warning("uplink: store \(store): \(error): trying again")
+    }
+}
+
+final class GatewayReports: Sendable {
+    private let gateway: String
+    private let software: String
+    private let startedAt: Timestamp
+    private let clock: Clock
+    private let storeAddress: String?
+    private let sources: [Configuration.Source]
+    private let endpoints: [Endpoint]
+    private let intake: Mailbox<IntakeJob>
+    private let spool: Mailbox<SpoolWork>
+    private let uplink: Mailbox<UplinkJob>
+
+    init(
+        gateway: String, software: String, startedAt: Timestamp, clock: Clock,
+        storeAddress: String?, sources: [Configuration.Source], endpoints: [Endpoint],
+        intake: Mailbox<IntakeJob>, spool: Mailbox<SpoolWork>, uplink: Mailbox<UplinkJob>
+    ) {
+        self.gateway = gateway
+        self.software = software
+        self.startedAt = startedAt
+        self.clock = clock
+        self.storeAddress = storeAddress
+        self.sources = sources
+        self.endpoints = endpoints
+        self.intake = intake
+        self.spool = spool
+        self.uplink = uplink
+    }
+
+    func serve(on admin: AdminServer) {
+        admin.route("/ledger") { [self] _, reply in
+            probe { reply(.json(LedgerReport.json($0).text(pretty: true) + "\n")) }
+        }
+        admin.route("/status") { [self] _, reply in
+            gather { reply(.json(self.statusJSON($0).text(pretty: true) + "\n")) }
+        }
+        admin.route("/health") { [self] _, reply in
+            gather { gathered in
+                let reasons = self.reasons(gathered)
+                reply(
+                    .json(
+                        JSON.object([
+                            ("isHealthy", .boolean(reasons.isEmpty)),
+                            ("reasons", .array(reasons.map { .string($0) })),
+                        ]).text() + "\n", status: reasons.isEmpty ? 200 : 503))
+            }
+        }
+        admin.route("/metrics") { [self] _, reply in
+            gather { reply(AdminResponse(body: self.metrics($0))) }
+        }
+        // Cuts the open epoch now, for tests and for an operator who will not wait.
+        admin.route("/cut") { [self] _, reply in
+            intake.post(.mark(.cut))
+            probe { _ in reply(.json("{\"isCut\": true}\n")) }
+        }
+    }
+
+    // MARK: Gathering
+
+    private struct Gathered: Sendable {
+        var ledger = Ledger()
+        var statistics: IntakeStatistics
+        var spool: SpoolDetails
+        var trouble: String?
+        var uplink: ForwarderStatus
+    }
+
+    private func probe(_ reply: @escaping @Sendable (Ledger) -> Void) {
+        intake.post(.mark(.probe(LedgerProbe(reply: reply))))
+    }
+
+    private func gather(_ reply: @escaping @Sendable (Gathered) -> Void) {
+        let (intake, spool, uplink) = (intake, spool, uplink)
+        intake.post(
+            .statistics { statistics in
+                spool.post(
+                    .details { details, trouble in
+                        uplink.post(
+                            .status { status in
+                                let part = Gathered(
+                                    statistics: statistics, spool: details, trouble: trouble,
+                                    uplink: status)
+                                intake.post(
+                                    .mark(
+                                        .probe(
+                                            LedgerProbe { ledger in
+                                                var whole = part
+                                                whole.ledger = ledger
+                                                reply(whole)
+                                            })))
+                            })
+                    })
+            })
+    }
+
+    // MARK: Saying
+
+    private func reasons(_ gathered: Gathered) -> [String] {
+        var reasons: [String] = []
+        if gathered.ledger.unaccounted != 0 {
+            reasons.append("unaccounted \(gathered.ledger.unaccounted): this is a bug: report it")
+        }
+        if let trouble = gathered.trouble { reasons.append("spool: \(trouble)") }
+        if gathered.statistics.isWithoutRoom {
+            reasons.append("intake has no room: sources are held back")
+        }
+        return reasons
+    }
+
+    private func statusJSON(_ gathered: Gathered) -> JSON {
+        let now = clock.now()
+        let uplink = gathered.uplink
+        let reasons = reasons(gathered)
+        return .object([
+            ("gateway", .string(gateway)), ("software", .string(software)),
+            ("startedAt", .string(startedAt.iso8601)), ("now", .string(clock.wall().iso8601)),
+            ("isHealthy", .boolean(reasons.isEmpty)),
+            ("reasons", .array(reasons.map { .string($0) })),
+            ("sources", .array(sourcesJSON(gathered.statistics))),
+            (
+                "intake",
+                .object([
+                    ("visits", .unsigned(gathered.statistics.visits)),
+                    ("wakes", .unsigned(gathered.statistics.wakes)),
+                    ("isWithoutRoom", .boolean(gathered.statistics.isWithoutRoom)),
+                ])
+            ),
+            ("spool", spoolJSON(gathered)),
+            (
+                "uplink",
+                .object([
+                    ("store", storeAddress.map { .string($0) } ?? .null),
+                    ("state", .string(uplink.state.rawValue)),
+                    ("stateSeconds", .integer(now.milliseconds(since: uplink.since) / 1000)),
+                    ("inFlight", .integer(Int64(uplink.inFlight))),
+                    ("credit", .integer(Int64(uplink.credit))),
+                    (
+                        "nextAttemptSeconds",
+                        uplink.nextAttempt.map { .integer($0.milliseconds(since: now) / 1000) }
+                            ?? .null
+                    ),
+                    ("lastError", uplink.lastError.map { .string($0) } ?? .null),
+                    ("connections", .unsigned(uplink.connections)),
+                    ("batchesSent", .unsigned(uplink.batchesSent)),
+                    ("batchesAcknowledged", .unsigned(uplink.batchesAcknowledged)),
+                    ("bytesSent", .unsigned(uplink.bytesSent)),
+                    ("bytesReceived", .unsigned(uplink.bytesReceived)),
+                ])
+            ),
+            ("process", processJSON()),
+            ("ledger", LedgerReport.json(gathered.ledger)),
+        ])
+    }
+
+    private func processJSON() -> JSON {
+        let usage = ProcessUsage.now()
+        return .object([
+            ("cpuSeconds", .double(Double(usage.cpuMicroseconds) / 1e6)),
+            ("rssKb", .unsigned(usage.rssKb)), ("peakRssKb", .unsigned(usage.peakRssKb)),
+        ])
+    }
+
+    private func spoolJSON(_ gathered: Gathered) -> JSON {
+        let spool = gathered.spool
+        func lanes(_ counts: ByPriority) -> JSON {
+            .object([
+                ("alarm", .unsigned(counts.alarm)), ("live", .unsigned(counts.live)),
+                ("backlog", .unsigned(counts.backlog)),
+            ])
+        }
+        return .object([
+            ("trouble", gathered.trouble.map { .string($0) } ?? .null),
+            ("batchesPending", lanes(spool.batchesPending)),
+            ("readingsPending", lanes(spool.readingsPending)),
+            ("bytesPending", lanes(spool.bytesPending)),
+            ("readingsEvicted", lanes(spool.readingsEvicted)),
+            ("batchesDamaged", .unsigned(spool.batchesDamaged)),
+            ("journalParts", .unsigned(spool.journalParts)),
+            ("journalBytes", .unsigned(spool.journalBytes)),
+            ("quarantineEntries", .unsigned(spool.quarantineEntries)),
+        ])
+    }
+
+    private func sourcesJSON(_ statistics: IntakeStatistics) -> [JSON] {
+        statistics.sources.enumerated().map { number, source in
+            .object([
+                ("name", .string(source.name)),
+                (
+                    "listen",
+                    .string(
+                        "\(sources[number].listen.transport.rawValue)://\(source.endpoint.description)"
+                    )
+                ),
+                ("formats", .array(sources[number].formats.map { .string($0) })),
+                ("visits", .unsigned(source.visits)), ("datagrams", .unsigned(source.datagrams)),
+                ("bytesReceived", .unsigned(source.bytesReceived)),
+                ("kernelDrops", .unsigned(source.kernelDrops)),
+                ("bufferBytes", .integer(Int64(source.bufferBytes))),
+                ("connections", .integer(Int64(source.connections))),
+                ("connectionsAccepted", .unsigned(source.connectionsAccepted)),
+                (
+                    "connectionsRefused",
+                    .object(Refusal.allCases.map { ($0.code, .unsigned(source[$0])) })
+                ),
+                ("answersLost", .unsigned(source.answersLost)),
+            ])
+        }
+    }
+
+    /// Prometheus text format 0.0.4; names by its conventions.
+    private func metrics(_ gathered: Gathered) -> String {
+        var text = ""
+        func metric(_ name: String, _ type: String, _ help: String, _ rows: [(String, UInt64)]) {
+            text += "# HELP sluice_\(name) \(help)\n# TYPE sluice_\(name) \(type)\n"
+            for (labels, value) in rows { text += "sluice_\(name)\(labels) \(value)\n" }
+        }
+        let intake = gathered.ledger.intake
+        metric(
+            "frames_received_total", "counter", "Frames that arrived.",
+            [("", intake.framesReceived)])
+        metric(
+            "frames_decoded_total", "counter", "Frames that were decoded and taken in.",
+            [("", intake.framesDecoded)])
+        metric(
+            "frames_duplicate_total", "counter", "Retransmissions of frames taken in before.",
+            [("", intake.framesDuplicate)])
+        metric(
+            "frames_control_total", "counter", "Frames without readings by nature.",
+            [("", intake.framesControl)])
+        metric(
+            "frames_rejected_total", "counter", "Refused frames by reason.",
+            Rejection.allCases.map { ("{reason=\"\($0.code)\"}", intake[$0]) })
+        metric(
+            "kernel_drops_total", "counter", "Datagrams that the kernel dropped.",
+            [("", intake.kernelDrops)])
+        metric(
+            "readings_decoded_total", "counter", "Readings in decoded frames.",
+            [("", intake.readingsDecoded)])
+        metric(
+            "readings_dropped_total", "counter", "Readings dropped by reason.",
+            Drop.allCases.map { ("{reason=\"\($0.code)\"}", intake[$0]) })
+        metric(
+            "readings_held", "gauge", "Readings in buckets and spool.",
+            [("", gathered.ledger.readingsHeld)])
+        metric(
+            "readings_acknowledged_total", "counter", "Readings that the store has committed.",
+            [("", gathered.ledger.spool.readingsAcknowledged)])
+        metric(
+            "readings_evicted_total", "counter", "Readings evicted from a full spool.",
+            [("", gathered.ledger.spool.readingsEvicted)])
+        metric(
+            "readings_unaccounted", "gauge", "What the ledger does not explain; 0 or a bug.",
+            [("", gathered.ledger.unaccounted)])
+        metric(
+            "uplink_connected", "gauge", "1 while batches flow to the store.",
+            [("", gathered.uplink.state == .streaming ? 1 : 0)])
+        metric(
+            "uplink_sent_bytes_total", "counter", "Bytes sent to the store.",
+            [("", gathered.uplink.bytesSent)])
+        return text
+    }
+}

@@ -1,0 +1,188 @@
+// Each stage with its queue: mailbox, timer and what else belongs to it. An actor's `stage` is set once,
+// before its queue is activated, and touched by the handlers of its own queue only.
+
+import Dispatch
+import Model
+import Pipeline
+import Spool
+import Uplink
+
+enum IntakeJob: Sendable {
+    case committed(UInt64)
+    case mark(MarkNote.Purpose)
+    case statistics(@Sendable (IntakeStatistics) -> Void)
+    /// The last job: sockets closed, everything handed over, then the probe.
+    case stop(LedgerProbe)
+}
+
+struct IntakeStatistics: Sendable {
+    var sources: [SourceStatistics]
+    var visits: UInt64
+    var wakes: UInt64
+    var isWithoutRoom: Bool
+}
+
+final class IntakeActor {
+    var stage: IntakeStage?
+    let sockets: IntakeSockets
+    private(set) lazy var mailbox = Mailbox<IntakeJob>(queue) { [unowned self] in take($0) }
+    private(set) lazy var roomPoke = Poke(queue) { [unowned self] in lookForRoom() }
+    private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in
+        stage?.timer()
+        lookForRoom()
+    }
+    private let queue: DispatchQueue
+    private var isStopped = false
+
+    init(queue: DispatchQueue, sockets: IntakeSockets) {
+        self.queue = queue
+        self.sockets = sockets
+    }
+
+    func start() throws(HostError) {
+        guard let stage else { return }
+        try sockets.start(door: stage)
+    }
+
+    private func take(_ job: IntakeJob) {
+        guard let stage else { return }
+        switch job {
+        case .committed(let position):
+            stage.committed(upTo: position)
+            lookForRoom()
+        case .mark(let purpose): stage.mark(purpose)
+        case .statistics(let reply):
+            let counts = sockets.loopCounts
+            reply(
+                IntakeStatistics(
+                    sources: isStopped ? [] : sockets.statistics(), visits: counts.visits,
+                    wakes: counts.wakes, isWithoutRoom: sockets.isWithoutRoom))
+        case .stop(let probe):
+            guard !isStopped else { return }
+            isStopped = true
+            sockets.stop()
+            stage.flush()
+            stage.mark(.cut)
+            stage.mark(.probe(probe))
+        }
+    }
+
+    private func lookForRoom() {
+        guard let stage, !isStopped else { return }
+        if stage.roomAgain(), sockets.isWithoutRoom { sockets.roomAgain() }
+    }
+}
+
+enum BatchJob: Sendable {
+    case cutStored
+}
+
+final class BatchActor {
+    var stage: BatchStage?
+    private(set) lazy var mailbox = Mailbox<BatchJob>(queue) { [unowned self] _ in
+        if stage?.cutStored() == true { turn() }
+    }
+    private(set) lazy var poke = Poke(queue) { [unowned self] in turn() }
+    private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
+    private let queue: DispatchQueue
+
+    init(queue: DispatchQueue) { self.queue = queue }
+
+    private func turn() {
+        if stage?.turn() == true { poke() }
+    }
+}
+
+enum SpoolWork: Sendable {
+    case job(SpoolJob)
+    case lease(excluding: [UInt64], limit: Int, maximumBytes: Int)
+    case needEntries(afterDevice: UInt32, afterStream: UInt32)
+    case acknowledged([UInt64])
+    case rejected(UInt64, reason: String)
+    case details(@Sendable (SpoolDetails, _ trouble: String?) -> Void)
+    case close(@Sendable () -> Void)
+}
+
+final class SpoolActor {
+    var stage: SpoolStage?
+    var toUplink: Mailbox<UplinkJob>?
+    private(set) lazy var mailbox = Mailbox<SpoolWork>(queue) { [unowned self] in take($0) }
+    private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
+    private let queue: DispatchQueue
+
+    /// Entries a request of the uplink gets; it asks again for more.
+    private static let entriesPerRequest = 2000
+
+    init(queue: DispatchQueue) { self.queue = queue }
+
+    private func take(_ work: SpoolWork) {
+        guard let stage else { return }
+        switch work {
+        case .job(let job): stage.take(job)
+        case .lease(let excluding, let limit, let maximumBytes):
+            let leased = stage.lease(
+                excluding: excluding, limit: limit, maximumBytes: maximumBytes)
+            toUplink?.post(.event(.leased(leased)))
+        case .needEntries(let device, let stream):
+            let entries = stage.entries(
+                afterDevice: device, afterStream: stream, limit: SpoolActor.entriesPerRequest)
+            toUplink?.post(.event(.entries(entries)))
+        case .acknowledged(let sequences): stage.acknowledge(sequences)
+        case .rejected(let sequence, let reason): stage.reject(sequence, reason: reason)
+        case .details(let reply): reply(stage.spool.details, stage.trouble)
+        case .close(let done):
+            stage.spool.close()
+            self.stage = nil
+            done()
+        }
+    }
+}
+
+enum UplinkJob: Sendable {
+    case event(Forwarder.Event)
+    case status(@Sendable (ForwarderStatus) -> Void)
+}
+
+final class UplinkActor {
+    var stage: UplinkStage?
+    private let queue: DispatchQueue
+    private let address: HostPort?
+    private let clock: Clock
+    private var connection: UplinkConnection?
+    private(set) lazy var mailbox = Mailbox<UplinkJob>(queue) { [unowned self] in take($0) }
+    private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
+
+    init(queue: DispatchQueue, address: HostPort?, clock: Clock) {
+        self.queue = queue
+        self.address = address
+        self.clock = clock
+    }
+
+    func open() throws(HostError) {
+        connection = try UplinkConnection(queue: queue, clock: clock) { [unowned self] event in
+            switch event {
+            case .connected: stage?.step(.connected)
+            case .failed(let error): stage?.step(.connectFailed(error.description))
+            case .received(let bytes): stage?.step(.received(bytes))
+            case .drained: stage?.step(.progressed)
+            case .closed(let error):
+                stage?.step(.disconnected(error?.description ?? "the store closed"))
+            }
+        }
+    }
+
+    func connect() {
+        guard let address else { return }
+        connection?.connect(to: address)
+    }
+
+    func close() { connection?.close() }
+    func send(_ bytes: [UInt8]) { connection?.send(bytes) }
+
+    private func take(_ job: UplinkJob) {
+        switch job {
+        case .event(let event): stage?.step(event)
+        case .status(let reply): if let stage { reply(stage.status) }
+        }
+    }
+}
