@@ -132,6 +132,18 @@ package final class GatewayProcess {
             .stop(LedgerProbe { _ in spool.post(.close(done)) }))
     }
 
+    /// Closes what still listens after `stop` is done.
+    package func close() {
+        on(adminQueue) { admin.stop() }
+        on(uplinkQueue) { uplink.end() }
+    }
+
+    /// Sends a probe of the ledger through all stages.
+    var probe: @Sendable (@escaping @Sendable (Ledger) -> Void) -> Void {
+        let mailbox = intake.mailbox
+        return { mailbox.post(.mark(.probe(LedgerProbe(reply: $0)))) }
+    }
+
     // MARK: Building
 
     private static func sources(
@@ -317,14 +329,4 @@ private final class GatewayDisk {
         guard let file = catalog.take() else { preconditionFailure("the catalog is taken once") }
         return file
     }
-}
-
-/// Runs `body` on `queue` and waits, with its typed error.
-private func on<T, E: Error>(_ queue: DispatchQueue, _ body: () throws(E) -> T) throws(E) -> T {
-    var result: Result<T, E>?
-    queue.sync {
-        do throws(E) { result = .success(try body()) } catch { result = .failure(error) }
-    }
-    guard let result else { preconditionFailure("sync returns after its body") }
-    return try result.get()
 }

@@ -99,7 +99,11 @@ package final class SocketLoop {
     }
 
     deinit {
-        precondition(state == .closed, "SocketLoop.close() was not called")
+        guard state != .closed else { return }
+        // Its owner's init failed, or it went without `close`: nothing runs on the queue any more, since
+        // the handlers hold the loop weakly. A suspended source must not be released.
+        if state != .resting { source.resume() }
+        source.cancel()
     }
 
     /// Stops for good. Cancelling is finished when the queue has run what it was doing.
@@ -114,12 +118,6 @@ package final class SocketLoop {
         willRest = nil
         didVisit = nil
         nextVisit = nil
-    }
-
-    /// For an owner whose own init fails: nothing was registered, so nothing runs.
-    func abandon() {
-        state = .closed
-        source.cancel()
     }
 
     // MARK: registration

@@ -177,6 +177,14 @@ final class UplinkActor {
     }
 
     func close() { connection?.close() }
+
+    /// For good.
+    func end() {
+        connection?.stop()
+        connection = nil
+        stage = nil
+    }
+
     func send(_ bytes: [UInt8]) { connection?.send(bytes) }
 
     private func take(_ job: UplinkJob) {

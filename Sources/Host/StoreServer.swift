@@ -52,13 +52,8 @@ package final class StoreServer: ByteStreamOwner {
         var at = listen.raw
         // Safety: `at` outlives the call, which only reads it.
         let result = unsafe sluice_tcp_listen(&at, 128)
-        let descriptor: Descriptor
-        do {
-            descriptor = try Descriptor(result, "listen for gateways on \(listen.description)")
-        } catch {
-            loop.abandon()
-            throw error
-        }
+        let descriptor = try Descriptor(
+            result, "listen for gateways on \(listen.description)")
         endpoint = descriptor.localEndpoint
         acceptor = Acceptor(descriptor, isUnix: false, loop: loop) { [weak self] in
             self?.accept($0, from: $1)

@@ -1,0 +1,80 @@
+// From start to orderly end of the two daemons: signals, readiness, watchdog. Called on the main thread,
+// which then sleeps until it is over.
+
+import Dispatch
+import Model
+import Pipeline
+
+/// How long an orderly end may take before the process ends anyway (the spool survives that).
+private let stopLimit = DispatchTimeInterval.seconds(10)
+
+extension GatewayProcess {
+    /// Runs a gateway until SIGTERM or SIGINT; `announce` gets each line for a person who watches.
+    /// Throws what kept it from starting.
+    package static func run(
+        _ configuration: Configuration, software: String, announce: (String) -> Void
+    ) throws(StartError) {
+        Signals.ignoreBrokenPipes()
+        let gateway = try GatewayProcess(configuration, software: software)
+        try gateway.start()
+        for warning in gateway.warnings { Log.warning(warning) }
+        for (source, endpoint) in zip(configuration.sources, gateway.endpoints) {
+            announce(
+                "source \(source.name) listens on "
+                    + "\(source.listen.transport.rawValue)://\(endpoint.description)")
+        }
+        if let http = gateway.httpEndpoint { announce("status on http://\(http.description)/status") }
+        announce("ready")
+        Notify.ready(status: "taking in from \(configuration.sources.count) sources")
+        let heart = gateway.startWatchdog()
+        waitForEnd()
+        heart?.cancel()
+        Notify.stopping()
+        let isOver = DispatchSemaphore(value: 0)
+        gateway.stop { isOver.signal() }
+        if isOver.wait(timeout: .now() + stopLimit) == .timedOut {
+            Log.warning("sluiced: did not end in order within 10 s: the journal will be replayed")
+        }
+        gateway.close()
+    }
+
+    /// Feeds systemd's watchdog with probes that passed through every stage, so that a stage that
+    /// hangs is noticed.
+    private func startWatchdog() -> (any DispatchSourceTimer)? {
+        guard let interval = Notify.watchdogInterval else { return nil }
+        let timer = DispatchSource.makeTimerSource()
+        let probe = probe
+        timer.schedule(deadline: .now(), repeating: .milliseconds(Int(interval)))
+        timer.setEventHandler { probe { _ in Notify.alive() } }
+        timer.activate()
+        return timer
+    }
+}
+
+extension StoreProcess {
+    package static func run(
+        _ configuration: StoreConfiguration, announce: (String) -> Void
+    ) throws(StartError) {
+        Signals.ignoreBrokenPipes()
+        let store = try StoreProcess(configuration)
+        try store.start()
+        announce("listens on \(store.endpoint.description)")
+        announce("ready")
+        Notify.ready(status: "listening on \(store.endpoint.description)")
+        waitForEnd()
+        Notify.stopping()
+        store.stop()
+    }
+}
+
+/// Sleeps until SIGTERM or SIGINT.
+private func waitForEnd() {
+    let isOver = DispatchSemaphore(value: 0)
+    let signals = Signals(DispatchQueue(label: "sluice.signals")) { signal in
+        switch signal {
+        case .terminate, .interrupt: isOver.signal()
+        case .hangUp: Log.warning("reload is not built yet: restart instead; nothing is lost")
+        }
+    }
+    withExtendedLifetime(signals) { isOver.wait() }
+}
