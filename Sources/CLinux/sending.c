@@ -135,6 +135,10 @@ int32_t sluice_poller_change(int32_t poller, int32_t fd, uint32_t token, uint32_
     return control(poller, EPOLL_CTL_MOD, fd, token, events);
 }
 
+int32_t sluice_poller_remove(int32_t poller, int32_t fd) {
+    return epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL) < 0 ? -errno : 0;
+}
+
 int32_t sluice_poller_wait(int32_t poller, uint32_t *tokens, uint32_t *events, int32_t capacity,
                            int64_t nanoseconds) {
     struct epoll_event ready[WAIT_MAX];

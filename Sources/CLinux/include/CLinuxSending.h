@@ -35,6 +35,7 @@ void sluice_sending_close(int32_t fd);
 int32_t sluice_poller_open(void);
 int32_t sluice_poller_add(int32_t poller, int32_t fd, uint32_t token, uint32_t events);
 int32_t sluice_poller_change(int32_t poller, int32_t fd, uint32_t token, uint32_t events);
+int32_t sluice_poller_remove(int32_t poller, int32_t fd);
 // Waits at most `nanoseconds` (0 looks only); writes up to `capacity` tokens and events.
 int32_t sluice_poller_wait(int32_t poller, uint32_t *tokens, uint32_t *events, int32_t capacity,
                            int64_t nanoseconds);

@@ -52,7 +52,8 @@ package struct CaptureFile: Sendable {
             }
         } catch {
             damage = CaptureDamage(
-                file: file, offset: error.offset, what: error.what, framesRead: frames.count)
+                file: file, offset: min(error.offset, bytes.count), what: error.what,
+                framesRead: frames.count)
         }
     }
 

@@ -69,13 +69,13 @@ package struct Verb: Sendable {
     /// Hidden verbs work and are in no list.
     package var isHidden: Bool
     /// Runs the verb and returns the exit status; usage mistakes are thrown.
-    package var run: @Sendable (Invocation, Console) throws(UsageError) -> ExitStatus
+    package var run: @Sendable (Invocation, Console) throws(UsageError) -> RunStatus
 
     package init(
         _ name: String, _ summary: String, details: [String] = [], operands: String = "",
         operandCount: ClosedRange<Int> = 0...0, flags: [Flag] = [], examples: [Example] = [],
         isHidden: Bool = false,
-        run: @escaping @Sendable (Invocation, Console) throws(UsageError) -> ExitStatus
+        run: @escaping @Sendable (Invocation, Console) throws(UsageError) -> RunStatus
     ) {
         self.name = name
         self.summary = summary
@@ -123,7 +123,7 @@ package struct Program: Sendable {
 }
 
 /// What a program tells its caller (contracts.md).
-package enum ExitStatus: Int32, Sendable {
+package enum RunStatus: Int32, Sendable {
     case done = 0
     /// Ran and found something wrong.
     case foundWrong = 1

@@ -3,7 +3,7 @@
 
 extension Program {
     /// Parses and runs. `arguments` begins with the program's own path, as C's argv does.
-    package func run(_ arguments: [String], console: Console) -> ExitStatus {
+    package func run(_ arguments: [String], console: Console) -> RunStatus {
         do throws(UsageError) {
             switch try parse(Array(arguments.dropFirst())) {
             case .run(let invocation): return try invocation.verb.run(invocation, console)

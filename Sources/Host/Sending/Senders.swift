@@ -93,6 +93,16 @@ package struct DatagramSender: ~Copyable {
     }
 
     package func receive() -> Received { HostReceive.bytes(descriptor, endsAtZero: false) }
+
+    /// One datagram into `buffer` without an allocation; its length, nil when there is none.
+    package func receive(into buffer: inout [UInt8]) -> Int? {
+        precondition(!buffer.isEmpty, "a datagram needs room")
+        // Safety: the buffer's count bounds what the call writes.
+        let count = unsafe buffer.withUnsafeMutableBufferPointer { buffer in
+            unsafe sluice_sending_receive(descriptor, buffer.baseAddress!, Int64(buffer.count))
+        }
+        return count >= 0 ? Int(count) : nil
+    }
 }
 
 /// One TCP connection to the gateway. It is being opened when made; `Poller` says when it is writable.
@@ -186,6 +196,11 @@ package struct Poller: ~Copyable {
     ) throws(SendingError) {
         try check(
             sluice_poller_change(descriptor, sender.descriptor, token, writable ? 3 : 1))
+    }
+
+    /// An ended stream would be ready for ever.
+    package func remove(_ sender: borrowing StreamSender) {
+        _ = sluice_poller_remove(descriptor, sender.descriptor)
     }
 
     /// Waits at most `nanoseconds` for at most 256 senders.
