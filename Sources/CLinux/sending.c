@@ -160,6 +160,17 @@ int32_t sluice_poller_wait(int32_t poller, uint32_t *tokens, uint32_t *events, i
     return count;
 }
 
+int32_t sluice_sending_try_port(int32_t is_stream, uint16_t port) {
+    struct sockaddr_in here = {.sin_family = AF_INET,
+                               .sin_port = htons(port),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, (is_stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int32_t result = bind(fd, (void *)&here, sizeof here) < 0 ? -errno : 0;
+    close(fd);
+    return result;
+}
+
 static int64_t clock_value(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);

@@ -40,6 +40,9 @@ int32_t sluice_poller_remove(int32_t poller, int32_t fd);
 int32_t sluice_poller_wait(int32_t poller, uint32_t *tokens, uint32_t *events, int32_t capacity,
                            int64_t nanoseconds);
 
+// 0 when nobody on 127.0.0.1 has this port, else -errno.
+int32_t sluice_sending_try_port(int32_t is_stream, uint16_t port);
+
 // CLOCK_MONOTONIC and CLOCK_REALTIME in nanoseconds; exact sleeping until a monotonic time.
 int64_t sluice_sending_now(void);
 int64_t sluice_sending_wall(void);
