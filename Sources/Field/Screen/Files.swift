@@ -118,3 +118,13 @@ package enum Files {
         unsafe String(cString: strerror(code))
     }
 }
+
+extension Files {
+    /// A folder of our own; one that is there already is fine.
+    package static func makeFolder(_ path: String) throws(FileError) {
+        // Safety: a String argument is a C string for the duration of the call.
+        guard unsafe mkdir(path, 0o700) == 0 || errno == EEXIST else {
+            throw FileError(path: path, why: lastError())
+        }
+    }
+}
