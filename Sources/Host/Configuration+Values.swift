@@ -1,0 +1,145 @@
+// From checked single values to the configuration, and the checks of how values relate.
+
+import Formats
+import Glibc
+import Model
+
+extension Configuration {
+    init(_ values: KeyValues, _ reader: inout ConfigurationReader) {
+        self.init()
+        gateway = values.text("gateway")
+        formats = values.text("formats")
+        for group in values.groups("sources") {
+            guard let source = Source(group, &reader) else { continue }
+            check(source, at: group, &reader)
+            sources.append(source)
+        }
+        if sources.count > Configuration.maximumSources {
+            reader.complain(
+                values.place("sources"), "more than \(Configuration.maximumSources) sources",
+                "let several devices share a source")
+        }
+        batch.interval = values.number("batch.interval") ?? batch.interval
+        batch.readings = values.number("batch.readings").map { Int($0) } ?? batch.readings
+        batch.bucket = values.number("batch.bucket") ?? batch.bucket
+        spool.directory = directory(
+            values.text("spool.directory"), "STATE_DIRECTORY", "/var/lib/sluice")
+        spool.maximumBytes =
+            values.number("spool.maximumBytes").map { Int($0) } ?? spool.maximumBytes
+        spool.duplicateWindow = values.number("spool.duplicateWindow") ?? spool.duplicateWindow
+        if case .hostPort(let address) = values.values["store.address"] { store.address = address }
+        admin = Admin(values, &reader, of: "sluice")
+        limits.devices = values.number("limits.devices").map { Int($0) } ?? limits.devices
+        limits.streams = values.number("limits.streams").map { Int($0) } ?? limits.streams
+    }
+
+    /// Sources share the low bits of connection numbers.
+    static let maximumSources = 1024
+
+    private func check(
+        _ source: Source, at group: KeyValues, _ reader: inout ConfigurationReader
+    ) {
+        if sources.contains(where: { $0.name == source.name }) {
+            reader.complain(
+                group.place("sources.name"), "two sources are named \"\(source.name)\"",
+                "give each its own name")
+        }
+        if source.listen.endpoint.port != 0,
+            sources.contains(where: { $0.listen == source.listen })
+        {
+            reader.complain(
+                group.place("sources.listen"),
+                "two sources listen on \(source.listen.description)", "choose another port")
+        }
+        checkExposure(
+            of: source.listen.endpoint, named: source.listen.description,
+            isExposed: source.isExposed, at: group.place("sources.listen"), &reader)
+    }
+}
+
+/// Complains about an address that others can reach when nobody said that they may.
+private func checkExposure(
+    of endpoint: Endpoint, named name: String, isExposed: Bool, at place: KeyValues.Place,
+    _ reader: inout ConfigurationReader
+) {
+    guard !endpoint.isLoopback, !isExposed else { return }
+    reader.complain(
+        place, "\(name) can be reached from other machines",
+        "listen on 127.0.0.1, or write exposed: true beside it if that is meant")
+}
+
+extension Configuration.Source {
+    fileprivate init?(_ group: KeyValues, _ reader: inout ConfigurationReader) {
+        guard case .listen(let listen) = group.values["sources.listen"] else { return nil }
+        self.init(name: group.text("sources.name"), listen: listen)
+        isExposed = group.flag("sources.exposed")
+        formats = group.names("sources.formats")
+        devices =
+            DevicePolicy(rawValue: group.text("sources.devices"))
+            ?? (listen.endpoint.isLoopback ? .accept : .quarantine)
+        receiveBuffer =
+            group.number("sources.receiveBuffer").map { Int($0) } ?? receiveBuffer
+        moderation = group.number("sources.moderation") ?? moderation
+        idleTimeout = group.number("sources.idleTimeout") ?? idleTimeout
+        firstFrameTimeout = group.number("sources.firstFrameTimeout") ?? firstFrameTimeout
+        connections = group.number("sources.connections").map { Int($0) } ?? connections
+        connectionsPerAddress =
+            group.number("sources.connectionsPerAddress").map { Int($0) }
+            ?? (listen.endpoint.isLoopback ? connections : min(64, connections))
+        if connectionsPerAddress > connections {
+            reader.complain(
+                group.place("sources.connectionsPerAddress"),
+                "more connections from one address than in all (\(connections))",
+                "raise \"connections\" or lower this")
+        }
+        let age = group.number("sources.timestamps.maximumAge")
+        timestamps.maximumAge = age ?? timestamps.maximumAge
+        let ahead = group.number("sources.timestamps.maximumAhead")
+        timestamps.maximumAhead = ahead ?? timestamps.maximumAhead
+        let action = group.text("sources.timestamps.action")
+        timestamps.action = .init(rawValue: action) ?? timestamps.action
+    }
+}
+
+extension Configuration.Admin {
+    init(_ values: KeyValues, _ reader: inout ConfigurationReader, of program: String) {
+        self.init()
+        socket = values.text("admin.socket")
+        if socket.isEmpty {
+            socket = directory("", "RUNTIME_DIRECTORY", "/run/\(program)") + "/admin.sock"
+        }
+        guard case .endpoint(let endpoint) = values.values["admin.http"] else { return }
+        http = endpoint
+        if !endpoint.isLoopback {
+            reader.complain(
+                values.place("admin.http"),
+                "\(endpoint.description) can be reached from other machines",
+                "listen on 127.0.0.1 and put a proxy with a login before it: there is none here")
+        }
+    }
+}
+
+extension StoreConfiguration {
+    init(_ values: KeyValues, _ reader: inout ConfigurationReader) {
+        self.init()
+        if case .endpoint(let endpoint) = values.values["listen"] { listen = endpoint }
+        isExposed = values.flag("exposed")
+        checkExposure(
+            of: listen, named: listen.description, isExposed: isExposed,
+            at: values.place("listen"), &reader)
+        data = directory(values.text("data"), "STATE_DIRECTORY", "/var/lib/sluice-store")
+        gateways = values.number("gateways").map { Int($0) } ?? gateways
+        admin = Configuration.Admin(values, &reader, of: "sluice-store")
+    }
+}
+
+/// `chosen`, or the directory that systemd made for the service, or the usual place.
+private func directory(_ chosen: String, _ variable: String, _ usual: String) -> String {
+    if !chosen.isEmpty { return chosen }
+    // Safety: getenv's text is copied at once; nothing in these programs calls setenv.
+    if let text = unsafe getenv(variable), unsafe text[0] != 0 {
+        let list = unsafe String(cString: text)
+        return list.split(separator: ":").first.map(String.init) ?? list
+    }
+    return usual
+}

@@ -1,0 +1,250 @@
+// The one table of configuration keys: what may stand in the file, what it means, what it may be and
+// what it is when it is left out. The reader checks against it and the commented default file and the
+// manual are printed from it.
+
+import Formats
+import Model
+
+/// What a value may be.
+enum KeyKind {
+    /// `[A-Za-z0-9._-]{1,64}`
+    case name
+    case path
+    case duration(ClosedRange<Int64>)
+    case size(ClosedRange<Int>)
+    case count(ClosedRange<Int>)
+    case flag
+    case word([String])
+    /// `udp://…` or `tcp://…`
+    case listen
+    /// A numeric address and port.
+    case endpoint
+    /// A host and port.
+    case hostPort
+    case names
+    case group
+    case groups
+}
+
+struct Key {
+    /// Names from the top, joined by dots: `batch.interval`.
+    let path: String
+    let kind: KeyKind
+    /// JSON5 text of the value that holds when the key is left out; empty: there is none.
+    let standard: String
+    let about: String
+    var isRequired = false
+
+    init(_ path: String, _ kind: KeyKind, _ standard: String, _ about: String) {
+        self.path = path
+        self.kind = kind
+        self.standard = standard
+        self.about = about
+    }
+
+    static func required(_ path: String, _ kind: KeyKind, _ about: String) -> Key {
+        var key = Key(path, kind, "", about)
+        key.isRequired = true
+        return key
+    }
+
+    var parent: String { path.split(separator: ".").dropLast().joined(separator: ".") }
+    var name: String { path.split(separator: ".").last.map(String.init) ?? path }
+}
+
+private let second: Int64 = 1000
+private let day: Int64 = 86_400_000
+
+extension Configuration {
+    static let keys: [Key] = [
+        Key("gateway", .name, "\"gateway\"", "Name of this gateway, as the store will know it."),
+        Key(
+            "formats", .path, "\"\"",
+            "Directory of format files; empty: `protocols`, where the programs look for it."),
+        Key(
+            "sources", .groups,
+            """
+            [
+                { name: "udp", listen: "udp://127.0.0.1:9001" },
+                { name: "tcp", listen: "tcp://127.0.0.1:9001" },
+              ]
+            """,
+            "Endpoints that are listened on."),
+        .required("sources.name", .name, "Name of the source, unique."),
+        .required(
+            "sources.listen", .listen,
+            "udp://ADDRESS:PORT or tcp://ADDRESS:PORT; IPv6 addresses stand in brackets."),
+        Key(
+            "sources.exposed", .flag, "false",
+            "Must be true for an address that others than this machine can reach."),
+        Key(
+            "sources.formats", .names, "[]",
+            "Formats to try, in this order; empty: all there are."),
+        Key(
+            "sources.devices", .word(DevicePolicy.allCases.map(\.rawValue)), "",
+            "Frames of unknown devices: accept, quarantine or reject. When it is left out: accept on "
+                + "loopback, quarantine on an exposed source."),
+        Key(
+            "sources.receiveBuffer", .size(4096...(1 << 30)), "\"4MB\"",
+            "Kernel buffer of a UDP source; net.core.rmem_max may cap it."),
+        Key(
+            "sources.moderation", .duration(0...5), "\"2ms\"",
+            "Longest absence from the sockets while traffic flows; \"0\" saves latency, costs CPU."),
+        Key(
+            "sources.idleTimeout", .duration(100...7 * day), "\"1h\"",
+            "A TCP connection without a complete frame for this long is closed."),
+        Key(
+            "sources.firstFrameTimeout", .duration(100...10 * 60 * second), "\"10s\"",
+            "A TCP connection must bring its first complete frame within this time."),
+        Key(
+            "sources.connections", .count(1...65_536), "12000",
+            "TCP connections at the same time."),
+        Key(
+            "sources.connectionsPerAddress", .count(1...65_536), "",
+            "TCP connections from one address; when it is left out, as many as in all on loopback, "
+                + "64 on an exposed source."),
+        Key("sources.timestamps", .group, "{}", "When a device's own time is believed."),
+        Key(
+            "sources.timestamps.maximumAge", .duration(60 * second...3660 * day), "\"30d\"",
+            "Readings older than this are doubtful."),
+        Key(
+            "sources.timestamps.maximumAhead", .duration(0...366 * day), "\"5m\"",
+            "Readings further in the future than this are doubtful."),
+        Key(
+            "sources.timestamps.action", .word(Timestamps.Action.allCases.map(\.rawValue)),
+            "\"flag\"", "flag: keep with the arrival time and a mark; drop: count and drop."),
+        Key("batch", .group, "{}", "When readings become batches."),
+        Key(
+            "batch.interval", .duration(100...3600 * second), "\"10s\"",
+            "Time between two cuts."),
+        Key(
+            "batch.readings", .count(100...10_000_000), "50000",
+            "A cut comes early at this many readings."),
+        Key(
+            "batch.bucket", .duration(second...day), "\"60s\"",
+            "Width of a bucket of event time."),
+        Key("spool", .group, "{}", "Batches on disk until the store has them."),
+        Key(
+            "spool.directory", .path, "\"\"",
+            "Its directory; empty: $STATE_DIRECTORY of the service, else /var/lib/sluice."),
+        Key(
+            "spool.maximumBytes", .size((8 << 20)...(1 << 44)), "\"1GB\"",
+            "When it is full, the lowest priority goes first, oldest first, and is counted."),
+        Key(
+            "spool.duplicateWindow", .duration(0...7 * day), "\"10m\"",
+            "The same frame again within this time is a retransmission."),
+        Key("store", .group, "{}", "The district store."),
+        Key(
+            "store.address", .hostPort, "",
+            "HOST:PORT; when it is left out, batches stay in the spool."),
+        Key("admin", .group, "{}", "Health, status, ledger and metrics."),
+        Key(
+            "admin.socket", .path, "\"\"",
+            "Unix socket; empty: in $RUNTIME_DIRECTORY of the service, else /run/sluice."),
+        Key(
+            "admin.http", .endpoint, "",
+            "Loopback ADDRESS:PORT for the same over HTTP; when it is left out, none."),
+        Key("limits", .group, "{}", "Bounds of memory."),
+        Key("limits.devices", .count(1...10_000_000), "100000", "Devices in the catalog."),
+        Key("limits.streams", .count(1...100_000_000), "1000000", "Streams in the catalog."),
+    ]
+
+    /// The commented default file.
+    package static func defaultText() -> String { Key.defaultText(keys, for: "sluiced") }
+}
+
+extension StoreConfiguration {
+    static let keys: [Key] = [
+        Key("listen", .endpoint, "\"127.0.0.1:9100\"", "ADDRESS:PORT for gateways."),
+        Key(
+            "exposed", .flag, "false",
+            "Must be true for an address that others than this machine can reach."),
+        Key(
+            "data", .path, "\"\"",
+            "Directory of the database; empty: $STATE_DIRECTORY of the service, else "
+                + "/var/lib/sluice-store."),
+        Key("gateways", .count(1...65_536), "256", "Gateways connected at the same time."),
+        Key("admin", .group, "{}", "Health, status and metrics."),
+        Key(
+            "admin.socket", .path, "\"\"",
+            "Unix socket; empty: in $RUNTIME_DIRECTORY of the service, else /run/sluice-store."),
+        Key(
+            "admin.http", .endpoint, "",
+            "Loopback ADDRESS:PORT for the same over HTTP; when it is left out, none."),
+    ]
+
+    /// The commented default file.
+    package static func defaultText() -> String { Key.defaultText(keys, for: "sluice-store") }
+}
+
+extension Key {
+    /// A JSON5 file in which every key stands commented out with what holds without it.
+    static func defaultText(_ keys: [Key], for program: String) -> String {
+        var out = "// Configuration of \(program) (JSON5). Every key may be left out.\n"
+        out += "// Durations: 250ms, 10s, 5m, 1h, 30d. Sizes: bytes, or with KB, MB, GB (1024).\n"
+        out += "{\n"
+        write(keys, under: "", indent: "  ", to: &out)
+        return out + "}\n"
+    }
+
+    private static func write(
+        _ keys: [Key], under parent: String, indent: String, to out: inout String
+    ) {
+        for key in keys where key.parent == parent {
+            for line in wrapped(key.about + key.rangeText, width: 94 - indent.utf8.count) {
+                out += "\(indent)// \(line)\n"
+            }
+            switch key.kind {
+            case .group:
+                out += "\(indent)\(key.name): {\n"
+                write(keys, under: key.path, indent: indent + "  ", to: &out)
+                out += "\(indent)},\n"
+            case .groups:
+                out += "\(indent)\(key.name): \(key.standard),\n"
+                out += "\(indent)// Keys of each:\n"
+                var inner = ""
+                write(keys, under: key.path, indent: "", to: &inner)
+                for line in inner.split(separator: "\n") {
+                    out += "\(indent)//   \(line.hasPrefix("// ") ? line.dropFirst(3) : line[...])"
+                    out += "\n"
+                }
+            default:
+                let value = key.standard.isEmpty ? key.placeholder : key.standard
+                out += "\(indent)// \(key.name): \(value),\n"
+            }
+        }
+    }
+
+    private var placeholder: String {
+        switch kind {
+        case .listen: "\"udp://127.0.0.1:9001\""
+        case .endpoint: "\"127.0.0.1:8080\""
+        case .hostPort: "\"store.example:9100\""
+        case .word(let words): "\"\(words.first ?? "")\""
+        case .count: "64"
+        default: "\"…\""
+        }
+    }
+
+    private var rangeText: String {
+        switch kind {
+        case .count(let r): " \(r.lowerBound) to \(r.upperBound)."
+        case .duration(let r): " \(durationText(r.lowerBound)) to \(durationText(r.upperBound))."
+        case .size(let r): " \(sizeText(r.lowerBound)) to \(sizeText(r.upperBound))."
+        default: ""
+        }
+    }
+
+    private static func wrapped(_ text: String, width: Int) -> [String] {
+        var lines: [String] = []
+        var line = ""
+        for word in text.split(separator: " ") {
+            if !line.isEmpty, line.utf8.count + 1 + word.utf8.count > width {
+                lines.append(line)
+                line = ""
+            }
+            line += line.isEmpty ? String(word) : " \(word)"
+        }
+        return line.isEmpty ? lines : lines + [line]
+    }
+}

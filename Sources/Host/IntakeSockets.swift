@@ -1,0 +1,157 @@
+// All sources of one intake: opens them, visits them, sends their answers. The door for whoever wires
+// a gateway. Owner: GatewayProcess; after `init` everything on the intake's queue. Bound at init, so
+// that a port that is taken is an error at start; nothing is read before `start`.
+
+import CLinux
+package import Dispatch
+package import Model
+package import Pipeline
+
+package final class IntakeSockets {
+    /// Give it to the intake before `start`.
+    package let answers = AnswerSender()
+    /// Where each source is bound, in the order of the configuration.
+    package let endpoints: [Endpoint]
+    /// What an operator should know: buffers that the kernel made smaller than wanted.
+    package private(set) var warnings: [String] = []
+
+    private let sources: [Configuration.Source]
+    private let loop: SocketLoop
+    private let clock: Clock
+    private var unopened: [OpenedSource]
+    private var datagramSources: [UDPSource] = []
+    private var streamSources: [TCPSource] = []
+    private let numbers = ConnectionNumbers()
+
+    /// Binds every source. `queue` is serial and the intake's own: it is blocked for up to
+    /// `moderation` of the sources (the shortest counts) while traffic flows.
+    package init(
+        sources: [Configuration.Source], queue: DispatchQueue, clock: Clock = .real
+    ) throws(HostError) {
+        precondition(sources.count <= Configuration.maximumSources)
+        self.sources = sources
+        self.clock = clock
+        var opened: [OpenedSource] = []
+        for (number, source) in sources.enumerated() {
+            opened.append(try OpenedSource(source, number: number))
+        }
+        endpoints = opened.map(\.endpoint)
+        unopened = opened
+        let absence = sources.map(\.moderation).min() ?? 0
+        loop = try SocketLoop(
+            queue: queue,
+            moderation: absence == 0
+                ? .off : Moderation(longestAbsence: UInt64(absence) * 1_000_000))
+    }
+
+    /// Begins to take in. On the intake's queue, once.
+    package func start(door: any IntakeDoor) throws(HostError) {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        let longest = sources.indices.map { door.maximumFrame(source: $0) }.max() ?? 0
+        let slab = try UDPSlab(slotBytes: UDPSlab.slotBytes(forFrame: longest))
+        let streamSlab = StreamSlab(maximumFrame: longest)
+        for opened in unopened {
+            let source = sources[opened.number]
+            guard let descriptor = opened.take() else { continue }
+            let statistics = SourceStatistics(name: source.name, endpoint: opened.endpoint)
+            switch source.listen.transport {
+            case .udp:
+                let udp = UDPSource(
+                    descriptor, number: opened.number, wanted: source.receiveBuffer,
+                    statistics: statistics, slab: slab, door: door, clock: clock)
+                warnAboutBuffer(of: udp)
+                datagramSources.append(udp)
+                answers.attach(udp)
+                try udp.start(in: loop)
+            case .tcp:
+                let tcp = TCPSource(
+                    descriptor, limits: source, statistics: statistics, slab: streamSlab,
+                    door: door, loop: loop, numbers: numbers, clock: clock, number: opened.number)
+                streamSources.append(tcp)
+                answers.attach(tcp)
+                try tcp.start()
+            }
+        }
+        unopened = []
+        loop.didVisit = { [weak self] in self?.endTurns() }
+        loop.willRest = { [weak self] in self?.refreshDrops() }
+    }
+
+    /// The intake has room again. On its queue; harmless when nothing waits.
+    package func roomAgain() {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        guard loop.isWithoutRoom else { return }
+        for source in streamSources where !source.roomAgain() { return }
+        loop.roomAgain()
+    }
+
+    package var isWithoutRoom: Bool { loop.isWithoutRoom }
+
+    /// Closes every socket and connection. On the intake's queue.
+    package func stop() {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        refreshDrops()
+        for source in streamSources { source.stop() }
+        answers.detachAll()
+        loop.close()
+        datagramSources = []
+        streamSources = []
+    }
+
+    /// Counters of all sources in the order of the configuration. On the intake's queue.
+    package func statistics() -> [SourceStatistics] {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        refreshDrops()
+        let all =
+            datagramSources.map { ($0.number, $0.statistics) }
+            + streamSources.map { ($0.number, $0.statistics) }
+        return all.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+
+    /// Visits to the sockets and wakes from rest. On the intake's queue.
+    package var loopCounts: (visits: UInt64, wakes: UInt64) { (loop.visits, loop.wakes) }
+
+    private func endTurns() {
+        for source in streamSources { source.endTurn() }
+    }
+
+    private func refreshDrops() {
+        for source in datagramSources { source.refreshDrops() }
+    }
+
+    private func warnAboutBuffer(of source: UDPSource) {
+        let statistics = source.statistics
+        // The kernel counts its own bookkeeping and therefore doubles what it is asked for.
+        guard statistics.bufferBytes < 2 * statistics.bufferBytesWanted else { return }
+        let wanted = sizeText(statistics.bufferBytesWanted)
+        warnings.append(
+            "source \(statistics.name): the kernel gives \(statistics.bufferBytes / 2) of \(wanted) "
+                + "receive buffer: bursts may be lost: run "
+                + "`sysctl -w net.core.rmem_max=\(statistics.bufferBytesWanted)`, or give the "
+                + "service CAP_NET_ADMIN")
+    }
+}
+
+/// A source between bind and start.
+private final class OpenedSource {
+    let number: Int
+    let endpoint: Endpoint
+    private var descriptor: Descriptor?
+
+    init(_ source: Configuration.Source, number: Int) throws(HostError) {
+        self.number = number
+        var at = source.listen.endpoint.raw
+        let result: Int32
+        // Safety: `at` outlives the calls, which only read it.
+        switch source.listen.transport {
+        case .udp: result = unsafe sluice_udp_open(&at, UInt32(source.receiveBuffer), 0)
+        case .tcp: result = unsafe sluice_tcp_listen(&at, 1024)
+        }
+        let opened = try Descriptor(
+            result, "source \(source.name): listen on \(source.listen.description)")
+        endpoint = opened.localEndpoint
+        descriptor = consume opened
+    }
+
+    func take() -> Descriptor? { descriptor.take() }
+}
