@@ -126,6 +126,8 @@ int32_t sluice_lock_file(const char *path, int32_t *holder) {
 
 int32_t sluice_close(int32_t fd) { return close(fd) == 0 ? 0 : -errno; }
 
+int32_t sluice_unlink(const char *path) { return unlink(path) == 0 ? 0 : -errno; }
+
 int64_t sluice_read(int32_t fd, uint8_t *bytes, uint64_t count) {
     for (;;) {
         ssize_t n = read(fd, bytes, count);

@@ -116,6 +116,12 @@ package final class SocketLoop {
         nextVisit = nil
     }
 
+    /// For an owner whose own init fails: nothing was registered, so nothing runs.
+    func abandon() {
+        state = .closed
+        source.cancel()
+    }
+
     // MARK: registration
 
     func add(

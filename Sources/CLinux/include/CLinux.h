@@ -46,6 +46,7 @@ int32_t sluice_lock_file(const char *path, int32_t *holder);
 // MARK: descriptors
 
 int32_t sluice_close(int32_t fd);
+int32_t sluice_unlink(const char *path);
 // Bytes read (0: end), or negative errno. Never blocks on a non-blocking descriptor.
 int64_t sluice_read(int32_t fd, uint8_t *bytes, uint64_t count);
 // send with MSG_NOSIGNAL | MSG_DONTWAIT.

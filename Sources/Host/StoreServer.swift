@@ -1,0 +1,155 @@
+// The store's side of the uplink: listens, gives each gateway's connection a session and carries bytes
+// between them. Owner: sluice-store's process; everything on the store's queue, sessions included. A
+// gateway that does not read its answers is not read from either.
+
+import CLinux
+package import Dispatch
+package import Model
+
+/// One gateway's conversation, whatever it speaks. On the store's queue.
+package protocol StoreSessionDoor: AnyObject {
+    /// Bytes as they came, in any cut; what to answer, and whether to close after that.
+    func receive(_ bytes: [UInt8]) -> (reply: [UInt8], close: Bool)
+    /// The connection is gone. Called once, also after `close`.
+    func ended()
+}
+
+package final class StoreServer: ByteStreamOwner {
+    package struct Limits: Sendable {
+        package var gateways = 256
+        /// Milliseconds without a byte in either direction after which a connection is closed.
+        package var silence: Int64 = 120_000
+        package init() {}
+    }
+
+    package struct Statistics: Hashable, Sendable {
+        package var connections = 0
+        package var accepted: UInt64 = 0
+        package var refused: UInt64 = 0
+        package var silenced: UInt64 = 0
+        package var bytesReceived: UInt64 = 0
+    }
+
+    package let endpoint: Endpoint
+    package private(set) var statistics = Statistics()
+    private let loop: SocketLoop
+    private let limits: Limits
+    private let clock: Clock
+    private let makeSession: (Endpoint) -> any StoreSessionDoor
+    private var acceptor: Acceptor?
+    private var sessions: [ObjectIdentifier: (stream: ByteStream, door: any StoreSessionDoor)] = [:]
+    private var timer: (any DispatchSourceTimer)?
+
+    /// Binds; accepts nobody before `start`. `makeSession` runs on `queue`.
+    package init(
+        listen: Endpoint, queue: DispatchQueue, limits: Limits = Limits(), clock: Clock = .real,
+        makeSession: @escaping (Endpoint) -> any StoreSessionDoor
+    ) throws(HostError) {
+        self.limits = limits
+        self.clock = clock
+        self.makeSession = makeSession
+        loop = try SocketLoop(queue: queue)
+        var at = listen.raw
+        // Safety: `at` outlives the call, which only reads it.
+        let result = unsafe sluice_tcp_listen(&at, 128)
+        let descriptor: Descriptor
+        do {
+            descriptor = try Descriptor(result, "listen for gateways on \(listen.description)")
+        } catch {
+            loop.abandon()
+            throw error
+        }
+        endpoint = descriptor.localEndpoint
+        acceptor = Acceptor(descriptor, isUnix: false, loop: loop) { [weak self] in
+            self?.accept($0, from: $1)
+        }
+    }
+
+    package func start() throws(HostError) {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        try acceptor?.start()
+    }
+
+    /// Closes the door and every connection.
+    package func stop() {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        acceptor?.stop()
+        acceptor = nil
+        for session in Array(sessions.values) {
+            session.stream.close()
+            ended(session.stream, error: nil)
+        }
+        timer?.cancel()
+        timer = nil
+        loop.close()
+    }
+
+    private func accept(_ descriptor: consuming Descriptor, from: Endpoint) {
+        guard sessions.count < limits.gateways,
+            let stream = try? ByteStream(
+                descriptor, name: "gateway \(from.description)", loop: loop, owner: self,
+                clock: clock)
+        else {
+            statistics.refused &+= 1
+            return
+        }
+        sessions[ObjectIdentifier(stream)] = (stream, makeSession(from))
+        statistics.accepted &+= 1
+        statistics.connections = sessions.count
+        startTimer()
+    }
+
+    func received(_ bytes: [UInt8], on stream: ByteStream) {
+        guard let session = sessions[ObjectIdentifier(stream)] else { return }
+        statistics.bytesReceived &+= UInt64(bytes.count)
+        let (reply, close) = session.door.receive(bytes)
+        stream.send(reply)
+        guard close else { return }
+        stream.closeWhenSent()
+        forgetIfClosed(stream)
+    }
+
+    func drained(_ stream: ByteStream) {}
+
+    func ended(_ stream: ByteStream, error: HostError?) {
+        guard let session = sessions.removeValue(forKey: ObjectIdentifier(stream)) else { return }
+        statistics.connections = sessions.count
+        session.door.ended()
+        if sessions.isEmpty {
+            timer?.cancel()
+            timer = nil
+        }
+    }
+
+    private func forgetIfClosed(_ stream: ByteStream) {
+        if !stream.isOpen { ended(stream, error: nil) }
+    }
+
+    /// One coarse timer, only while there are gateways.
+    private func startTimer() {
+        guard timer == nil else { return }
+        let interval = Int(max(20, min(5000, limits.silence / 4)))
+        let timer = DispatchSource.makeTimerSource(queue: loop.queue)
+        timer.schedule(
+            deadline: .now() + .milliseconds(interval), repeating: .milliseconds(interval),
+            leeway: .milliseconds(interval / 2))
+        timer.setEventHandler { [weak self] in self?.sweep() }
+        timer.activate()
+        self.timer = timer
+    }
+
+    private func sweep() {
+        acceptor?.listen(true)
+        let now = clock.now()
+        for session in Array(sessions.values) {
+            if session.stream.isOpen {
+                guard now.milliseconds(since: session.stream.lastMoved) >= limits.silence else {
+                    continue
+                }
+                statistics.silenced &+= 1
+                session.stream.close()
+            }
+            ended(session.stream, error: nil)
+        }
+    }
+}
