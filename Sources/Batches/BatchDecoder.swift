@@ -1,0 +1,308 @@
+// From expanded sections to readings. Everything here comes from outside: counts are checked against
+// the bytes that are left and the header's count before anything of their size is made, and every
+// index before it is used. Lives for one batch.
+
+import Model
+
+struct BatchDecoder {
+    private let info: BatchInfo
+    private var head: SectionReader
+    private var firsts: SectionReader
+    private var odd: SectionReader
+    private var escapes: SectionReader
+    private var times: PlaneReaders
+    private var values: PlaneReaders
+
+    private var shapes: [Shape] = []
+    private var forms: [(value: ValueForm, column: ColumnForm)] = []
+    private var schedules: [Range<Int>] = []
+    private var observed: [Int64] = []
+    private var received: [Int64] = []
+    private var streams: [StreamRow] = []
+    /// Shapes of the rows of streams that change theirs.
+    private var mixed: [UInt32] = []
+    private var integers: [Int64] = []
+
+    private struct Shape {
+        var kind: Value.Kind
+        var isBare: Bool
+        var exponent: Int8
+        var quality: Quality
+    }
+
+    private struct StreamRow {
+        var id: UInt32
+        var schedule = 0
+        /// Index into `shapes`, or -1: `mixed` from `mixedStart`.
+        var shape = 0
+        var mixedStart = 0
+        var form = 0
+        var misfits = 0
+        /// How many rows store bits, and where their integers begin.
+        var values = 0
+        var start = 0
+        var first: Int64 = 0
+    }
+
+    init(_ sections: [[UInt8]], info: BatchInfo) {
+        func reader(_ section: Section) -> SectionReader {
+            SectionReader(sections[section.rawValue])
+        }
+        self.info = info
+        head = reader(.head)
+        firsts = reader(.firsts)
+        odd = reader(.odd)
+        escapes = reader(.escapes)
+        times = PlaneReaders(
+            bytes: reader(.timeBytes), high: reader(.timeHigh), low: reader(.timeLow))
+        values = PlaneReaders(bytes: reader(.bytes), high: reader(.high), low: reader(.low))
+    }
+
+    mutating func decode() throws(BatchError) -> [Reading] {
+        // Each stream has bytes of its own in the head, each schedule a stream, so these counts
+        // are bounded by bytes that are there.
+        let streamCount = try head.count(limit: min(info.readings, head.remaining))
+        let scheduleCount = try head.count(limit: streamCount)
+        try readTables()
+        try readSchedules(scheduleCount)
+        let stride = try head.count(limit: 64)
+        try readStreams(streamCount)
+        try readShapes()
+        try readValues(stride: stride)
+        let readings = try assemble()
+        for rest in [
+            head, firsts, odd, escapes, times.bytes, times.high, times.low, values.bytes,
+            values.high, values.low,
+        ] where rest.remaining != 0 {
+            throw .malformed(at: rest.offset)
+        }
+        return readings
+    }
+
+    private mutating func readTables() throws(BatchError) {
+        for _ in 0..<(try head.count(limit: head.remaining / 3)) {
+            let at = head.offset
+            let byte = try head.byte()
+            let exponent = Int8(bitPattern: try head.byte())
+            let quality = try head.count(limit: 0xFFFF)
+            guard byte < 16, let kind = Value.Kind(rawValue: byte & 7),
+                byte & 8 == 0 || kind == .none
+            else { throw .malformed(at: at) }
+            shapes.append(
+                Shape(
+                    kind: kind, isBare: byte & 8 != 0, exponent: exponent,
+                    quality: Quality(rawValue: UInt16(quality))))
+        }
+        for _ in 0..<(try head.count(limit: head.remaining / 3)) {
+            let at = head.offset
+            let code = try head.byte()
+            let exponent = try head.byte()
+            guard let value = ValueForm(code: code, exponent: exponent),
+                let column = ColumnForm(byte: try head.byte())
+            else { throw .malformed(at: at) }
+            forms.append((value, column))
+        }
+    }
+
+    // MARK: Times
+
+    private mutating func readSchedules(_ count: Int) throws(BatchError) {
+        var parents: [Int?] = []
+        for index in 0..<count {
+            let at = head.offset
+            let distance = try head.signed()
+            if distance == 0 {
+                parents.append(nil)
+                continue
+            }
+            let (parent, overflow) = Int64(index).subtractingReportingOverflow(distance)
+            guard !overflow, parent >= 0, parent < Int64(count) else { throw .malformed(at: at) }
+            parents.append(Int(parent))
+        }
+        schedules = Array(repeating: 0..<0, count: count)
+        try readClocks(parents.indices.filter { parents[$0] == nil })
+        for (index, parent) in parents.enumerated() {
+            guard let parent else { continue }
+            guard parents[parent] == nil else { throw .malformed(at: odd.offset) }
+            schedules[index] = try select(from: schedules[parent])
+        }
+    }
+
+    private mutating func readClocks(_ own: [Int]) throws(BatchError) {
+        var rows: [Int] = []
+        var left = info.readings
+        for _ in own {
+            let count = try head.count(limit: left)
+            guard count > 0 else { throw .malformed(at: head.offset) }
+            left -= count
+            rows.append(count)
+        }
+        var clocks: [ClockForm] = []
+        for _ in own {
+            guard let form = ClockForm(byte: try head.byte()) else {
+                throw .malformed(at: head.offset)
+            }
+            clocks.append(form)
+        }
+        for i in own.indices where rows[i] > 1 { clocks[i].steps = try columnForm() }
+        for i in own.indices where clocks[i].arrival != .same { clocks[i].lags = try columnForm() }
+        var previous = info.bucketStart.milliseconds
+        var decoder = ClockDecoder()
+        for i in own.indices {
+            let start = observed.count
+            try decoder.decode(
+                clocks[i], count: rows[i], previous: &previous, planes: &times, firsts: &firsts,
+                escapes: &escapes, observed: &observed, received: &received)
+            schedules[own[i]] = start..<observed.count
+        }
+    }
+
+    private mutating func columnForm() throws(BatchError) -> ColumnForm {
+        guard let form = ColumnForm(byte: try head.byte()) else {
+            throw .malformed(at: head.offset)
+        }
+        return form
+    }
+
+    private mutating func select(from parent: Range<Int>) throws(BatchError) -> Range<Int> {
+        let start = observed.count
+        var row = parent.lowerBound
+        for _ in 0..<(try odd.count(limit: odd.remaining / 2)) {
+            row += try odd.count(limit: parent.upperBound - row)
+            let take = try odd.count(
+                limit: min(parent.upperBound - row, info.readings - (observed.count - start)))
+            for i in row..<row + take {
+                observed.append(observed[i])
+                received.append(received[i])
+            }
+            row += take
+            // Every schedule is some stream's: all together have no more rows than the batch.
+            guard observed.count <= info.readings else { throw .malformed(at: odd.offset) }
+        }
+        guard observed.count > start else { throw .malformed(at: odd.offset) }
+        return start..<observed.count
+    }
+
+    // MARK: Streams
+
+    private mutating func readStreams(_ count: Int) throws(BatchError) {
+        guard count > 0 else { throw .malformed(at: head.offset) }
+        var next: UInt64 = 0
+        for _ in 0..<count {
+            let at = head.offset
+            let (id, overflow) = next.addingReportingOverflow(try head.varint())
+            guard !overflow, id <= UInt64(UInt32.max) else { throw .malformed(at: at) }
+            streams.append(StreamRow(id: UInt32(id)))
+            next = id + 1
+        }
+        var schedule: Int64 = 0
+        var rows = 0
+        for i in streams.indices {
+            let at = head.offset
+            schedule = schedule &+ (try head.signed())
+            guard schedule >= 0, schedule < Int64(schedules.count) else { throw .malformed(at: at) }
+            streams[i].schedule = Int(schedule)
+            rows += schedules[Int(schedule)].count
+            guard rows <= info.readings else { throw .malformed(at: at) }
+        }
+        guard rows == info.readings else { throw .malformed(at: head.offset) }
+        for i in streams.indices { streams[i].shape = try head.count(limit: shapes.count) - 1 }
+        for i in streams.indices { streams[i].form = try head.count(limit: forms.count - 1) }
+    }
+
+    private mutating func readShapes() throws(BatchError) {
+        for i in streams.indices {
+            let rows = schedules[streams[i].schedule].count
+            if streams[i].shape >= 0 {
+                streams[i].values = shapes[streams[i].shape].isBare ? 0 : rows
+            } else {
+                streams[i].mixedStart = mixed.count
+                var left = rows
+                while left > 0 {
+                    let shape = try odd.count(limit: shapes.count - 1)
+                    let run = try odd.count(limit: left - 1) + 1
+                    left -= run
+                    if !shapes[shape].isBare { streams[i].values += run }
+                    mixed.append(contentsOf: repeatElement(UInt32(shape), count: run))
+                }
+            }
+            if streams[i].values > 0, forms[streams[i].form].value != .integer {
+                streams[i].misfits = try head.count(limit: streams[i].values)
+            }
+        }
+    }
+
+    private mutating func readValues(stride: Int) throws(BatchError) {
+        for i in streams.indices {
+            let expected = stride > 0 && i >= stride ? streams[i - stride].first : 0
+            streams[i].first =
+                streams[i].values > 0 ? expected &+ (try firsts.signed()) : expected
+        }
+        var order: [Int] = []
+        appendColumnOrder(count: streams.count, stride: stride, to: &order)
+        for i in order {
+            streams[i].start = integers.count
+            try values.decode(
+                forms[streams[i].form].column, first: streams[i].first, count: streams[i].values,
+                escapes: &escapes, into: &integers)
+        }
+    }
+
+    // MARK: Readings
+
+    private mutating func assemble() throws(BatchError) -> [Reading] {
+        var readings: [Reading] = []
+        readings.reserveCapacity(info.readings)
+        for stream in streams {
+            try convert(stream)
+            append(stream, to: &readings)
+        }
+        var first = Int64.max
+        var last = Int64.min
+        for t in observed {
+            first = min(first, t)
+            last = max(last, t)
+        }
+        guard first == info.firstObservedAt.milliseconds, last == info.lastObservedAt.milliseconds
+        else { throw .malformed(at: 0) }
+        return readings
+    }
+
+    /// Integers to bits, in place.
+    private mutating func convert(_ stream: StreamRow) throws(BatchError) {
+        let form = stream.values > 0 ? forms[stream.form].value : .integer
+        guard form != .integer else { return }
+        for i in stream.start..<stream.start + stream.values {
+            integers[i] = Int64(bitPattern: form.bits(integers[i]))
+        }
+        var position = 0
+        for _ in 0..<stream.misfits {
+            position += try odd.count(limit: stream.values - 1 - position)
+            let ulps = try odd.signed()
+            integers[stream.start + position] = integers[stream.start + position] &+ ulps
+            position += 1
+        }
+    }
+
+    private func append(_ stream: StreamRow, to readings: inout [Reading]) {
+        let id = StreamID(stream.id)
+        let rows = schedules[stream.schedule]
+        var next = stream.start
+        for k in 0..<rows.count {
+            let shape = shapes[
+                stream.shape >= 0 ? stream.shape : Int(mixed[stream.mixedStart &+ k])]
+            var bits: UInt64 = 0
+            if !shape.isBare {
+                bits = UInt64(bitPattern: integers[next])
+                next &+= 1
+            }
+            readings.append(
+                Reading(
+                    stream: id,
+                    value: Value(kind: shape.kind, exponent: shape.exponent, bits: bits),
+                    quality: shape.quality,
+                    observedAt: Timestamp(milliseconds: observed[rows.lowerBound &+ k]),
+                    receivedAt: Timestamp(milliseconds: received[rows.lowerBound &+ k])))
+        }
+    }
+}

@@ -1,0 +1,303 @@
+// From readings to a batch: group by stream, share times, make values integers, predict, deflate.
+// One owner on the batch queue; all scratch is kept, so a batch of the usual size allocates little
+// beyond its own bytes. Invariant: what is written in one order is read in that order (BatchDecoder).
+
+package import Model
+
+package struct BatchEncoder: ~Copyable {
+    private var deflater = Deflater()
+    private var grouping = Grouping()
+    private var finder = ScheduleFinder()
+    private var columns = ColumnEncoder()
+    private var clocks = ClockEncoder()
+
+    private var times = Planes()
+    private var values = Planes()
+    private var head: [UInt8] = []
+    private var firsts: [UInt8] = []
+    private var odd: [UInt8] = []
+    private var escapes: [UInt8] = []
+
+    private var converter = ValueConverter()
+    private var streams: [StreamRow] = []
+    /// Integers of all streams, one after another, and where each stream's begin.
+    private var integers: [Int64] = []
+    private var shapeTable = Table()
+    private var formTable = Table()
+
+    /// What the head says of one stream.
+    private struct StreamRow {
+        var shape: Int
+        var form: ValueForm
+        var formIndex = 0
+        var integers: Range<Int>
+        var misfits: Range<Int>
+        var first: Int64 = 0
+    }
+
+    package init() {}
+
+    /// See `BatchCodec.encode`.
+    package mutating func encode(
+        _ readings: Span<Reading>, bucketStart: Timestamp, bucketMilliseconds: Int64,
+        revision: UInt32, priority: Priority, effort: BatchEffort
+    ) -> SealedBatch {
+        precondition((1...1_000_000).contains(readings.count), "a batch has 1...1,000,000 readings")
+        precondition(bucketMilliseconds >= 0)
+        var first = readings[0].observedAt
+        var last = first
+        for i in 0..<readings.count {
+            let reading = readings[i]
+            precondition(reading.kind < 5, "a mark is no reading")
+            first = min(first, reading.observedAt)
+            last = max(last, reading.observedAt)
+        }
+        let info = BatchInfo(
+            bucketStart: bucketStart, bucketMilliseconds: bucketMilliseconds, revision: revision,
+            readings: readings.count, firstObservedAt: first, lastObservedAt: last,
+            priority: priority)
+        removeAll()
+        grouping.group(readings)
+        finder.find(grouping)
+        encodeClocks(from: bucketStart.milliseconds)
+        for stream in 0..<grouping.streams.count { convert(stream) }
+        encodeValues()
+        encodeHead()
+        var output: [UInt8] = []
+        output.reserveCapacity(readings.count * 2 + 64)
+        BatchCodec.putHeader(info, into: &output)
+        let sections = [
+            headTables() + head, firsts, odd, escapes, times.bytes, times.high, times.low,
+            values.bytes, values.high, values.low,
+        ]
+        deflater.write(sections, effort: effort, into: &output)
+        BatchCodec.putChecksum(into: &output)
+        return SealedBatch(info: info, bytes: output)
+    }
+
+    private mutating func removeAll() {
+        times.removeAll()
+        values.removeAll()
+        head.removeAll(keepingCapacity: true)
+        firsts.removeAll(keepingCapacity: true)
+        odd.removeAll(keepingCapacity: true)
+        escapes.removeAll(keepingCapacity: true)
+        converter.removeAll()
+        streams.removeAll(keepingCapacity: true)
+        integers.removeAll(keepingCapacity: true)
+        shapeTable.removeAll()
+        formTable.removeAll()
+    }
+
+    // MARK: Times
+
+    private mutating func encodeClocks(from start: Int64) {
+        let schedules = finder.schedules
+        let (observed, received) = (grouping.observed, grouping.received)
+        var forms: [ClockForm] = []
+        var previous = start
+        for schedule in schedules where schedule.parent == nil {
+            forms.append(
+                clocks.encode(
+                    observed: observed.span.extracting(schedule.rows),
+                    received: received.span.extracting(schedule.rows),
+                    previous: &previous, columns: &columns, into: &times, firsts: &firsts,
+                    escapes: &escapes))
+        }
+        for (index, schedule) in schedules.enumerated() {
+            head.putZigzag(schedule.parent.map { Int64(index - $0) } ?? 0)
+        }
+        let own = schedules.filter { $0.parent == nil }
+        for schedule in own { head.putVarint(UInt64(schedule.rows.count)) }
+        for form in forms { head.append(form.byte) }
+        for (form, schedule) in zip(forms, own) where schedule.rows.count > 1 {
+            head.append(form.steps.byte)
+        }
+        for form in forms where form.arrival != .same { head.append(form.lags.byte) }
+        for schedule in schedules where schedule.parent != nil {
+            odd.putVarint(UInt64(schedule.selection.count))
+            for (skip, take) in schedule.selection {
+                odd.putVarint(UInt64(skip))
+                odd.putVarint(UInt64(take))
+            }
+        }
+    }
+
+    // MARK: Values
+
+    /// Shapes and integers of one stream.
+    private mutating func convert(_ stream: Int) {
+        let rows = grouping.rows(stream)
+        let start = integers.count
+        let shape = grouping.shapes[rows.lowerBound]
+        var isMixed = false
+        var isDouble = true
+        for row in rows {
+            let s = grouping.shapes[row]
+            if s != shape { isMixed = true }
+            if s & 8 != 0 { continue }
+            if s & 7 != UInt32(Value.Kind.double.rawValue) { isDouble = false }
+            integers.append(grouping.bits[row])
+        }
+        if isMixed { encodeShapes(rows) }
+        let own = start..<integers.count
+        let misfits = converter.misfits.count
+        var form = ValueForm.integer
+        if isDouble && !own.isEmpty { form = converter.convert(&integers, own) }
+        streams.append(
+            StreamRow(
+                shape: isMixed ? 0 : shapeTable.index(of: UInt64(shape)) + 1, form: form,
+                integers: own, misfits: misfits..<converter.misfits.count))
+    }
+
+    /// (shape, run length - 1) until the stream's rows are covered.
+    private mutating func encodeShapes(_ rows: Range<Int>) {
+        var row = rows.lowerBound
+        while row < rows.upperBound {
+            let shape = grouping.shapes[row]
+            var end = row + 1
+            while end < rows.upperBound, grouping.shapes[end] == shape { end += 1 }
+            odd.putVarint(UInt64(shapeTable.index(of: UInt64(shape))))
+            odd.putVarint(UInt64(end - row - 1))
+            row = end
+        }
+    }
+
+    private mutating func encodeValues() {
+        let stride = bestStride()
+        var lastForm = 0
+        var order: [Int] = []
+        appendColumnOrder(count: streams.count, stride: stride, to: &order)
+        let all = integers
+        for stream in order {
+            let row = streams[stream]
+            if row.integers.isEmpty {
+                streams[stream].formIndex = lastForm
+                if formTable.keys.isEmpty { lastForm = formTable.index(of: 0) }
+                continue
+            }
+            let (column, first) = columns.encode(
+                all.span.extracting(row.integers), into: &values, escapes: &escapes)
+            let (code, exponent) = row.form.coded
+            lastForm = formTable.index(
+                of: UInt64(code) | UInt64(exponent) << 8 | UInt64(column.byte) << 16)
+            streams[stream].first = first
+            streams[stream].formIndex = lastForm
+        }
+        head.putVarint(UInt64(stride))
+        for stream in streams.indices {
+            let expected = stride > 0 && stream >= stride ? streams[stream - stride].first : 0
+            if streams[stream].integers.isEmpty {
+                streams[stream].first = expected
+            } else {
+                firsts.putZigzag(streams[stream].first &- expected)
+            }
+        }
+    }
+
+    /// Distance to the stream that predicts a stream's first value: the number of streams of a device
+    /// when devices are alike. 0 when none helps.
+    private func bestStride() -> Int {
+        let seen = min(streams.count, 1024)
+        guard seen > 2 else { return 0 }
+        let first = streams[0..<seen].map {
+            $0.integers.isEmpty ? 0 : integers[$0.integers.lowerBound]
+        }
+        var best = 0
+        var cheapest = Int.max
+        for distance in 0...min(64, seen - 1) {
+            var cost = 0
+            for i in 0..<seen {
+                let expected = distance > 0 && i >= distance ? first[i - distance] : 0
+                cost += 64 - zigzag(first[i] &- expected).leadingZeroBitCount
+            }
+            if cost < cheapest {
+                cheapest = cost - cost / 32
+                best = distance
+            }
+        }
+        return best
+    }
+
+    // MARK: Head
+
+    private mutating func encodeHead() {
+        var next: UInt32 = 0
+        for stream in grouping.streams {
+            head.putVarint(UInt64(stream &- next))
+            next = stream &+ 1
+        }
+        var last = 0
+        for schedule in finder.ofStream {
+            head.putZigzag(Int64(schedule - last))
+            last = schedule
+        }
+        for stream in streams { head.putVarint(UInt64(stream.shape)) }
+        for stream in streams { head.putVarint(UInt64(stream.formIndex)) }
+        for stream in streams where stream.form != .integer && !stream.integers.isEmpty {
+            head.putVarint(UInt64(stream.misfits.count))
+            var position = 0
+            for misfit in converter.misfits[stream.misfits] {
+                odd.putVarint(UInt64(misfit.position - position))
+                odd.putZigzag(misfit.ulps)
+                position = misfit.position + 1
+            }
+        }
+    }
+
+    /// Counts and tables, which are known last and stand first.
+    private func headTables() -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.putVarint(UInt64(grouping.streams.count))
+        bytes.putVarint(UInt64(finder.schedules.count))
+        bytes.putVarint(UInt64(shapeTable.keys.count))
+        for key in shapeTable.keys {
+            bytes.append(UInt8(truncatingIfNeeded: key))
+            bytes.append(UInt8(truncatingIfNeeded: key >> 8))
+            bytes.putVarint(key >> 16)
+        }
+        bytes.putVarint(UInt64(formTable.keys.count))
+        for key in formTable.keys {
+            for shift in [UInt64(0), 8, 16] {
+                bytes.append(UInt8(truncatingIfNeeded: key >> shift))
+            }
+        }
+        return bytes
+    }
+}
+
+/// Streams in the order of their columns: those a stride apart stand together, as they measure alike.
+func appendColumnOrder(count: Int, stride: Int, to order: inout [Int]) {
+    let step = max(1, min(stride, count))
+    for start in 0..<step {
+        var stream = start
+        while stream < count {
+            order.append(stream)
+            stream += step
+        }
+    }
+}
+
+/// Distinct keys in order of first use.
+private struct Table {
+    private(set) var keys: [UInt64] = []
+    private var indices: [UInt64: Int] = [:]
+    private var last: (key: UInt64, index: Int) = (0, -1)
+
+    mutating func removeAll() {
+        keys.removeAll(keepingCapacity: true)
+        indices.removeAll(keepingCapacity: true)
+        last = (0, -1)
+    }
+
+    mutating func index(of key: UInt64) -> Int {
+        if last.index >= 0, last.key == key { return last.index }
+        let index = indices[key] ?? keys.count
+        if index == keys.count {
+            keys.append(key)
+            indices[key] = index
+        }
+        last = (key, index)
+        return index
+    }
+}

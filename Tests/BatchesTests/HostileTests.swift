@@ -1,0 +1,141 @@
+// Batches come from disks and networks: nothing in them may trap, hang, or take memory that their
+// limits do not allow.
+
+import Batches
+import Model
+import Testing
+
+@Suite("Hostile batches")
+struct HostileTests {
+    private static func small() -> [Reading] {
+        var random = SplitMix64(seed: 11)
+        return readings(.mixed, count: 40, &random) + readings(.sleepers, count: 30, &random)
+            + readings(.decimals, count: 30, &random)
+    }
+
+    @Test("refuses a batch cut after any byte")
+    func truncation() {
+        let bytes = encoded(HostileTests.small())
+        for count in 0..<bytes.count {
+            let cut = Array(bytes.prefix(count))
+            #expect(throws: BatchError.self, "cut at \(count)") { try BatchCodec.decode(cut) }
+            #expect(throws: BatchError.self, "cut at \(count)") { try BatchCodec.info(cut) }
+        }
+    }
+
+    @Test("refuses a batch with any one bit turned")
+    func bitFlips() {
+        let bytes = encoded(HostileTests.small())
+        for bit in 0..<bytes.count * 8 {
+            var turned = bytes
+            turned[bit / 8] ^= 1 << UInt8(bit % 8)
+            #expect(throws: BatchError.self, "bit \(bit)") { try BatchCodec.decode(turned) }
+        }
+    }
+
+    @Test("names what is wrong with the first bytes")
+    func reasons() {
+        let bytes = encoded(HostileTests.small())
+        func reason(_ change: (inout [UInt8]) -> Void, reseal: Bool = true) -> BatchError? {
+            var changed = bytes
+            change(&changed)
+            do throws(BatchError) {
+                _ = try BatchCodec.decode(reseal ? resealed(changed) : changed)
+                return nil
+            } catch { return error }
+        }
+        #expect(reason { $0 = [] } == .truncated)
+        #expect(reason { $0[0] = 2 } == .badVersion(2))
+        #expect(reason { $0[1] = 0 } == .badMagic)
+        #expect(reason { $0[4] = 1 } == .unsupported(flags: 1))
+        #expect(reason { $0[5] = 3 } == .malformed(at: 5))
+        #expect(reason({ $0[20] ^= 1 }, reseal: false) == .badChecksum)
+        #expect(reason { $0.insert(0, at: $0.count - 4) } != nil)
+    }
+
+    @Test("survives every byte replaced under a right checksum")
+    func everyByte() {
+        let bytes = encoded(HostileTests.small(), effort: .stored)
+        for offset in 6..<bytes.count - 4 {
+            for value in [UInt8(0), 1, 0x7F, 0x80, 0xFF] {
+                var changed = bytes
+                changed[offset] = value
+                check(resealed(changed))
+            }
+        }
+    }
+
+    @Test("survives random mutations under a right checksum", arguments: Habit.allCases)
+    func mutations(habit: Habit) {
+        var random = SplitMix64(seed: 21)
+        for round in 0..<1_000 {
+            let size = round % 4 == 0 ? 3 : 60
+            let effort = round % 2 == 0 ? BatchEffort.stored : .fast
+            var bytes = encoded(readings(habit, count: size, &random), effort: effort)
+            for _ in 0...random.below(4) {
+                let offset = 6 + random.below(bytes.count - 10)
+                switch random.below(4) {
+                case 0: bytes[offset] = UInt8(truncatingIfNeeded: random.next())
+                case 1: bytes[offset] ^= 1 << UInt8(random.below(8))
+                case 2: bytes.remove(at: offset)
+                default: bytes.insert(UInt8(truncatingIfNeeded: random.next()), at: offset)
+                }
+            }
+            check(resealed(bytes))
+        }
+    }
+
+    /// Either refused, or no more readings than the header and the limits say.
+    private func check(_ bytes: [UInt8]) {
+        let limits = BatchLimits(maximumReadings: 5_000, maximumExpandedBytes: 1 << 20)
+        guard let batch = try? BatchCodec.decode(bytes, limits: limits) else { return }
+        #expect(batch.readings.count == batch.info.readings)
+        #expect(batch.readings.count <= limits.maximumReadings)
+    }
+
+    @Test("refuses more readings, more expanded bytes or a higher ratio than its limits")
+    func limits() throws {
+        // Values alternate so that every reading has a byte of its own, all of them alike.
+        let input = (0..<200_000).map { reading(stream: 1, bits: UInt64($0 & 1), observed: 3) }
+        let bytes = encoded(input)
+        #expect(bytes.count < 1_000)
+        #expect(try BatchCodec.decode(bytes).readings.count == 200_000)
+        for limits in [
+            BatchLimits(maximumReadings: 199_999), BatchLimits(maximumExpandedBytes: 100_000),
+            BatchLimits(maximumRatio: 100),
+        ] {
+            #expect(throws: BatchError.tooLarge) { try BatchCodec.decode(bytes, limits: limits) }
+        }
+    }
+
+    @Test("refuses announced sizes that are not there before it allocates")
+    func announcedSizes() {
+        // Header of a good batch, then a head section that announces much more than there is.
+        let bytes = encoded([reading(stream: 1, observed: 1_700_000_000_000)])
+        var reader = 6
+        for _ in 0..<6 {
+            while bytes[reader] >= 0x80 { reader += 1 }
+            reader += 1
+        }
+        for word: [UInt8] in [
+            [0xFD, 0xFF, 0xFF, 0x7F, 4], [0xFC, 0xFF, 0xFF, 0x7F],
+            [0xFD, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 4],
+        ] {
+            var changed = bytes
+            changed.replaceSubrange(reader...reader, with: word)
+            #expect(throws: BatchError.self) { try BatchCodec.decode(resealed(changed)) }
+        }
+    }
+
+    @Test("noise is no batch")
+    func noise() {
+        var random = SplitMix64(seed: 31)
+        for _ in 0..<2_000 {
+            var bytes = Array(encoded([reading(stream: 1)]).prefix(6))
+            for _ in 0..<random.below(120) {
+                bytes.append(UInt8(truncatingIfNeeded: random.next()))
+            }
+            check(resealed(bytes + [0, 0, 0, 0]))
+        }
+    }
+}
