@@ -13,10 +13,18 @@ package enum Programs {
         ],
         section: 1,
         verbs: [
-            DecodeVerb.verb, ReplayVerb.verb,
+            DecodeVerb.verb, ReplayVerb.verb, LoadVerb.verb, AdminVerbs.ledger, AdminVerbs.status,
         ])
 
-    package static let all: [Program] = [sluice]
+    package static let gateway = Program(
+        name: "sluiced", summary: "the Sluice gateway daemon", section: 8,
+        verbs: [DaemonVerbs.gateway])
+
+    package static let store = Program(
+        name: "sluice-store", summary: "the Sluice district store", section: 8,
+        verbs: [DaemonVerbs.store])
+
+    package static let all: [Program] = [sluice, gateway, store]
 
     /// Runs a program on the process's own arguments and ends the process.
     package static func main(_ program: Program) -> Never {

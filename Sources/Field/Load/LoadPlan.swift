@@ -128,15 +128,15 @@ extension LoadOutcome {
     /// What is wrong, in words; empty when all is as it must be.
     func complaints(_ sent: LoadSummary) -> [String] {
         var found: [String] = []
-        func mustBeZero(_ value: (some BinaryInteger)?, _ words: String) {
+        func mustBeZero(_ value: Int?, _ words: String) {
             if let value, value != 0 { found.append("\(Words.grouped(value)) \(words)") }
         }
-        mustBeZero(unaccounted, "unaccounted in the ledger")
-        mustBeZero(readingsHeld, "readings still held by the gateway")
+        mustBeZero(unaccounted.map { Int(clamping: $0) }, "unaccounted in the ledger")
+        mustBeZero(readingsHeld.map { Int(clamping: $0) }, "readings still held by the gateway")
         mustBeZero(duplicatesInStore, "readings more than once in the store")
         mustBeZero(answeredMissing, "answered frames whose readings are not in the store")
         mustBeZero(answeredTwice, "answered frames whose readings are in the store twice")
-        mustBeZero(Int?.some(sent.framesUnanswered), "frames never answered")
+        mustBeZero(sent.framesUnanswered, "frames never answered")
         return found
     }
 }

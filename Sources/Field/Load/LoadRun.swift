@@ -3,7 +3,7 @@
 // the same bytes. One thread. Latency counts from when a frame was due, not from when it was sent, so
 // that waiting is not hidden (coordinated omission).
 
-import Host
+package import Host
 import Model
 
 package struct LoadRun: ~Copyable {
@@ -44,27 +44,29 @@ package struct LoadRun: ~Copyable {
     private static let slabFrames = 128
 
     package init(_ plan: LoadPlan) throws(SendingError) {
-        self.plan = plan
-        poller = try Poller()
-        random = SplitMix64(seed: plan.seed)
-        frame = [UInt8](repeating: 0, count: ReferenceFrame.size)
-        slab = [UInt8](repeating: 0, count: ReferenceFrame.size * LoadRun.slabFrames)
-        var made: [DatagramSocket] = []
+        // Everything that can fail first: a noncopyable value cannot be left half made.
+        let poller = try Poller()
+        var sockets: [DatagramSocket] = []
         for i in 0..<plan.connections {
             let sender = try DatagramSender(to: plan.target.endpoint, bufferBytes: 4 << 20)
             try poller.add(sender, token: UInt32(i))
-            made.append(DatagramSocket(sender))
+            sockets.append(DatagramSocket(sender))
         }
-        sockets = made
+        self.plan = plan
+        self.poller = poller
+        self.sockets = sockets
+        random = SplitMix64(seed: plan.seed)
+        frame = [UInt8](repeating: 0, count: ReferenceFrame.size)
+        slab = [UInt8](repeating: 0, count: ReferenceFrame.size * LoadRun.slabFrames)
     }
 
     /// Sends everything and waits for the answers that are still out. `everyTurn` is called between
     /// bursts with the number of frames sent so far.
     package mutating func play(
-        _ everyTurn: (Int) throws(SpawnError) -> Void
-    ) throws(SpawnError) -> LoadSummary {
+        _ everyTurn: (Int) throws(DistrictError) -> Void
+    ) throws(DistrictError) -> LoadSummary {
         SendingClock.sharpen()
-        let cpuBefore = ProcessTimes.cpuSeconds
+        let cpuBefore = LoadRun.cpuSeconds
         let start = SendingClock.now
         let burst = plan.rate == nil ? LoadRun.slabFrames : max(1, plan.burst)
         while framesDone < plan.frames {
@@ -82,10 +84,12 @@ package struct LoadRun: ~Copyable {
             try everyTurn(framesDone)
         }
         summary.wallSeconds = Double(SendingClock.now - start) / 1e9
-        summary.senderCpuSeconds = ProcessTimes.cpuSeconds - cpuBefore
+        summary.senderCpuSeconds = LoadRun.cpuSeconds - cpuBefore
         summary.framesAnswered = answered.count
         return summary
     }
+
+    private static var cpuSeconds: Double { Double(ProcessUsage.now().cpuMicroseconds) / 1e6 }
 
     private func dueTime(_ index: Int, _ start: Int64) -> Int64 {
         guard let rate = plan.rate else { return SendingClock.now }

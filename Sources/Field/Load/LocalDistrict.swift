@@ -52,6 +52,8 @@ package final class LocalDistrict {
     private var earlierCpuSeconds = 0.0
     private var earlierPeakRssKb = 0
     private var isClosed = false
+    /// Leave the folder where it is.
+    package var isKept = false
 
     package var adminSocket: String { "\(folder)/gateway.sock" }
     package var storeFolder: String { "\(folder)/store" }
@@ -205,7 +207,7 @@ package final class LocalDistrict {
         guard !isClosed else { return }
         isClosed = true
         stop()
-        Files.removeTree(folder)
+        if !isKept { Files.removeTree(folder) }
     }
 
     // MARK: Configuration
@@ -214,7 +216,8 @@ package final class LocalDistrict {
         let sources = zip(settings.sources, targets).map { source, target -> JSON in
             .object([
                 ("name", .string(source.name)), ("listen", .string(target.description)),
-                ("formats", .array(source.formats.map(JSON.string))), ("devices", .string("accept")),
+                ("formats", .array(source.formats.map(JSON.string))),
+                ("devices", .string("accept")),
                 ("receiveBuffer", .string("8MB")),
                 ("timestamps", .object([("maximumAge", .string(settings.maximumAge))])),
             ])

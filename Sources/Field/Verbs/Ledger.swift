@@ -38,9 +38,9 @@ package struct LedgerReport: Sendable {
             let last = line.name.split(separator: ".").last.map(String.init) ?? line.name
             if !all, line.value == "0", !always.contains(last) { continue }
             let number = Int64(line.value)
-            table.add([line.name, number.map(Words.grouped) ?? line.value])
+            table.add([line.name, number.map { Words.grouped($0) } ?? line.value])
         }
-        let value = number("unaccounted").map(Words.grouped) ?? "unknown"
+        let value = number("unaccounted").map { Words.grouped($0) } ?? "unknown"
         table.add(["unaccounted", value])
         let printed = table.lines()
         for (i, line) in printed.enumerated() {
