@@ -13,7 +13,8 @@ package enum Programs {
         ],
         section: 1,
         verbs: [
-            DecodeVerb.verb, ReplayVerb.verb, LoadVerb.verb, AdminVerbs.ledger, AdminVerbs.status,
+            DemoVerb.verb, DecodeVerb.verb, ReplayVerb.verb, LoadVerb.verb, QueryVerb.verb,
+            AdminVerbs.ledger, AdminVerbs.status,
         ])
 
     package static let gateway = Program(

@@ -33,6 +33,8 @@ package final class LocalDistrict {
         /// How old a device's own time may be.
         package var maximumAge = "30d"
         package var prefix = "sluice"
+        /// Serve status over loopback HTTP too.
+        package var servesHTTP = false
 
         package init(sources: [DistrictSource], formats: String) {
             self.sources = sources
@@ -46,6 +48,7 @@ package final class LocalDistrict {
     package let targets: [Target]
     package let storeEndpoint: String
     private let programs: String
+    private let httpPort: UInt16?
     private var gateway: ChildProcess?
     private var store: ChildProcess?
     /// Of gateways that were killed.
@@ -56,6 +59,10 @@ package final class LocalDistrict {
     package var isKept = false
 
     package var adminSocket: String { "\(folder)/gateway.sock" }
+    /// Where a person finds the state.
+    package var statusAddress: String {
+        httpPort.map { "http://127.0.0.1:\($0)/status" } ?? "sluice status --admin \(adminSocket)"
+    }
     package var storeFolder: String { "\(folder)/store" }
     package var spoolFolder: String { "\(folder)/spool" }
 
@@ -63,21 +70,16 @@ package final class LocalDistrict {
     package init(_ settings: Settings, programs: String? = nil) throws(DistrictError) {
         self.settings = settings
         self.programs = programs ?? Places.programFolder
+        var taken: Set<UInt16> = []
         var targets: [Target] = []
         for source in settings.sources {
-            guard let port = FreePort.pick(isStream: source.isStream) else {
-                throw DistrictError(
-                    what: "ports", why: "none is free on 127.0.0.1", remedy: "end other programs")
-            }
+            let port = try LocalDistrict.port(isStream: source.isStream, &taken)
             targets.append(
                 Target(isStream: source.isStream, endpoint: .ipv4(0x7F00_0001, port: port)))
         }
-        guard let storePort = FreePort.pick(isStream: true) else {
-            throw DistrictError(
-                what: "ports", why: "none is free on 127.0.0.1", remedy: "end other programs")
-        }
         self.targets = targets
-        storeEndpoint = "127.0.0.1:\(storePort)"
+        storeEndpoint = "127.0.0.1:\(try LocalDistrict.port(isStream: true, &taken))"
+        httpPort = settings.servesHTTP ? try LocalDistrict.port(isStream: true, &taken) : nil
         do throws(FileError) {
             folder = try Files.makeTemporaryFolder(settings.prefix)
             try Files.makeFolder(folder + "/store")
@@ -94,6 +96,18 @@ package final class LocalDistrict {
     }
 
     deinit { close() }
+
+    private static func port(
+        isStream: Bool, _ taken: inout Set<UInt16>
+    ) throws(DistrictError) -> UInt16 {
+        for _ in 0..<100 {
+            if let port = FreePort.pick(isStream: isStream), taken.insert(port).inserted {
+                return port
+            }
+        }
+        throw DistrictError(
+            what: "ports", why: "none is free on 127.0.0.1", remedy: "end other programs")
+    }
 
     // MARK: Processes
 
@@ -150,6 +164,7 @@ package final class LocalDistrict {
             {
                 return
             }
+            try checkInterrupt()
             guard SendingClock.now < limit else {
                 throw DistrictError(
                     what: "sluiced", why: "does not answer at \(adminSocket)",
@@ -168,7 +183,9 @@ package final class LocalDistrict {
     }
 
     /// The ledger once the store has acknowledged everything, or as it stands after the time.
-    package func ledgerWhenDrained(milliseconds: Int64) -> LedgerReport? {
+    package func ledgerWhenDrained(
+        milliseconds: Int64
+    ) throws(DistrictError) -> LedgerReport? {
         let limit = SendingClock.now + milliseconds * 1_000_000
         var last: LedgerReport?
         while SendingClock.now < limit {
@@ -176,9 +193,17 @@ package final class LocalDistrict {
                 last = report
                 if report.number("readingsHeld") == 0 { return report }
             }
+            try checkInterrupt()
             SendingClock.sleep(milliseconds: 50)
         }
         return last
+    }
+
+    /// Throws when somebody pressed Ctrl-C; the processes end with this object.
+    package func checkInterrupt() throws(DistrictError) {
+        guard Interrupts.wait(milliseconds: 0) else { return }
+        throw DistrictError(
+            what: "interrupted", why: "both programs are being ended", remedy: "run it again")
     }
 
     package func lastLines(_ log: String) -> String {
@@ -222,13 +247,15 @@ package final class LocalDistrict {
                 ("timestamps", .object([("maximumAge", .string(settings.maximumAge))])),
             ])
         }
+        var admin: [(String, JSON)] = [("socket", .string(adminSocket))]
+        if let httpPort { admin.append(("http", .string("127.0.0.1:\(httpPort)"))) }
         return JSON.object([
             ("gateway", .string("\(settings.prefix)-gateway")),
             ("formats", .string(settings.formats)), ("sources", .array(sources)),
             ("batch", .object([("interval", .string(settings.batchInterval))])),
             ("spool", .object([("directory", .string(spoolFolder))])),
             ("store", .object([("address", .string(storeEndpoint))])),
-            ("admin", .object([("socket", .string(adminSocket))])),
+            ("admin", .object(admin)),
         ]).text(pretty: true) + "\n"
     }
 

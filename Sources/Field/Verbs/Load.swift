@@ -140,15 +140,22 @@ private struct LoadJob {
             ], formats: formats)
         settings.batchInterval = interval
         settings.prefix = "sluice-load"
+        // Ctrl-C must not leave the two programs behind.
+        Interrupts.block()
         let district = try LocalDistrict(settings)
         district.isKept = keeps
         defer { district.close() }
         plan.target = district.targets[0]
         let schedule = KillSchedule(frames: plan.frames, kills)
         var next = 0
+        var checkedAt = SendingClock.now
         let before = district.ledger()
         let cpuBefore = district.gatewayCpuSeconds
         let summary = try send(console) { sent throws(DistrictError) in
+            if SendingClock.now - checkedAt > 100_000_000 {
+                checkedAt = SendingClock.now
+                try district.checkInterrupt()
+            }
             while next < schedule.steps.count, sent >= schedule.steps[next].frame {
                 switch schedule.steps[next].victim {
                 case .gateway: try district.killGateway()
@@ -159,7 +166,7 @@ private struct LoadJob {
         }
         console.progress("waiting for the store to acknowledge everything")
         var outcome = LoadOutcome()
-        outcome.take(district.ledgerWhenDrained(milliseconds: drain), since: before)
+        outcome.take(try district.ledgerWhenDrained(milliseconds: drain), since: before)
         outcome.gatewayCpuSeconds = district.gatewayCpuSeconds - cpuBefore
         outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
         outcome.gatewayKills = kills.gateway
