@@ -1,1 +1,5 @@
-print(0)
+// The field tool. Everything is in Field: closures written here would inherit the main actor.
+
+import Field
+
+Programs.main(Programs.sluice)

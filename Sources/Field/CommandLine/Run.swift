@@ -1,0 +1,21 @@
+// From arguments to exit status, the same for the three programs. Called once on the main thread by the
+// main files; everything here and below is nonisolated, so that nothing inherits the main actor.
+
+extension Program {
+    /// Parses and runs. `arguments` begins with the program's own path, as C's argv does.
+    package func run(_ arguments: [String], console: Console) -> RunStatus {
+        do throws(UsageError) {
+            switch try parse(Array(arguments.dropFirst())) {
+            case .run(let invocation): return try invocation.verb.run(invocation, console)
+            case .help(let verb?): console.write(Help.text(verb, of: self))
+            case .help(nil): console.write(Help.text(self))
+            case .version: console.write("\(name) \(Program.version)\n")
+            case .manualPage: console.write(ManualPage.text(self))
+            }
+            return .done
+        } catch {
+            console.complain(error.line(program: name))
+            return .wrongUsage
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// Latencies of one run: every one is kept, percentiles are exact (nearest rank).
+
+import Formats
+
+package struct Latencies: Sendable {
+    private var nanoseconds: [Int64] = []
+
+    package init() {}
+
+    package var count: Int { nanoseconds.count }
+
+    package mutating func add(_ latency: Int64) { nanoseconds.append(latency) }
+
+    /// Milliseconds at rank ⌈share · n⌉, nil without any.
+    package func milliseconds(_ shares: [Double]) -> [Double?] {
+        let sorted = nanoseconds.sorted()
+        return shares.map { share in
+            guard !sorted.isEmpty else { return nil }
+            let rank = Int((share * Double(sorted.count)).rounded(.up))
+            return Double(sorted[min(sorted.count, max(1, rank)) - 1]) / 1e6
+        }
+    }
+
+    /// `p50 1.2 ms, p99 3.4 ms, max 5.6 ms`
+    package var words: String {
+        let names = ["p50", "p99", "max"]
+        return zip(names, milliseconds([0.5, 0.99, 1])).map { name, value in
+            "\(name) " + (value.map { Words.fixed($0, 2) + " ms" } ?? "–")
+        }.joined(separator: ", ")
+    }
+
+    var json: JSON {
+        let values = milliseconds([0.5, 0.99, 1]).map { value -> JSON in
+            value.map { .literal(Words.fixed($0, 3)) } ?? .null
+        }
+        return .object([("p50", values[0]), ("p99", values[1]), ("max", values[2])])
+    }
+}

@@ -1,0 +1,142 @@
+// What a load run is told and what it found, with the JSON keys that measurements read
+// (contracts.md). Values only.
+
+import Formats
+
+package struct LoadPlan: Sendable {
+    package var target: Target
+    package var frames = 100_000
+    /// Frames a second; nil as fast as the sockets take them.
+    package var rate: Double? = 20_000
+    package var devices = 1000
+    package var connections = 1
+    package var seed: UInt64 = 1
+    /// Frames that are lost on the way: never handed to the socket.
+    package var loss = 0.0
+    package var duplicate = 0.0
+    package var reorder = 0.0
+    /// Share of frames that ask for an answer and are repeated until they get it.
+    package var answers = 0.0
+    package var retryMilliseconds: Int64 = 1000
+    package var tries = 60
+    /// Frames handed over together, at the due time of the last of them.
+    package var burst = 1
+    /// Device time of the first frame in seconds since 1970; each device's next is a second later.
+    package var startSeconds: UInt32 = 0
+
+    package init(target: Target) { self.target = target }
+}
+
+package struct LoadSummary: Sendable {
+    /// Distinct frames that devices sent, lost ones included.
+    package var framesSent = 0
+    /// Datagrams that the kernel took, repetitions included.
+    package var datagramsSent = 0
+    package var framesLost = 0
+    package var framesDuplicated = 0
+    package var framesReordered = 0
+    package var framesRepeated = 0
+    package var framesAsking = 0
+    package var framesAnswered = 0
+    package var answersUnexpected = 0
+    /// Asked for an answer and gave up.
+    package var framesUnanswered = 0
+    /// The kernel said that nobody listens (the gateway was down).
+    package var datagramsRefused = 0
+    package var latencies = Latencies()
+    package var wallSeconds = 0.0
+    package var senderCpuSeconds = 0.0
+
+    package init() {}
+}
+
+/// What the gateway and the store say at the end.
+package struct LoadOutcome: Sendable {
+    package var framesReceived: UInt64?
+    package var framesDecoded: UInt64?
+    package var framesDuplicate: UInt64?
+    package var framesRejected: UInt64?
+    package var readingsDecoded: UInt64?
+    package var readingsHeld: UInt64?
+    package var unaccounted: UInt64?
+    package var kernelDrops: UInt64?
+    package var uplinkBytes: UInt64?
+    package var readingsInStore: Int?
+    package var duplicatesInStore: Int?
+    package var framesInStore: Int?
+    package var answeredMissing: Int?
+    package var answeredTwice: Int?
+    package var gatewayCpuSeconds: Double?
+    package var gatewayPeakRssKb: Int?
+    package var gatewayKills = 0
+    package var storeKills = 0
+
+    package init() {}
+}
+
+extension LoadOutcome {
+    /// The contract's keys first, then what explains them.
+    func json(_ sent: LoadSummary) -> JSON {
+        func count(_ value: UInt64?) -> JSON { value.map { .unsigned($0) } ?? .null }
+        func count(_ value: Int?) -> JSON { value.map { .integer(Int64($0)) } ?? .null }
+        func number(_ value: Double?, _ places: Int) -> JSON {
+            value.map { .literal(Words.fixed($0, places)) } ?? .null
+        }
+        return .object([
+            ("framesSent", count(sent.framesSent)), ("framesAnswered", count(sent.framesAnswered)),
+            ("framesReceived", count(framesReceived)), ("readingsDecoded", count(readingsDecoded)),
+            ("readingsInStore", count(readingsInStore)),
+            ("duplicatesInStore", count(duplicatesInStore)), ("unaccounted", count(unaccounted)),
+            ("kernelDrops", count(kernelDrops)),
+            ("gatewayCpuSeconds", number(gatewayCpuSeconds, 3)),
+            ("gatewayCpuNsPerFrame", number(cpuNsPerFrame, 0)),
+            ("gatewayPeakRssKb", count(gatewayPeakRssKb)), ("uplinkBytes", count(uplinkBytes)),
+            ("uplinkBytesPerReading", number(uplinkBytesPerReading, 3)),
+            ("answerLatencyMs", sent.latencies.json), ("wallSeconds", number(sent.wallSeconds, 3)),
+            ("datagramsSent", count(sent.datagramsSent)),
+            ("datagramsRefused", count(sent.datagramsRefused)),
+            ("framesLost", count(sent.framesLost)),
+            ("framesDuplicated", count(sent.framesDuplicated)),
+            ("framesReordered", count(sent.framesReordered)),
+            ("framesRepeated", count(sent.framesRepeated)),
+            ("framesAsking", count(sent.framesAsking)),
+            ("framesUnanswered", count(sent.framesUnanswered)),
+            ("answersUnexpected", count(sent.answersUnexpected)),
+            ("framesDecoded", count(framesDecoded)), ("framesDuplicate", count(framesDuplicate)),
+            ("framesRejected", count(framesRejected)), ("readingsHeld", count(readingsHeld)),
+            ("framesInStore", count(framesInStore)), ("answeredMissing", count(answeredMissing)),
+            ("answeredTwice", count(answeredTwice)), ("gatewayKills", count(gatewayKills)),
+            ("storeKills", count(storeKills)),
+            ("senderCpuSeconds", number(sent.senderCpuSeconds, 3)),
+        ])
+    }
+
+    var cpuNsPerFrame: Double? {
+        guard let cpu = gatewayCpuSeconds, let frames = framesReceived, frames > 0 else {
+            return nil
+        }
+        return cpu * 1e9 / Double(frames)
+    }
+
+    var uplinkBytesPerReading: Double? {
+        guard let bytes = uplinkBytes, let readings = readingsInStore, readings > 0 else {
+            return nil
+        }
+        return Double(bytes) / Double(readings)
+    }
+
+    /// What is wrong, in words; empty when all is as it must be.
+    func complaints(_ sent: LoadSummary) -> [String] {
+        var found: [String] = []
+        func mustBeZero(_ value: Int?, _ words: String) {
+            if let value, value != 0 { found.append("\(Words.grouped(value)) \(words)") }
+        }
+        mustBeZero(unaccounted.map { Int(clamping: $0) }, "unaccounted in the ledger")
+        mustBeZero(readingsHeld.map { Int(clamping: $0) }, "readings still held by the gateway")
+        mustBeZero(duplicatesInStore, "readings more than once in the store")
+        mustBeZero(answeredMissing, "answered frames whose readings are not in the store")
+        mustBeZero(answeredTwice, "answered frames whose readings are in the store twice")
+        mustBeZero(sent.framesUnanswered, "frames never answered")
+        return found
+    }
+}

@@ -1,0 +1,251 @@
+// Plays a population of devices over UDP: open loop (a slow gateway does not slow the devices), frames
+// made ahead in one slab and sent with sendmmsg, answers matched, asked-for answers repeated for with
+// the same bytes. One thread. Latency counts from when a frame was due, not from when it was sent, so
+// that waiting is not hidden (coordinated omission).
+
+package import Host
+import Model
+
+package struct LoadRun: ~Copyable {
+    private struct Pending {
+        var frame: [UInt8]
+        var dueAt: Int64
+        var device: Int
+        var tries: Int
+    }
+
+    private struct Retry {
+        var name: UInt64
+        var at: Int64
+    }
+
+    private let plan: LoadPlan
+    private let sockets: [DatagramSocket]
+    private let poller: Poller
+    private var random: SplitMix64
+    private var summary = LoadSummary()
+    private var frame: [UInt8]
+    private var slab: [UInt8]
+    private var slabCount = 0
+    private var slabSocket = 0
+    /// Frames that ask and are not answered, by device and sequence.
+    private var pending: [UInt64: Pending] = [:]
+    /// In order of their time, because the delay is always the same.
+    private var retries: [Retry] = []
+    private var retryHead = 0
+    /// A frame held back so that the next one overtakes it.
+    private var held: (frame: [UInt8], device: Int)?
+    private var answer = [UInt8](repeating: 0, count: 2048)
+    /// Names (device and sequence) of the answered frames.
+    package private(set) var answered: [UInt64] = []
+    /// How far the run is; kills and progress hang on it.
+    package private(set) var framesDone = 0
+
+    private static let slabFrames = 128
+
+    package init(_ plan: LoadPlan) throws(SendingError) {
+        // Everything that can fail first: a noncopyable value cannot be left half made.
+        let poller = try Poller()
+        var sockets: [DatagramSocket] = []
+        for i in 0..<plan.connections {
+            let sender = try DatagramSender(to: plan.target.endpoint, bufferBytes: 4 << 20)
+            try poller.add(sender, token: UInt32(i))
+            sockets.append(DatagramSocket(sender))
+        }
+        self.plan = plan
+        self.poller = poller
+        self.sockets = sockets
+        random = SplitMix64(seed: plan.seed)
+        frame = [UInt8](repeating: 0, count: ReferenceFrame.size)
+        slab = [UInt8](repeating: 0, count: ReferenceFrame.size * LoadRun.slabFrames)
+    }
+
+    /// Sends everything and waits for the answers that are still out. `everyTurn` is called between
+    /// bursts with the number of frames sent so far.
+    package mutating func play(
+        _ everyTurn: (Int) throws(DistrictError) -> Void
+    ) throws(DistrictError) -> LoadSummary {
+        SendingClock.sharpen()
+        let cpuBefore = LoadRun.cpuSeconds
+        let start = SendingClock.now
+        let burst = plan.rate == nil ? LoadRun.slabFrames : max(1, plan.burst)
+        while framesDone < plan.frames {
+            let count = min(burst, plan.frames - framesDone)
+            let due = dueTime(framesDone + count - 1, start)
+            waitUntil(due)
+            for _ in 0..<count { emit(dueAt: plan.rate == nil ? due : dueTime(framesDone, start)) }
+            flush()
+            try everyTurn(framesDone)
+        }
+        releaseHeld()
+        flush()
+        while !pending.isEmpty {
+            turn(waiting: 5_000_000)
+            try everyTurn(framesDone)
+        }
+        summary.wallSeconds = Double(SendingClock.now - start) / 1e9
+        summary.senderCpuSeconds = LoadRun.cpuSeconds - cpuBefore
+        summary.framesAnswered = answered.count
+        return summary
+    }
+
+    private static var cpuSeconds: Double { Double(ProcessUsage.now().cpuMicroseconds) / 1e6 }
+
+    private func dueTime(_ index: Int, _ start: Int64) -> Int64 {
+        guard let rate = plan.rate else { return SendingClock.now }
+        return start + Int64(Double(index) / rate * 1e9)
+    }
+
+    /// Waits for the time, doing in between what has to be done.
+    private mutating func waitUntil(_ due: Int64) {
+        if plan.answers == 0 {
+            if due > SendingClock.now { SendingClock.sleep(until: due) }
+            return
+        }
+        repeat {
+            turn(waiting: max(0, due - SendingClock.now))
+        } while SendingClock.now < due
+    }
+
+    /// Reads answers, repeats what is late.
+    private mutating func turn(waiting nanoseconds: Int64) {
+        for ready in poller.wait(nanoseconds: nanoseconds) where ready.isReadable {
+            let socket = sockets[Int(ready.token)]
+            for _ in 0..<256 {
+                guard let count = socket.receive(into: &answer) else { break }
+                takeAnswer(count)
+            }
+        }
+        let now = SendingClock.now
+        while retryHead < retries.count, retries[retryHead].at <= now {
+            repeatFrame(retries[retryHead].name, now)
+            retryHead += 1
+        }
+        flush()
+        if retryHead > 4096, retryHead * 2 > retries.count {
+            retries.removeFirst(retryHead)
+            retryHead = 0
+        }
+    }
+
+    private mutating func takeAnswer(_ count: Int) {
+        guard let name = ReferenceFrame.answered(by: answer, count: count),
+            let waiting = pending.removeValue(forKey: name)
+        else {
+            // A second answer to a frame that was sent twice is no mistake.
+            summary.answersUnexpected += 1
+            return
+        }
+        summary.latencies.add(SendingClock.now - waiting.dueAt)
+        answered.append(name)
+    }
+
+    private mutating func repeatFrame(_ name: UInt64, _ now: Int64) {
+        guard var waiting = pending[name] else { return }
+        guard waiting.tries < plan.tries else {
+            pending[name] = nil
+            summary.framesUnanswered += 1
+            return
+        }
+        waiting.tries += 1
+        pending[name] = waiting
+        summary.framesRepeated += 1
+        retries.append(Retry(name: name, at: now + plan.retryMilliseconds * 1_000_000))
+        deliver(waiting.frame, waiting.device)
+    }
+
+    // MARK: Sending
+
+    private mutating func emit(dueAt: Int64) {
+        let device = framesDone % plan.devices
+        let sequence = UInt32(truncatingIfNeeded: framesDone / plan.devices + 1)
+        let asks = plan.answers >= 1 || random.chance(plan.answers)
+        ReferenceFrame.write(
+            into: &frame, device: device, sequence: sequence,
+            seconds: plan.startSeconds &+ sequence, asks: asks, noise: random.next())
+        framesDone += 1
+        summary.framesSent += 1
+        if asks {
+            summary.framesAsking += 1
+            let name = ReferenceFrame.name(device: device, sequence: sequence)
+            pending[name] = Pending(frame: frame, dueAt: dueAt, device: device, tries: 1)
+            retries.append(
+                Retry(name: name, at: SendingClock.now + plan.retryMilliseconds * 1_000_000))
+        }
+        if held == nil, random.chance(plan.reorder) {
+            held = (frame, device)
+            summary.framesReordered += 1
+            return
+        }
+        deliver(frame, device)
+        releaseHeld()
+    }
+
+    private mutating func releaseHeld() {
+        guard let late = held else { return }
+        held = nil
+        deliver(late.frame, late.device)
+    }
+
+    /// Over the made-up radio: lost, once or twice.
+    private mutating func deliver(_ bytes: [UInt8], _ device: Int) {
+        if random.chance(plan.loss) {
+            summary.framesLost += 1
+            return
+        }
+        enqueue(bytes, device)
+        if random.chance(plan.duplicate) {
+            summary.framesDuplicated += 1
+            enqueue(bytes, device)
+        }
+    }
+
+    private mutating func enqueue(_ bytes: [UInt8], _ device: Int) {
+        // Blocks of devices share a socket, so that neighbours leave in one call.
+        let socket = device * plan.connections / plan.devices
+        if socket != slabSocket || slabCount == LoadRun.slabFrames { flush() }
+        slabSocket = socket
+        let base = slabCount * ReferenceFrame.size
+        for i in 0..<ReferenceFrame.size { slab[base + i] = bytes[i] }
+        slabCount += 1
+    }
+
+    private mutating func flush() {
+        var sent = 0
+        var refusals = 0
+        while sent < slabCount {
+            let result = sockets[slabSocket].send(
+                slab, from: sent * ReferenceFrame.size, size: ReferenceFrame.size,
+                count: slabCount - sent)
+            if result > 0 {
+                sent += result
+                summary.datagramsSent += result
+            } else if result == -111 {
+                // ECONNREFUSED tells of an earlier datagram; after two in a row go on.
+                summary.datagramsRefused += 1
+                refusals += 1
+                if refusals > 2 { sent += 1 }
+            } else if result == -11 || result == -105 {
+                // EAGAIN, ENOBUFS: the kernel's buffer is full for a moment.
+                SendingClock.sleep(until: SendingClock.now + 100_000)
+            } else {
+                summary.datagramsRefused += 1
+                sent += 1
+            }
+        }
+        slabCount = 0
+    }
+}
+
+/// A class because arrays cannot hold noncopyable senders.
+private final class DatagramSocket {
+    private let sender: DatagramSender
+
+    init(_ sender: consuming DatagramSender) { self.sender = sender }
+
+    func send(_ bytes: [UInt8], from offset: Int, size: Int, count: Int) -> Int {
+        sender.send(bytes, from: offset, size: size, count: count)
+    }
+
+    func receive(into buffer: inout [UInt8]) -> Int? { sender.receive(into: &buffer) }
+}

@@ -1,0 +1,348 @@
+// Plays a capture: one socket for each original endpoint (UDP) or connection (TCP), bytes at their
+// time, answers read in between. One thread, no callbacks; a slow gateway delays streams by TCP's
+// window and makes datagrams wait for the socket's buffer, never loses them here.
+
+import Formats
+package import Host
+import Model
+
+package struct ReplayPlan: Sendable {
+    package var target: Target
+    /// Times the original speed; nil as fast as possible.
+    package var speed: Double? = 1
+    package var loops = 1
+    package var sendsServerSide = false
+    package var serverPort: UInt16?
+    package var waitMilliseconds: Int64 = 2000
+
+    package init(target: Target) { self.target = target }
+}
+
+package struct ReplaySummary: Sendable {
+    package var isStream = false
+    package var framesSent = 0
+    package var framesUnsent = 0
+    package var refused = 0
+    package var bytesSent = 0
+    package var senders = 0
+    package var latencies = Latencies()
+    package var wallSeconds = 0.0
+
+    func json(_ capture: Capture) -> JSON {
+        .object([
+            ("framesSent", .integer(Int64(framesSent))),
+            ("framesUnsent", .integer(Int64(framesUnsent))),
+            ("framesRefused", .integer(Int64(refused))),
+            ("bytesSent", .integer(Int64(bytesSent))), ("senders", .integer(Int64(senders))),
+            ("answers", .integer(Int64(latencies.count))), ("answerLatencyMs", latencies.json),
+            ("segmentsRepeated", .integer(Int64(capture.counters.segmentsRepeated))),
+            ("bytesMissing", .integer(Int64(capture.counters.bytesMissing))),
+            (
+                "damage",
+                capture.damage.map { damage in
+                    .object([
+                        ("offset", .integer(Int64(damage.offset))),
+                        ("what", .string(damage.what)),
+                        ("framesRead", .integer(Int64(damage.framesRead))),
+                    ])
+                } ?? .null
+            ), ("wallSeconds", .literal(Words.fixed(wallSeconds, 3))),
+        ])
+    }
+}
+
+/// A socket of the replay; a class because arrays cannot hold noncopyable senders.
+private final class Player {
+    enum Link: ~Copyable {
+        case datagram(DatagramSender)
+        case stream(StreamSender)
+    }
+
+    let link: Link
+    let token: UInt32
+    var sentAt: Int64 = 0
+    var outbox: [UInt8] = []
+    /// Stream pieces in the outbox, for the count of what was never sent.
+    var piecesWaiting = 0
+    var isConnected = false
+    var isEnding = false
+    var isEnded = false
+
+    init(_ link: consuming Link, token: UInt32) {
+        self.link = link
+        self.token = token
+    }
+}
+
+package struct ReplayRun: ~Copyable {
+    private let plan: ReplayPlan
+    private let deliveries: [CapturedDelivery]
+    private let poller: Poller
+    private var players: [Player] = []
+    private var playerByConversation: [Int: Int] = [:]
+    private var summary = ReplaySummary()
+    private static let maximumOutbox = 1 << 20
+
+    package init(_ capture: Capture, _ plan: ReplayPlan) throws(SendingError) {
+        self.plan = plan
+        poller = try Poller()
+        let conversations = capture.conversations
+        deliveries = capture.deliveries.filter { delivery in
+            let conversation = conversations[delivery.conversation]
+            guard conversation.isStream == plan.target.isStream else { return false }
+            if let port = plan.serverPort, conversation.server.port != port { return false }
+            switch delivery.kind {
+            case .datagram, .bytes: return delivery.isToServer != plan.sendsServerSide
+            case .opened, .closed: return true
+            }
+        }
+        summary.isStream = plan.target.isStream
+    }
+
+    /// Plays everything and waits for the last answers.
+    package mutating func play(_ progress: (String) -> Void) throws(SendingError) -> ReplaySummary {
+        let begin = SendingClock.now
+        let total = deliveries.count * plan.loops
+        var done = 0
+        for _ in 0..<plan.loops {
+            let start = SendingClock.now
+            // A capture may be out of order; nothing is sent before the first delivery's time.
+            let firstTime = deliveries.first?.time ?? 0
+            for delivery in deliveries {
+                if let speed = plan.speed {
+                    let offset = Double(delivery.time &- firstTime) / speed
+                    wait(until: start + Int64(min(max(0, offset), 9e17)))
+                } else if done.isMultiple(of: 16) {
+                    handleReady(nanoseconds: 0)
+                }
+                try perform(delivery)
+                done += 1
+                if done.isMultiple(of: 256) {
+                    progress("\(done * 100 / max(1, total)) %, \(summary.framesSent) sent")
+                }
+            }
+            if plan.target.isStream { finishStreams() }
+        }
+        if !plan.target.isStream { awaitAnswers() }
+        for player in players { summary.framesUnsent += player.piecesWaiting }
+        summary.framesSent -= summary.framesUnsent
+        summary.wallSeconds = Double(SendingClock.now - begin) / 1e9
+        return summary
+    }
+
+    private mutating func perform(_ delivery: CapturedDelivery) throws(SendingError) {
+        switch delivery.kind {
+        case .datagram:
+            let player = try player(delivery.conversation)
+            try sendDatagram(delivery.bytes, player)
+        case .opened: _ = try player(delivery.conversation)
+        case .bytes:
+            let player = try player(delivery.conversation)
+            player.outbox += delivery.bytes
+            player.piecesWaiting += 1
+            summary.framesSent += 1
+            flush(player)
+            while player.outbox.count > ReplayRun.maximumOutbox, !player.isEnded {
+                handleReady(nanoseconds: 10_000_000)
+            }
+        case .closed:
+            if let index = playerByConversation[delivery.conversation] {
+                players[index].isEnding = true
+                flush(players[index])
+            }
+        }
+    }
+
+    private mutating func player(_ conversation: Int) throws(SendingError) -> Player {
+        if let index = playerByConversation[conversation] { return players[index] }
+        let token = UInt32(truncatingIfNeeded: players.count)
+        let made: Player
+        if plan.target.isStream {
+            let sender = try StreamSender(to: plan.target.endpoint)
+            try poller.add(sender, token: token)
+            made = Player(.stream(sender), token: token)
+        } else {
+            let sender = try DatagramSender(to: plan.target.endpoint)
+            try poller.add(sender, token: token)
+            made = Player(.datagram(sender), token: token)
+        }
+        playerByConversation[conversation] = players.count
+        players.append(made)
+        summary.senders += 1
+        return made
+    }
+
+    private mutating func sendDatagram(_ bytes: [UInt8], _ player: Player) throws(SendingError) {
+        player.sentAt = SendingClock.now
+        for attempt in 0..<1000 {
+            guard let error = player.send(datagram: bytes) else {
+                summary.framesSent += 1
+                summary.bytesSent += bytes.count
+                return
+            }
+            switch error.code {
+            // ECONNREFUSED tells of an earlier datagram; this one was not sent yet.
+            case 111:
+                summary.refused += 1
+                if attempt > 0 { return }
+            // EAGAIN, ENOBUFS: the kernel's buffer is full.
+            case 11, 105: handleReady(nanoseconds: 1_000_000)
+            default: throw error
+            }
+        }
+        summary.framesUnsent += 1
+        summary.framesSent += 1
+    }
+
+    private mutating func flush(_ player: Player) {
+        guard player.isConnected, !player.isEnded else { return }
+        if !player.outbox.isEmpty {
+            player.sentAt = SendingClock.now
+            guard let count = player.send(stream: player.outbox) else { return }
+            summary.bytesSent += count
+            player.outbox.removeFirst(count)
+            if player.outbox.isEmpty { player.piecesWaiting = 0 }
+        }
+        player.watch(poller)
+        if player.outbox.isEmpty, player.isEnding { player.finishSending() }
+    }
+
+    private mutating func wait(until due: Int64) {
+        while true {
+            let left = due - SendingClock.now
+            if left <= 0 { return }
+            handleReady(nanoseconds: min(left, 1_000_000_000))
+        }
+    }
+
+    /// Reads what came in and sends what had to wait.
+    @discardableResult
+    private mutating func handleReady(nanoseconds: Int64) -> Int {
+        let ready = poller.wait(nanoseconds: nanoseconds)
+        for one in ready {
+            let player = players[Int(one.token)]
+            if one.isWritable, !player.isConnected {
+                player.isConnected = true
+                if player.connectFailed() { player.isEnded = true }
+            }
+            if one.isReadable { receive(player) }
+            if one.isWritable { flush(player) }
+        }
+        return ready.count
+    }
+
+    private mutating func receive(_ player: Player) {
+        // Bounded, so that one talkative connection does not starve the others.
+        for _ in 0..<64 {
+            switch player.receive() {
+            case .bytes:
+                summary.latencies.add(SendingClock.now - player.sentAt)
+            case .nothing: return
+            case .ended:
+                player.isEnded = true
+                player.forget(poller)
+                return
+            }
+        }
+    }
+
+    private mutating func finishStreams() {
+        for player in players {
+            player.isEnding = true
+            flush(player)
+        }
+        let limit = SendingClock.now + max(plan.waitMilliseconds, 100) * 1_000_000
+        // Data that waits for a slow gateway is not cut off: only silence ends it.
+        while players.contains(where: { !$0.isEnded }), SendingClock.now < limit {
+            handleReady(nanoseconds: 50_000_000)
+        }
+        for player in players { summary.framesUnsent += player.piecesWaiting }
+        players = []
+        playerByConversation = [:]
+    }
+
+    /// Until it has been quiet for a quarter of the wait, and at most the whole wait.
+    private mutating func awaitAnswers() {
+        let end = SendingClock.now + plan.waitMilliseconds * 1_000_000
+        var quietSince = SendingClock.now
+        while SendingClock.now < end {
+            if handleReady(nanoseconds: 20_000_000) > 0 { quietSince = SendingClock.now }
+            if SendingClock.now - quietSince > plan.waitMilliseconds * 250_000 { return }
+        }
+    }
+}
+
+extension Player {
+    func send(datagram bytes: [UInt8]) -> SendingError? { link.send(datagram: bytes) }
+
+    /// Bytes that the kernel took, nil when the connection is broken.
+    func send(stream bytes: [UInt8]) -> Int? {
+        let count = link.send(stream: bytes)
+        if count == nil { isEnded = true }
+        return count
+    }
+
+    func receive() -> Received { link.receive() }
+    func connectFailed() -> Bool { link.connectFailed() }
+    func finishSending() { link.finishSending() }
+
+    /// Asks to be told of room only while there is something to send.
+    func watch(_ poller: borrowing Poller) {
+        link.watch(poller, token: token, writable: !outbox.isEmpty)
+    }
+
+    func forget(_ poller: borrowing Poller) { link.forget(poller) }
+}
+
+// A class cannot switch over its noncopyable property, only borrow it for a call.
+extension Player.Link {
+    borrowing func send(datagram bytes: [UInt8]) -> SendingError? {
+        switch self {
+        case .datagram(let sender): return sender.send(bytes)
+        case .stream: preconditionFailure("a stream's player sends no datagrams")
+        }
+    }
+
+    borrowing func send(stream bytes: [UInt8]) -> Int? {
+        switch self {
+        case .datagram: preconditionFailure("a datagram's player sends no stream")
+        case .stream(let sender): return try? sender.send(bytes)
+        }
+    }
+
+    borrowing func receive() -> Received {
+        switch self {
+        case .datagram(let sender): return sender.receive()
+        case .stream(let sender): return sender.receive()
+        }
+    }
+
+    borrowing func connectFailed() -> Bool {
+        switch self {
+        case .datagram: return false
+        case .stream(let sender): return sender.connectError() != nil
+        }
+    }
+
+    borrowing func finishSending() {
+        switch self {
+        case .datagram: break
+        case .stream(let sender): sender.finishSending()
+        }
+    }
+
+    borrowing func watch(_ poller: borrowing Poller, token: UInt32, writable: Bool) {
+        switch self {
+        case .datagram: break
+        // Fails only for a descriptor that is not in the set, which an ended stream's is not.
+        case .stream(let sender): try? poller.watch(sender, token: token, writable: writable)
+        }
+    }
+
+    borrowing func forget(_ poller: borrowing Poller) {
+        switch self {
+        case .datagram: break
+        case .stream(let sender): poller.remove(sender)
+        }
+    }
+}

@@ -1,0 +1,119 @@
+// Where a program's words go: stdout and stderr, or arrays in tests. Owned by the thread that runs the
+// verb. stdout is collected and written in large pieces; a reader that went away (EPIPE) ends output
+// silently, as for any filter.
+
+import Glibc
+
+package final class Console {
+    /// Columns to fill; 80 when unknown.
+    package let width: Int
+    package let usesColour: Bool
+    /// Progress is shown on stderr only when somebody looks.
+    package let showsProgress: Bool
+    package private(set) var output = ""
+    package private(set) var complaints: [String] = []
+    private let isCaptured: Bool
+    private var hasProgressLine = false
+    private var isOutputGone = false
+
+    private init(width: Int, usesColour: Bool, showsProgress: Bool, isCaptured: Bool) {
+        self.width = width
+        self.usesColour = usesColour
+        self.showsProgress = showsProgress
+        self.isCaptured = isCaptured
+    }
+
+    /// The process's own stdout and stderr.
+    package static func standard() -> Console {
+        let out = isatty(STDOUT_FILENO) == 1
+        let noColour = environment("NO_COLOR").map { !$0.isEmpty } ?? false
+        let dumb = environment("TERM") == "dumb"
+        return Console(
+            width: out ? terminalWidth() : 80, usesColour: out && !noColour && !dumb,
+            showsProgress: isatty(STDERR_FILENO) == 1 && !dumb, isCaptured: false)
+    }
+
+    /// Keeps what is written, for tests.
+    package static func captured(width: Int = 80) -> Console {
+        Console(width: width, usesColour: false, showsProgress: false, isCaptured: true)
+    }
+
+    package func write(_ text: String) {
+        output += text
+        if !isCaptured, output.utf8.count > 1 << 16 { flush() }
+    }
+
+    package func line(_ text: String = "") { write(text + "\n") }
+
+    package func flush() {
+        guard !isCaptured, !output.isEmpty else { return }
+        clearProgress()
+        if !isOutputGone { isOutputGone = !Console.send(output, to: STDOUT_FILENO) }
+        output = ""
+    }
+
+    /// One line on stderr, after what is already on stdout.
+    package func complain(_ text: String) {
+        complaints.append(text)
+        guard !isCaptured else { return }
+        flush()
+        clearProgress()
+        _ = Console.send(text + "\n", to: STDERR_FILENO)
+    }
+
+    /// Replaces the progress line; nothing when nobody looks.
+    package func progress(_ text: String) {
+        guard showsProgress, !isCaptured else { return }
+        _ = Console.send("\r\u{1B}[2K" + text, to: STDERR_FILENO)
+        hasProgressLine = true
+    }
+
+    package func clearProgress() {
+        guard hasProgressLine else { return }
+        hasProgressLine = false
+        _ = Console.send("\r\u{1B}[2K", to: STDERR_FILENO)
+    }
+
+    package func bold(_ text: String) -> String { styled(text, "1") }
+    package func dim(_ text: String) -> String { styled(text, "2") }
+    package func red(_ text: String) -> String { styled(text, "31") }
+    package func green(_ text: String) -> String { styled(text, "32") }
+    package func yellow(_ text: String) -> String { styled(text, "33") }
+
+    private func styled(_ text: String, _ code: String) -> String {
+        usesColour ? "\u{1B}[\(code)m\(text)\u{1B}[0m" : text
+    }
+
+    package static func environment(_ name: String) -> String? {
+        // Safety: getenv returns nil or a C string; it is copied before anything can change it, and
+        // no thread of these programs calls setenv.
+        guard let value = unsafe getenv(name) else { return nil }
+        return unsafe String(cString: value)
+    }
+
+    private static func terminalWidth() -> Int {
+        var size = winsize()
+        // Safety: TIOCGWINSZ writes one winsize into the variable that lives across the call.
+        let result = unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size)
+        return result == 0 && size.ws_col >= 40 ? Int(size.ws_col) : 80
+    }
+
+    /// False when the other end is gone.
+    private static func send(_ text: String, to descriptor: Int32) -> Bool {
+        let bytes = Array(text.utf8)
+        var offset = 0
+        while offset < bytes.count {
+            // Safety: the pointer is used only inside the closure, for the bytes that are left.
+            let count = unsafe bytes.withUnsafeBytes { buffer in
+                unsafe Glibc.write(
+                    descriptor, buffer.baseAddress! + offset, bytes.count - offset)
+            }
+            if count > 0 {
+                offset += count
+            } else if errno != EINTR {
+                return false
+            }
+        }
+        return true
+    }
+}

@@ -1,0 +1,146 @@
+// The tables of `sluiced` and `sluice-store`: flags, checks of the configuration, then the process itself.
+// The process bodies live in Host; `DaemonBodies` is the only place that calls them.
+
+import Formats
+import Host
+import Model
+
+enum DaemonVerbs {
+    static let gateway = Verb(
+        "", "the Sluice gateway daemon",
+        details: [
+            "Takes in frames of sensors and meters over UDP and TCP, decodes and journals them, and "
+                + "hands compressed batches to the district store.",
+            "SIGTERM ends it in order, SIGHUP reads the configuration again.",
+        ],
+        flags: [
+            .value("config", "FILE", "configuration (JSON5)", default: "/etc/sluice/sluiced.json5"),
+            .toggle("check", "check the configuration and the formats, and end"),
+            .toggle("defaults", "print a commented configuration with every key, and end"),
+        ],
+        examples: [Example("check before a reload", "sluiced --config sluiced.json5 --check")]
+    ) { invocation, console throws(UsageError) in
+        if invocation.has("defaults") {
+            console.write(Configuration.defaultText())
+            return .done
+        }
+        let path = invocation.text("config") ?? "/etc/sluice/sluiced.json5"
+        var configuration: Configuration
+        do throws(Complaints) {
+            configuration = try Configuration.load(path)
+        } catch {
+            return complain(error, "sluiced", console)
+        }
+        if configuration.formats.isEmpty {
+            configuration.formats = try Places.formats(nil)
+        }
+        if invocation.has("check") { return check(configuration, path, console) }
+        return DaemonBodies.runGateway(configuration, console)
+    }
+
+    static let store = Verb(
+        "", "the Sluice district store",
+        details: [
+            "Receives batches of gateways, commits them to one SQLite database and answers. Either "
+                + "--config, or --listen with --data."
+        ],
+        flags: [
+            .value("config", "FILE", "configuration (JSON5)"),
+            .value("listen", "HOST:PORT", "where gateways connect"),
+            .value("data", "DIR", "folder of the database"),
+            .toggle("check", "check the configuration, and end"),
+            .toggle("defaults", "print a commented configuration with every key, and end"),
+        ],
+        examples: [
+            Example("a store for this machine", "sluice-store --listen 127.0.0.1:9100 --data data")
+        ]
+    ) { invocation, console throws(UsageError) in
+        if invocation.has("defaults") {
+            console.write(StoreConfiguration.defaultText())
+            return .done
+        }
+        var configuration = StoreConfiguration.default
+        if let path = invocation.text("config") {
+            do throws(Complaints) {
+                configuration = try StoreConfiguration.load(path)
+            } catch {
+                return complain(error, "sluice-store", console)
+            }
+        } else if invocation.text("listen") == nil || invocation.text("data") == nil {
+            throw UsageError(
+                "sluice-store", "needs a configuration",
+                "add --config FILE, or --listen HOST:PORT and --data DIR")
+        }
+        if let listen = invocation.text("listen") {
+            guard let endpoint = HostPort(listen)?.endpoint else {
+                throw UsageError(
+                    "--listen \(listen)", "is no address and port",
+                    "write for example 127.0.0.1:9100")
+            }
+            configuration.listen = endpoint
+        }
+        if let data = invocation.text("data") { configuration.data = data }
+        if !configuration.listen.isLoopback, !configuration.isExposed {
+            throw UsageError(
+                "--listen \(configuration.listen.description)",
+                "others than this machine could reach it",
+                "set `exposed: true` in a configuration file if that is meant")
+        }
+        if invocation.has("check") {
+            console.line("sluice-store: the configuration is sound")
+            return .done
+        }
+        return DaemonBodies.runStore(configuration, console)
+    }
+
+    private static func check(
+        _ configuration: Configuration, _ path: String, _ console: Console
+    ) -> RunStatus {
+        let library: FormatLibrary
+        do throws(Complaints) {
+            library = try FormatLibrary(directory: configuration.formats)
+        } catch {
+            return complain(error, "sluiced", console)
+        }
+        var status = RunStatus.done
+        let names = library.formats.map(\.name)
+        for source in configuration.sources {
+            for format in source.formats where !names.contains(format) {
+                let near = Nearest.of(format, among: names)
+                console.complain(
+                    "sluiced: \(path): source \(source.name): no such format \(format): "
+                        + (near.map { "did you mean \($0)?" }
+                            ?? "there are: \(names.sorted().joined(separator: ", "))"))
+                status = .foundWrong
+            }
+        }
+        if status == .done {
+            console.line(
+                "sluiced: \(path) is sound: \(Words.count(configuration.sources.count, "source")), "
+                    + Words.count(names.count, "format"))
+        }
+        return status
+    }
+
+    private static func complain(
+        _ complaints: Complaints, _ program: String, _ console: Console
+    ) -> RunStatus {
+        for complaint in complaints.all { console.complain("\(program): \(complaint.description)") }
+        return .foundWrong
+    }
+}
+
+/// The one call site of each process body.
+enum DaemonBodies {
+    static func runGateway(_ configuration: Configuration, _ console: Console) -> RunStatus {
+        // TO FILL (lead): GatewayProcess.run(configuration).
+        console.complain("sluiced: start: this build has no gateway process: use a newer build")
+        return .foundWrong
+    }
+
+    static func runStore(_ configuration: StoreConfiguration, _ console: Console) -> RunStatus {
+        // TO FILL (lead): StoreProcess.run(configuration).
+        console.complain("sluice-store: start: this build has no store process: use a newer build")
+        return .foundWrong
+    }
+}

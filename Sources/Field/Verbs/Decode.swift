@@ -1,0 +1,296 @@
+// `sluice decode`: frames from the command line through the daemon's own decoder, as readings or byte
+// by byte. Runs on the main thread; a refused frame makes the exit status 1.
+
+import Formats
+import Model
+
+enum DecodeVerb {
+    static let verb = Verb(
+        "decode", "decodes frames with the daemon's own decoder",
+        details: [
+            "Each operand is one frame; operands of one byte each (as pasted from a serial tool) "
+                + "together are one frame. Blanks, colons, commas and 0x are ignored. With the "
+                + "operand - each line of standard input is one frame.",
+            "--explain shows every byte, the field it belongs to and what it means. A refused frame "
+                + "is shown as far as it was understood, with the reason and its offset.",
+            "--json prints one object a frame and line.",
+        ],
+        operands: "HEX…", operandCount: 1...Int.max,
+        flags: [
+            .value("format", "NAME", "the format, as its file in protocols/ is called"),
+            .toggle("explain", "show every byte and its field"),
+            .toggle("json", "print JSON, one object a frame"),
+            .value("direction", "up|down", "device to server or server to device", default: "up"),
+            .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
+        ],
+        examples: [
+            Example(
+                "what an electricity meter said",
+                "sluice decode --format dlt645 --explain 6861010000000068910733333735647633a916")
+        ]
+    ) { invocation, console throws(UsageError) in
+        let name = try invocation.required("format")
+        let direction = try direction(invocation.text("direction") ?? "up")
+        let frames = try frames(invocation.operands)
+        let folder = try Places.formats(invocation.text("formats"))
+        guard let library = Places.library(folder, console: console) else { return .foundWrong }
+        guard let format = library.format(named: name) else {
+            let names = library.formats.map(\.name).sorted()
+            throw UsageError(
+                "--format \(name)", "no such format in \(folder)",
+                Nearest.of(name, among: names).map { "did you mean \($0)?" }
+                    ?? "there are: \(names.joined(separator: ", "))")
+        }
+        let printer = FramePrinter(
+            decoder: Decoder(format), direction: direction, explains: invocation.has("explain"),
+            console: console)
+        var status = RunStatus.done
+        for (i, frame) in frames.enumerated() {
+            if i > 0, !invocation.has("json") { console.line() }
+            let isAccepted =
+                invocation.has("json") ? printer.printJSON(frame) : printer.printText(frame)
+            if !isAccepted { status = .foundWrong }
+        }
+        return status
+    }
+
+    private static func direction(_ text: String) throws(UsageError) -> Direction {
+        switch text {
+        case "up": return .up
+        case "down": return .down
+        default:
+            throw UsageError("--direction \(text)", "is neither up nor down", "write one of them")
+        }
+    }
+
+    private static func frames(_ operands: [String]) throws(UsageError) -> [[UInt8]] {
+        var texts = operands
+        if operands == ["-"] {
+            do throws(FileError) {
+                let input = try Files.read("-", limit: 1 << 28)
+                texts = input.split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
+                    .filter { !$0.trimmingBlanks.isEmpty }
+            } catch {
+                throw UsageError("standard input", error.why, "pipe hex lines into it")
+            }
+        } else if operands.count > 1, operands.allSatisfy({ (Hex.bytes($0)?.count ?? 9) <= 1 }) {
+            texts = [operands.joined(separator: " ")]
+        }
+        var frames: [[UInt8]] = []
+        for text in texts {
+            guard let bytes = Hex.bytes(text) else {
+                throw UsageError(
+                    String(text.prefix(40)), "is not hex", "write two hex digits a byte")
+            }
+            frames.append(bytes)
+        }
+        return frames
+    }
+}
+
+/// Prints frames of one format.
+struct FramePrinter {
+    let decoder: Decoder
+    let direction: Direction
+    let explains: Bool
+    let console: Console
+
+    private struct Outcome {
+        var explanation: Explanation
+        var frame: DecodedFrame
+        var identity: String
+        var rejection: Rejection?
+    }
+
+    private func decode(_ bytes: [UInt8]) -> Outcome {
+        var frame = DecodedFrame()
+        var rejection: Rejection?
+        do throws(Rejection) {
+            try decoder.decode(bytes.span, direction: direction, into: &frame)
+        } catch {
+            rejection = error
+        }
+        let identity = rejection == nil ? decoder.identityText() : ""
+        return Outcome(
+            explanation: decoder.explain(bytes, direction: direction), frame: frame,
+            identity: identity, rejection: rejection)
+    }
+
+    /// False when the frame was refused.
+    func printText(_ bytes: [UInt8]) -> Bool {
+        let outcome = decode(bytes)
+        var head = "\(decoder.format.name), \(Words.count(bytes.count, "byte"))"
+        if !outcome.identity.isEmpty { head += ", device \(outcome.identity)" }
+        console.line(console.bold(head))
+        if explains {
+            explanationTable(outcome.explanation, bytes).write(to: console)
+        } else {
+            fieldTable(outcome.explanation).write(to: console)
+        }
+        if let rejection = outcome.rejection {
+            let at = outcome.explanation.rejectedAt.map { " at offset \($0)" } ?? ""
+            let reason = outcome.explanation.reason
+            console.line(
+                console.red("refused: \(rejection.code)\(at)")
+                    + (reason.isEmpty ? "" : ": \(reason)"))
+            return false
+        }
+        console.line()
+        if outcome.frame.readings.isEmpty {
+            console.line(outcome.frame.isControl ? "control frame, no readings" : "no readings")
+        } else {
+            readingTable(outcome.frame.readings).write(to: console)
+        }
+        if !outcome.frame.answer.isEmpty {
+            console.line("answer: \(FieldNode.hex(outcome.frame.answer))")
+        }
+        return true
+    }
+
+    func printJSON(_ bytes: [UInt8]) -> Bool {
+        let outcome = decode(bytes)
+        var members: [(String, JSON)] = [
+            ("format", .string(decoder.format.name)), ("bytes", .integer(Int64(bytes.count))),
+            ("device", outcome.identity.isEmpty ? .null : .string(outcome.identity)),
+            ("fields", outcome.explanation.root.json),
+        ]
+        if let rejection = outcome.rejection {
+            members.append(("rejection", .string(rejection.code)))
+            let at = outcome.explanation.rejectedAt.map { JSON.integer(Int64($0)) }
+            members.append(("offset", at ?? .null))
+            members.append(("reason", .string(outcome.explanation.reason)))
+        } else {
+            members.append(("readings", .array(outcome.frame.readings.map(json))))
+            let answer = outcome.frame.answer
+            members.append(("answer", answer.isEmpty ? .null : .string(FieldNode.hex(answer))))
+        }
+        if explains {
+            let lines = FramePrinter.flatten(outcome.explanation.root).map { line -> JSON in
+                let node = line.node
+                let range = node.bytes.clamped(to: 0..<bytes.count)
+                return .object([
+                    ("offset", .integer(Int64(range.lowerBound))),
+                    ("length", .integer(Int64(range.count))),
+                    ("hex", .string(FieldNode.hex(bytes[range]))), ("field", .string(line.path)),
+                    ("value", FramePrinter.isGroup(node) ? .null : node.json),
+                    ("unit", .string(node.unit)), ("note", .string(node.note)),
+                ])
+            }
+            members.append(("explanation", .array(lines)))
+        }
+        console.line(JSON.object(members).text())
+        return outcome.rejection == nil
+    }
+
+    private func json(_ reading: DecodedReading) -> JSON {
+        let words = decoder.format.describe(
+            output: reading.output, discriminator: reading.discriminator)
+        return .object([
+            ("stream", .string(words.name)), ("quantity", .string(words.quantity)),
+            ("value", JSON(reading.value)), ("unit", .string(words.unit)),
+            ("observedAt", reading.observedAt.map { .string($0.iso8601) } ?? .null),
+            ("quality", .string(reading.quality.description)),
+        ])
+    }
+
+    // MARK: Tables
+
+    private func readingTable(_ readings: [DecodedReading]) -> Table {
+        var table = Table([
+            ("stream", .left), ("value", .right), ("unit", .left), ("observed at", .left),
+            ("quality", .left),
+        ])
+        for reading in readings {
+            let words = decoder.format.describe(
+                output: reading.output, discriminator: reading.discriminator)
+            table.add([
+                words.name, reading.value.description, words.unit,
+                reading.observedAt?.iso8601 ?? "on arrival", reading.quality.description,
+            ])
+        }
+        return table
+    }
+
+    private func fieldTable(_ explanation: Explanation) -> Table {
+        var table = Table([("field", .left), ("value", .left), ("unit", .left)])
+        for line in FramePrinter.flatten(explanation.root) where line.node.isContent {
+            table.add([
+                line.indentedName, FramePrinter.text(line.node), line.node.unit,
+            ])
+        }
+        return table
+    }
+
+    private func explanationTable(_ explanation: Explanation, _ bytes: [UInt8]) -> Table {
+        var table = Table([
+            ("offset", .right), ("bytes", .left), ("field", .left), ("value", .left),
+            ("unit", .left), ("note", .left),
+        ])
+        for line in FramePrinter.flatten(explanation.root) {
+            let range = line.node.bytes.clamped(to: 0..<bytes.count)
+            let isGroup = FramePrinter.isGroup(line.node)
+            table.add([
+                FramePrinter.offsets(range), isGroup ? "" : FramePrinter.spaced(bytes[range]),
+                line.indentedName, FramePrinter.text(line.node), line.node.unit, line.node.note,
+            ])
+        }
+        return table
+    }
+
+    private static func offsets(_ range: Range<Int>) -> String {
+        range.count <= 1
+            ? "\(range.lowerBound)" : "\(range.lowerBound)–\(range.upperBound - 1)"
+    }
+
+    private static func spaced(_ bytes: ArraySlice<UInt8>) -> String {
+        let shown = bytes.prefix(12).map { FieldNode.hex([$0]) }.joined(separator: " ")
+        return bytes.count > 12 ? shown + " …" : shown
+    }
+
+    private static func isGroup(_ node: FieldNode) -> Bool {
+        switch node.value {
+        case .object, .list: true
+        default: false
+        }
+    }
+
+    static func text(_ node: FieldNode) -> String {
+        switch node.value {
+        case .null: "–"
+        case .number(let value): value.description
+        case .unsigned(let value): String(value)
+        case .boolean(let value): value ? "true" : "false"
+        case .text(let text), .time(let text): text
+        case .bytes(let bytes): FieldNode.hex(bytes)
+        case .object, .list: ""
+        }
+    }
+
+    // MARK: The tree as lines
+
+    struct Line {
+        var node: FieldNode
+        var depth: Int
+        /// `values[0].name`
+        var path: String
+        var name: String
+
+        var indentedName: String { String(repeating: "  ", count: depth) + name }
+    }
+
+    /// All nodes below the root in order of their appearance.
+    static func flatten(_ root: FieldNode) -> [Line] {
+        var lines: [Line] = []
+        func visit(_ node: FieldNode, _ depth: Int, _ path: String) {
+            let isList = node.value == .list
+            for (i, child) in node.children.enumerated() {
+                let name = isList ? "[\(i)]" : child.name
+                let childPath = path + (isList || path.isEmpty ? name : "." + name)
+                lines.append(Line(node: child, depth: depth, path: childPath, name: name))
+                visit(child, depth + 1, childPath)
+            }
+        }
+        visit(root, 0, "")
+        return lines
+    }
+}

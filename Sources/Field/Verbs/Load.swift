@@ -1,0 +1,218 @@
+// `sluice load`: flags and result of a load run; `LoadRun` sends, `LoadJudge` asks gateway and store.
+
+import Formats
+import Host
+import Model
+
+enum LoadVerb {
+    static let verb = Verb(
+        "load", "loads a gateway with made-up devices and checks what arrived",
+        details: [
+            "Devices send 64-byte frames of the format sluice-reference over UDP at a steady rate that "
+                + "a slow gateway does not slow down. With --answers some frames ask for an answer and "
+                + "are repeated, byte for byte, until they get it.",
+            "With --local a store and a gateway are started as separate processes with temporary "
+                + "state; at the end the store's content is compared with what was answered and the "
+                + "ledger must balance. --kill-gateway and --kill-store end them with kill -9 on the "
+                + "way and start them again.",
+        ],
+        flags: [
+            .toggle("local", "start a gateway and a store of its own"),
+            .value("to", "URL", "a gateway's source: udp://HOST:PORT"),
+            .value("admin", "SOCKET", "with --to: the gateway's admin socket, for its ledger"),
+            .value("frames", "N", "frames to send", default: "100000"),
+            .value("rate", "N|max", "frames a second", default: "20000"),
+            .value("devices", "N", "devices that send", default: "1000"),
+            .value("connections", "N", "sockets that the devices share", default: "1"),
+            .value("answers", "P", "share of frames that ask for an answer", default: "0"),
+            .value("retry", "DURATION", "wait before a frame is repeated", default: "1s"),
+            .value("tries", "N", "times a frame is sent at most", default: "60"),
+            .value("loss", "P", "share of frames lost on the way", default: "0"),
+            .value("duplicate", "P", "share of frames delivered twice", default: "0"),
+            .value("reorder", "P", "share of frames overtaken by the next", default: "0"),
+            .value("seed", "N", "the same seed gives the same run", default: "1"),
+            .value("burst", "N", "frames handed over together", default: "1"),
+            .value("kill-gateway", "N", "with --local: kill -9 the gateway N times", default: "0"),
+            .value("kill-store", "N", "with --local: kill -9 the store N times", default: "0"),
+            .value("interval", "DURATION", "with --local: batch interval", default: "10s"),
+            .value("format", "NAME", "format of the frames", default: "sluice-reference"),
+            .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
+            .value("drain", "DURATION", "how long the store may take at the end", default: "120s"),
+            .toggle("keep", "with --local: leave the temporary folder"),
+            .toggle("json", "print the result as JSON"),
+        ],
+        examples: [
+            Example(
+                "the figure of the release notes",
+                "sluice load --local --frames 400000 --rate 20000 --devices 10000 --json"),
+            Example(
+                "nothing answered is lost",
+                "sluice load --local --answers 1 --kill-gateway 2 --kill-store 1"),
+        ]
+    ) { invocation, console throws(UsageError) in
+        var job = try LoadJob(invocation)
+        do throws(DistrictError) {
+            return try job.run(console)
+        } catch {
+            console.complain("sluice: \(error.what): \(error.why): \(error.remedy)")
+            return .foundWrong
+        }
+    }
+}
+
+/// One run from flags to verdict.
+private struct LoadJob {
+    private var plan: LoadPlan
+    private let isLocal: Bool
+    private let kills: (gateway: Int, store: Int)
+    private let interval: String
+    private let formats: String
+    private let admin: String?
+    private let drain: Int64
+    private let asJSON: Bool
+    private let keeps: Bool
+
+    init(_ invocation: Invocation) throws(UsageError) {
+        isLocal = invocation.has("local")
+        let to = invocation.text("to")
+        guard isLocal != (to != nil) else {
+            throw UsageError(
+                "load", isLocal ? "--local and --to exclude one another" : "needs a gateway",
+                "write either --local or --to udp://HOST:PORT")
+        }
+        if let format = invocation.text("format"), format != "sluice-reference" {
+            throw UsageError(
+                "--format \(format)", "load makes frames of sluice-reference only in this version",
+                "leave --format out, or replay a capture")
+        }
+        let nowhere = Target(isStream: false, endpoint: .ipv4(0x7F00_0001, port: 9))
+        var target = nowhere
+        if let to { target = try Target(to) }
+        guard !target.isStream else {
+            throw UsageError(
+                "--to", "load sends over UDP only in this version", "write udp://HOST:PORT")
+        }
+        plan = LoadPlan(target: target)
+        plan.frames = try invocation.integer("frames", in: 1...100_000_000, default: plan.frames)
+        plan.rate = try invocation.speed("rate", default: 20_000)
+        plan.devices = try invocation.integer("devices", in: 1...1_000_000, default: plan.devices)
+        plan.connections = try invocation.integer("connections", in: 1...4096, default: 1)
+        plan.answers = try invocation.share("answers")
+        plan.retryMilliseconds = max(1, try invocation.duration("retry", default: 1000))
+        plan.tries = try invocation.integer("tries", in: 1...1_000_000, default: 60)
+        plan.loss = try invocation.share("loss")
+        plan.duplicate = try invocation.share("duplicate")
+        plan.reorder = try invocation.share("reorder")
+        plan.seed = UInt64(try invocation.integer("seed", in: 0...Int.max, default: 1))
+        plan.burst = try invocation.integer("burst", in: 1...128, default: 1)
+        kills = (
+            try invocation.integer("kill-gateway", in: 0...1000, default: 0),
+            try invocation.integer("kill-store", in: 0...1000, default: 0)
+        )
+        if !isLocal, kills != (0, 0) {
+            throw UsageError("--kill-…", "only processes of --local are killed", "add --local")
+        }
+        interval = invocation.text("interval") ?? "10s"
+        _ = try invocation.duration("interval", default: 0)
+        formats = isLocal ? try Places.formats(invocation.text("formats")) : ""
+        admin = invocation.text("admin")
+        drain = try invocation.duration("drain", default: 120_000)
+        asJSON = invocation.has("json")
+        keeps = invocation.has("keep")
+        // Each device's frames are a second apart and end about now.
+        let perDevice = (plan.frames + plan.devices - 1) / plan.devices
+        let now = SendingClock.wallMilliseconds / 1000
+        plan.startSeconds = UInt32(truncatingIfNeeded: now - Int64(min(perDevice, 1_000_000)))
+    }
+
+    mutating func run(_ console: Console) throws(DistrictError) -> RunStatus {
+        guard isLocal else {
+            let summary = try send(console) { _ throws(DistrictError) in }
+            var outcome = LoadOutcome()
+            if let admin, let answer = try? adminGet(socket: admin, route: "/ledger") {
+                outcome.take(LedgerReport(answer.body), since: nil)
+            }
+            return finish(summary, outcome, console)
+        }
+        var settings = LocalDistrict.Settings(
+            sources: [
+                DistrictSource(name: "load", isStream: false, formats: ["sluice-reference"])
+            ], formats: formats)
+        settings.batchInterval = interval
+        settings.prefix = "sluice-load"
+        // Ctrl-C must not leave the two programs behind.
+        Interrupts.block()
+        let district = try LocalDistrict(settings)
+        district.isKept = keeps
+        defer { district.close() }
+        plan.target = district.targets[0]
+        let schedule = KillSchedule(frames: plan.frames, kills)
+        var next = 0
+        var checkedAt = SendingClock.now
+        let before = district.ledger()
+        let cpuBefore = district.gatewayCpuSeconds
+        let summary = try send(console) { sent throws(DistrictError) in
+            if SendingClock.now - checkedAt > 100_000_000 {
+                checkedAt = SendingClock.now
+                try district.checkInterrupt()
+            }
+            while next < schedule.steps.count, sent >= schedule.steps[next].frame {
+                switch schedule.steps[next].victim {
+                case .gateway: try district.killGateway()
+                case .store: try district.killStore()
+                }
+                next += 1
+            }
+        }
+        console.progress("waiting for the store to acknowledge everything")
+        var outcome = LoadOutcome()
+        outcome.take(try district.ledgerWhenDrained(milliseconds: drain), since: before)
+        outcome.gatewayCpuSeconds = district.gatewayCpuSeconds - cpuBefore
+        outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
+        outcome.gatewayKills = kills.gateway
+        outcome.storeKills = kills.store
+        district.stop()
+        console.progress("comparing the store with what was sent")
+        StoreAudit.run(district.storeFolder, plan, summary.answered, into: &outcome)
+        return finish(summary, outcome, console)
+    }
+
+    private func send(
+        _ console: Console, _ everyTurn: (Int) throws(DistrictError) -> Void
+    ) throws(DistrictError) -> (counts: LoadSummary, answered: [UInt64]) {
+        var run: LoadRun
+        do throws(SendingError) {
+            run = try LoadRun(plan)
+        } catch {
+            throw DistrictError(
+                what: error.what, why: Files.words(error.code),
+                remedy: "fewer --connections, or raise `ulimit -n`")
+        }
+        var shownAt = SendingClock.now
+        let total = plan.frames
+        let summary = try run.play { sent throws(DistrictError) in
+            try everyTurn(sent)
+            let now = SendingClock.now
+            if now - shownAt > 200_000_000 {
+                shownAt = now
+                console.progress("\(sent * 100 / total) %, \(Words.grouped(sent)) frames sent")
+            }
+        }
+        return (summary, run.answered)
+    }
+
+    private func finish(
+        _ sent: (counts: LoadSummary, answered: [UInt64]), _ outcome: LoadOutcome,
+        _ console: Console
+    ) -> RunStatus {
+        console.clearProgress()
+        let wrong = outcome.complaints(sent.counts)
+        if asJSON {
+            console.line(outcome.json(sent.counts).text(pretty: true))
+        } else {
+            outcome.write(sent.counts, plan, to: console)
+        }
+        for words in wrong { console.complain("sluice: load: \(words): see the ledger above") }
+        return wrong.isEmpty ? .done : .foundWrong
+    }
+}

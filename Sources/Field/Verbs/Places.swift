@@ -1,0 +1,97 @@
+// Where the field tool finds formats, captures and its sister programs: beside itself. Resolved once a
+// run on the main thread.
+
+import Formats
+import Glibc
+
+enum Places {
+    /// The formats' folder: `--formats`, else the nearest `protocols` at or above the working folder
+    /// or the program, else the installed one.
+    static func formats(_ given: String?) throws(UsageError) -> String {
+        if let given {
+            if Files.isFolder(given) { return given }
+            throw UsageError(
+                "--formats \(given)", "is no folder", "name the folder of *.json5 files")
+        }
+        if let found = find("protocols", orInstalled: "/usr/share/sluice/protocols") {
+            return found
+        }
+        throw UsageError(
+            "formats", "no folder `protocols` at or above here", "add --formats DIR")
+    }
+
+    static func find(_ name: String, orInstalled installed: String) -> String? {
+        for start in [".", programFolder] {
+            var folder = start
+            for _ in 0..<8 {
+                let candidate = "\(folder)/\(name)"
+                if Files.exists(candidate) { return candidate }
+                folder += "/.."
+            }
+        }
+        return Files.exists(installed) ? installed : nil
+    }
+
+    /// The folder that holds the running program.
+    static var programFolder: String {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        // Safety: the buffer's count bounds what readlink writes.
+        let count = unsafe buffer.withUnsafeMutableBytes { bytes in
+            unsafe readlink(
+                "/proc/self/exe", bytes.baseAddress!.assumingMemoryBound(to: CChar.self),
+                bytes.count)
+        }
+        guard count > 0 else { return "." }
+        let path = String(decoding: buffer[..<count], as: UTF8.self)
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return String(path[..<slash])
+    }
+
+    /// Loads the formats; complaints go to the console, one a line.
+    static func library(_ folder: String, console: Console) -> FormatLibrary? {
+        do throws(Complaints) {
+            return try FormatLibrary(directory: folder)
+        } catch {
+            for complaint in error.all { console.complain("sluice: \(complaint.description)") }
+            return nil
+        }
+    }
+}
+
+/// Hex text as people paste it: blanks, colons, dashes and commas between bytes, `0x` before them.
+package enum Hex {
+    package static func bytes(_ text: String) -> [UInt8]? {
+        var bytes: [UInt8] = []
+        var high: UInt8?
+        let characters = Array(text.utf8)
+        var i = 0
+        while i < characters.count {
+            let c = characters[i]
+            i += 1
+            switch c {
+            case 0x20, 0x09, 0x0D, 0x0A, 0x3A, 0x2D, 0x2C:
+                if high != nil { return nil }
+            case 0x30 where high == nil && i < characters.count && characters[i] | 0x20 == 0x78:
+                i += 1
+            default:
+                guard let digit = digit(c) else { return nil }
+                if let upper = high {
+                    bytes.append(upper << 4 | digit)
+                    high = nil
+                } else {
+                    high = digit
+                }
+            }
+        }
+        return high == nil ? bytes : nil
+    }
+
+    private static func digit(_ c: UInt8) -> UInt8? {
+        switch c {
+        case 0x30...0x39: c - 0x30
+        case 0x41...0x46: c - 0x37
+        case 0x61...0x66: c - 0x57
+        default: nil
+        }
+    }
+}

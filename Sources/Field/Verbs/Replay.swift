@@ -1,0 +1,161 @@
+// `sluice replay`: feeds a capture to a gateway with its own timing. The verb reads flags and prints;
+// `ReplayRun` does the work.
+
+import Formats
+import Host
+package import Model
+
+enum ReplayVerb {
+    static let verb = Verb(
+        "replay", "feeds a capture to a gateway",
+        details: [
+            "Sends what devices sent in a pcap or pcapng file to the gateway at --to, each original "
+                + "endpoint from a socket of its own, each TCP connection as a connection of its own, "
+                + "in the capture's timing. Answers are counted and timed.",
+            "With --to udp:// the capture's datagrams are sent, with --to tcp:// its streams.",
+            "A damaged capture is replayed as far as it can be read; the exit status is then 1.",
+        ],
+        operands: "CAPTURE", operandCount: 1...1,
+        flags: [
+            .value("to", "URL", "the gateway: udp://HOST:PORT or tcp://HOST:PORT"),
+            .value("speed", "N|max", "times the original speed", default: "1"),
+            .value("loop", "N", "play it N times", default: "1"),
+            .value("port", "N", "only conversations with this server port"),
+            .value(
+                "from", "client|server", "whose bytes to send: the side that opened, or the other",
+                default: "client"),
+            .value("wait", "DURATION", "how long to wait for the last answers", default: "2s"),
+            .toggle("json", "print the summary as JSON"),
+        ],
+        examples: [
+            Example(
+                "meters of a captured night, ten times as fast",
+                "sluice replay night.pcapng --to udp://127.0.0.1:9645 --speed 10")
+        ]
+    ) { invocation, console throws(UsageError) in
+        let path = invocation.operands[0]
+        let target = try Target(invocation.required("to"))
+        let port = try invocation.integer("port", in: 1...65_535, default: 0)
+        let from = invocation.text("from") ?? "client"
+        guard ["client", "server"].contains(from) else {
+            throw UsageError("--from \(from)", "is neither client nor server", "write one of them")
+        }
+        var plan = ReplayPlan(target: target)
+        plan.speed = try invocation.speed("speed", default: 1)
+        plan.loops = try invocation.integer("loop", in: 1...1_000_000_000, default: 1)
+        plan.sendsServerSide = from == "server"
+        plan.serverPort = port == 0 ? nil : UInt16(port)
+        plan.waitMilliseconds = try invocation.duration("wait", default: 2000)
+        let bytes: [UInt8]
+        do throws(FileError) {
+            bytes = try Files.read(path)
+        } catch {
+            console.complain(
+                "sluice: \(error.path): cannot be read: \(error.why): name a capture file")
+            return .foundWrong
+        }
+        let capture = Capture(bytes, file: path, serverPort: plan.serverPort)
+        return run(capture, plan, console, asJSON: invocation.has("json"))
+    }
+
+    private static func run(
+        _ capture: Capture, _ plan: ReplayPlan, _ console: Console, asJSON: Bool
+    ) -> RunStatus {
+        let summary: ReplaySummary
+        do throws(SendingError) {
+            var run = try ReplayRun(capture, plan)
+            summary = try run.play { console.progress($0) }
+        } catch {
+            console.complain(
+                "sluice: \(plan.target.description): \(error.what): \(Files.words(error.code)): "
+                    + "is the gateway listening there?")
+            return .foundWrong
+        }
+        console.clearProgress()
+        if let damage = capture.damage {
+            console.complain("sluice: \(damage.description): the rest cannot be replayed")
+        }
+        if asJSON { console.line(summary.json(capture).text()) } else { print(summary, console) }
+        notes(capture, console)
+        if summary.framesSent == 0 {
+            let other = plan.target.isStream ? "udp" : "tcp"
+            console.complain(
+                "sluice: nothing was sent: the capture holds no such bytes: try --to \(other)://…, "
+                    + "--port or --from server")
+        }
+        let isWhole = summary.framesSent > 0 && summary.framesUnsent == 0 && summary.refused == 0
+        return isWhole && capture.damage == nil ? .done : .foundWrong
+    }
+
+    private static func print(_ summary: ReplaySummary, _ console: Console) {
+        let what = summary.isStream ? "stream piece" : "datagram"
+        let senders = summary.isStream ? "connection" : "endpoint"
+        console.line(
+            "sent \(Words.count(summary.framesSent, what)) "
+                + "(\(Words.count(summary.bytesSent, "byte"))) from "
+                + "\(Words.count(summary.senders, senders)) in "
+                + "\(Words.fixed(summary.wallSeconds, 2)) s")
+        console.line(
+            "received \(Words.count(summary.latencies.count, "answer")), "
+                + summary.latencies.words)
+        if summary.framesUnsent > 0 {
+            console.line(
+                console.red("not sent: \(Words.count(summary.framesUnsent, what))")
+                    + " (connection refused or closed by the gateway)")
+        }
+        if summary.refused > 0 {
+            console.line(
+                console.red("refused: \(Words.count(summary.refused, what))")
+                    + " (nobody listens at that port)")
+        }
+    }
+
+    private static func notes(_ capture: Capture, _ console: Console) {
+        let c = capture.counters
+        let notes: [(Int, String)] = [
+            (c.foreign, "frames that are neither UDP nor TCP over IP"),
+            (c.malformed, "malformed frames"), (c.cut, "frames cut by the capture's snap length"),
+            (c.fragmentsLost, "datagrams with missing fragments"),
+            (c.segmentsRepeated, "repeated TCP segments, used once"),
+            (c.segmentsOutOfOrder, "TCP segments out of order, put in order"),
+            (c.bytesMissing, "bytes of streams that the capture does not hold"),
+        ]
+        for (count, words) in notes where count > 0 {
+            console.complain("capture: \(Words.grouped(count)) \(words)")
+        }
+    }
+}
+
+/// Where replay and load send: `udp://127.0.0.1:9001`.
+package struct Target: Hashable, Sendable {
+    package var isStream: Bool
+    package var endpoint: Endpoint
+
+    package init(isStream: Bool, endpoint: Endpoint) {
+        self.isStream = isStream
+        self.endpoint = endpoint
+    }
+
+    package init(_ text: String) throws(UsageError) {
+        let wrong = UsageError(
+            "--to \(text)", "is no target", "write udp://HOST:PORT or tcp://HOST:PORT")
+        guard text.hasPrefix("udp://") || text.hasPrefix("tcp://") else { throw wrong }
+        isStream = text.hasPrefix("tcp://")
+        let rest = text.dropFirst(6)
+        guard let colon = rest.lastIndex(of: ":"),
+            let port = UInt16(rest[rest.index(after: colon)...]), port > 0
+        else { throw wrong }
+        var host = String(rest[..<colon])
+        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+        guard !host.isEmpty else { throw wrong }
+        do throws(SendingError) {
+            endpoint = try Endpoint.resolve(host: host, port: port)
+        } catch {
+            throw UsageError("--to \(text)", "the host \(host) is not known", "check its name")
+        }
+    }
+
+    package var description: String {
+        (isStream ? "tcp://" : "udp://") + endpoint.description
+    }
+}
