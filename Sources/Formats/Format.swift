@@ -199,6 +199,7 @@ extension Rejection {
         case .catalogFull: "the table of devices is full"
         case .formatGone: "the frame's format is no longer loaded"
         case .connectionEnded: "the connection ended before the frame did"
+        case .journalDamaged: "the journal that held the frame was damaged"
         }
     }
 }
