@@ -133,14 +133,27 @@ enum DaemonVerbs {
 /// The one call site of each process body.
 enum DaemonBodies {
     static func runGateway(_ configuration: Configuration, _ console: Console) -> RunStatus {
-        // TO FILL (lead): GatewayProcess.run(configuration).
-        console.complain("sluiced: start: this build has no gateway process: use a newer build")
-        return .foundWrong
+        run("sluiced", console) { announce throws(StartError) in
+            try GatewayProcess.run(configuration, software: Program.version, announce: announce)
+        }
     }
 
     static func runStore(_ configuration: StoreConfiguration, _ console: Console) -> RunStatus {
-        // TO FILL (lead): StoreProcess.run(configuration).
-        console.complain("sluice-store: start: this build has no store process: use a newer build")
-        return .foundWrong
+        run("sluice-store", console) { announce throws(StartError) in
+            try StoreProcess.run(configuration, announce: announce)
+        }
+    }
+
+    private static func run(
+        _ program: String, _ console: Console,
+        _ body: ((String) -> Void) throws(StartError) -> Void
+    ) -> RunStatus {
+        do throws(StartError) {
+            try body { console.line("\(program): \($0)") }
+            return .done
+        } catch {
+            console.complain("\(program): \(error.description)")
+            return .foundWrong
+        }
     }
 }
