@@ -51,74 +51,154 @@ package final class Format: Sendable {
     package let name: String
     package let title: String
     package let outputs: [Output]
-    /// Longest frame in bytes.
+    /// Longest frame in bytes, preamble included.
     package let maximumFrame: Int
     /// True when frames of this format are answered.
     package let answers: Bool
     /// True when the device has no globally unique identity, so that the catalog prefixes it with the
     /// source's name (a Modbus address).
     package let identityIsLocal: Bool
+    /// For how long the same `DecodedFrame.duplicateKey` means a retransmission; 0 when the format
+    /// declares no duplicate key.
+    package let duplicateWindowMilliseconds: Int64
 
-    init(name: String) {
+    let program: Program
+
+    init(name: String, title: String, compiled: CompiledFormat) {
         self.name = name
-        title = ""
-        outputs = []
-        maximumFrame = 0
-        answers = false
-        identityIsLocal = false
+        self.title = title
+        outputs = compiled.outputs
+        maximumFrame = compiled.maximumFrame
+        answers = compiled.answers
+        identityIsLocal = compiled.identityIsLocal
+        duplicateWindowMilliseconds = compiled.duplicateWindowMilliseconds
+        program = compiled.program
     }
 
-    /// The words for a stream of this format. Slow path: called once a stream.
+    /// The words for a stream of this format. Slow path: called once a stream. An output number that
+    /// this format does not have gives empty words.
     package func describe(output: UInt16, discriminator: UInt64) -> StreamDescription {
-        StreamDescription(name: "", quantity: "", unit: "", priority: .live)
+        guard Int(output) < program.outputs.count else {
+            return StreamDescription(name: "", quantity: "", unit: "", priority: .live)
+        }
+        let rule = program.outputs[Int(output)]
+        return StreamDescription(
+            name: rule.name.text(discriminator, tables: program.tables),
+            quantity: rule.quantity.text(discriminator, tables: program.tables),
+            unit: rule.unit.text(discriminator, tables: program.tables),
+            priority: Priority(rawValue: rule.priorityCode) ?? .live)
     }
-}
-
-/// All formats of a gateway, compiled and with their embedded tests passed.
-package final class FormatLibrary: Sendable {
-    package let formats: [Format]
-
-    /// Loads every `*.json5` of `directory`. Throws all complaints of all files at once.
-    package init(directory: String) throws(Complaints) {
-        formats = []
-    }
-
-    /// Loads one text, for tests and for the tools.
-    package init(text: String, file: String) throws(Complaints) {
-        formats = []
-    }
-
-    package func format(named name: String) -> Format? { formats.first { $0.name == name } }
 }
 
 /// Runs one format over frames. Not Sendable: owns scratch storage, one a thread.
 package final class Decoder {
     package let format: Format
+    private let work: Workspace
 
-    package init(_ format: Format) { self.format = format }
+    /// Secret of this process: duplicate keys of equal frames are equal only within it.
+    package static let processSeed = UInt64.random(in: 0...UInt64.max)
+
+    /// `seed` keys the duplicate hash; decoders that compare keys must share it.
+    package init(_ format: Format, seed: UInt64 = Decoder.processSeed) {
+        self.format = format
+        work = Workspace(
+            planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed)
+    }
 
     /// Decodes exactly one frame (preamble included) into `result`, which it empties first.
     /// Nothing is allocated once warm; nothing in `frame` can trap.
     package func decode(
         _ frame: Span<UInt8>, direction: Direction, into result: inout DecodedFrame
     ) throws(Rejection) {
-        throw .noFormat
+        result.removeAll()
+        work.reset(slots: format.program.slotCount)
+        guard frame.count > 0 else { throw .empty }
+        try Cursor.over(frame) { (cursor) throws(Rejection) in
+            var machine = Machine(cursor, work: work, direction: direction, isExact: true)
+            try machine.enter(format.program.frames[0], format.program, from: 0, &result)
+            _ = try machine.run(
+                format.program, .hot, entry: 0, into: &result)
+        }
     }
 
     /// Looks for one frame at the start of `stream` (bytes of a TCP connection or a tty). Each result
     /// other than `.needsMore` takes at least one byte; `.needsMore` means that the bytes after `skip`
     /// may still become a frame of at most `maximumFrame` bytes.
     package func search(_ stream: Span<UInt8>, direction: Direction) -> FrameSearch {
-        .needsMore(skip: 0)
+        work.reset(slots: format.program.slotCount)
+        return Cursor.over(stream) { cursor in
+            var machine = Machine(cursor, work: work, direction: direction, isExact: false)
+            return machine.search(format.program.frames[0], format.program)
+        }
     }
 
     /// Identity text of the frame decoded last, empty when it has none. Slow path.
-    package func identityText() -> String { "" }
+    package func identityText() -> String { String(decoding: work.identity, as: UTF8.self) }
 
     /// Explains one frame, as far as it can be decoded.
     package func explain(_ frame: [UInt8], direction: Direction) -> Explanation {
-        Explanation(
-            root: FieldNode(name: "", bytes: 0..<0, value: .object), rejection: .noFormat,
-            rejectedAt: 0, reason: "")
+        explained(frame, direction: direction).explanation
+    }
+
+    /// The explanation and the readings that the hot path would have yielded.
+    func explained(
+        _ bytes: [UInt8], direction: Direction
+    ) -> (explanation: Explanation, frame: DecodedFrame) {
+        work.reset(slots: format.program.slotCount)
+        var tree = TreeBuilder(format.program, name: format.name, count: bytes.count)
+        var rejection: Rejection?
+        var at = 0
+        if bytes.isEmpty {
+            rejection = .empty
+        } else {
+            Cursor.over(bytes.span) { cursor in
+                var machine = Machine(cursor, work: work, direction: direction, isExact: true)
+                do throws(Rejection) {
+                    try machine.enter(format.program.frames[0], format.program, from: 0, &tree)
+                    _ = try machine.run(
+                        format.program, .tree, entry: 0, into: &tree)
+                } catch {
+                    rejection = error
+                    at = TreeBuilder.origin(machine, machine.plane, machine.position)
+                }
+            }
+        }
+        let explanation = Explanation(
+            root: tree.finish(), rejection: rejection,
+            rejectedAt: rejection == nil ? nil : min(at, bytes.count),
+            reason: rejection?.reason ?? "")
+        return (explanation, tree.frame)
+    }
+}
+
+extension Rejection {
+    /// What the rejection means, for people.
+    package var reason: String {
+        switch self {
+        case .truncated: "the bytes end before the frame does"
+        case .badChecksum: "the check value does not fit the bytes"
+        case .badLength: "the length does not fit the bytes that are there"
+        case .badHeader: "the start bytes are not those of this format"
+        case .badEnd: "the end bytes are not those of this format"
+        case .badEscape: "an escape byte is followed by nothing that can be escaped"
+        case .badVersion: "a version that this format does not describe"
+        case .badType: "a type that cannot stand here"
+        case .unknownType: "a type that this format does not describe"
+        case .badName: "a name with characters that names cannot have"
+        case .badRecord: "a record inside the frame is broken"
+        case .unknownRequiredField: "a field that must be understood is not known"
+        case .malformed: "the bytes contradict the format"
+        case .tooDeep: "nested too deep"
+        case .badDecryption: "decrypting gave no valid text"
+        case .empty: "no bytes"
+        case .oversized: "longer than this format allows"
+        case .noFormat: "no format accepts the frame"
+        case .noIdentity: "the frame names no device, or in characters that identities cannot have"
+        case .unknownDevice: "the device is not known and the source's policy is reject"
+        case .quarantined: "the device is not known and the source's policy is quarantine"
+        case .catalogFull: "the table of devices is full"
+        case .formatGone: "the frame's format is no longer loaded"
+        case .connectionEnded: "the connection ended before the frame did"
+        }
     }
 }

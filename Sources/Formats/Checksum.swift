@@ -1,0 +1,105 @@
+// Check values over a byte range: sum8, xor8 and the CRC-16 family with any polynomial, start value,
+// reflection and final xor. Rules are made at load; computing allocates nothing.
+
+/// A CRC-16 by table (R. Williams, "A painless guide to CRC error detection algorithms").
+struct CRC16Rule: Sendable {
+    let start: UInt16
+    let final: UInt16
+    let isReflected: Bool
+    let table: [UInt16]
+
+    init(polynomial: UInt16, start: UInt16, isReflected: Bool, final: UInt16) {
+        self.start = start
+        self.final = final
+        self.isReflected = isReflected
+        let reversed = CRC16Rule.reverse(polynomial)
+        table = (0..<256).map { byte in
+            var c = isReflected ? UInt16(byte) : UInt16(byte) << 8
+            for _ in 0..<8 {
+                if isReflected {
+                    c = c & 1 == 1 ? (c >> 1) ^ reversed : c >> 1
+                } else {
+                    c = c & 0x8000 != 0 ? (c << 1) ^ polynomial : c << 1
+                }
+            }
+            return c
+        }
+    }
+
+    @inline(__always)
+    func step(_ crc: UInt16, _ byte: UInt8, _ table: Span<UInt16>) -> UInt16 {
+        isReflected
+            ? (crc >> 8) ^ table[Int((crc ^ UInt16(byte)) & 255)]
+            : (crc << 8) ^ table[Int((crc >> 8) ^ UInt16(byte))]
+    }
+
+    private static func reverse(_ v: UInt16) -> UInt16 {
+        var result: UInt16 = 0
+        for i in 0..<16 where v >> UInt16(i) & 1 == 1 { result |= 1 << UInt16(15 - i) }
+        return result
+    }
+}
+
+/// What is summed, how, and where the sum stands. Offsets count from the frame's first byte after the
+/// preamble; negative ones from its end (0 as `to` is the end itself).
+struct ChecksumRule: Sendable {
+    enum Kind: Sendable {
+        case sum8
+        case xor8
+        case crc16(CRC16Rule)
+    }
+
+    var kind: Kind
+    var from: Int
+    var to: Int
+    var at: Int
+    var isLittleEndian: Bool
+
+    var width: Int {
+        switch kind {
+        case .sum8, .xor8: 1
+        case .crc16: 2
+        }
+    }
+
+    /// The named kinds of the language, in the order that messages list them.
+    static let kinds: [(name: String, kind: Kind)] = [
+        ("sum8", .sum8), ("xor8", .xor8),
+        (
+            "crc16-modbus",
+            .crc16(.init(polynomial: 0x8005, start: 0xFFFF, isReflected: true, final: 0))
+        ),
+        (
+            "crc16-ccitt",
+            .crc16(.init(polynomial: 0x1021, start: 0xFFFF, isReflected: false, final: 0))
+        ),
+        (
+            "crc16-x25",
+            .crc16(.init(polynomial: 0x1021, start: 0xFFFF, isReflected: true, final: 0xFFFF))
+        ),
+        ("crc16-arc", .crc16(.init(polynomial: 0x8005, start: 0, isReflected: true, final: 0))),
+        ("crc16-xmodem", .crc16(.init(polynomial: 0x1021, start: 0, isReflected: false, final: 0))),
+    ]
+
+    /// The value over `range`; nil when the range leaves the bytes.
+    func value(_ cursor: Cursor, _ range: Range<Int>) -> UInt16? {
+        switch kind {
+        case .sum8: cursor.sum8(range).map(UInt16.init)
+        case .xor8: cursor.xor8(range).map(UInt16.init)
+        case .crc16(let rule): cursor.crc16(range, rule: rule)
+        }
+    }
+
+    /// Whether the frame `start..<end` carries the right value; nil when it is too short to tell.
+    func holds(_ cursor: Cursor, start: Int, end: Int) -> Bool? {
+        let low = from >= 0 ? start + from : end + from
+        let high = to > 0 ? start + to : end + to
+        let place = at >= 0 ? start + at : end + at
+        guard low >= start, high <= end, low <= high, place >= start,
+            let expected = value(cursor, low..<high),
+            let found = isLittleEndian
+                ? cursor.little(place, width: width) : cursor.big(place, width: width)
+        else { return nil }
+        return UInt64(expected) == found
+    }
+}

@@ -1,0 +1,472 @@
+// Compiles fields: the read from the wire, the changes, how it is shown and what it means.
+
+import Model
+
+extension FormatCompiler {
+    /// Keys about the bytes on the wire.
+    static let wireKeys = [
+        "bytes", "order", "at", "bits", "sign", "ones", "time", "pattern", "weekday", "zone",
+        "elements", "count", "is", "else",
+    ]
+    /// Keys about meaning, for fields and computed values alike.
+    static let presentKeys = [
+        "scale", "decimals", "offset", "divideBy", "missing", "enum", "flags", "display", "unit",
+        "reading", "quantity", "range", "outOfRange", "dropMissing", "priority", "list", "with",
+        "hidden", "observed",
+    ]
+
+    /// `{ name?, type, … }`
+    mutating func field(_ node: JSONNode) {
+        guard let type = string(node, "type") else { return }
+        let slot = builder.slot()
+        var rule = ShowRule()
+        var binding = Binding(slot: slot, bits: 16)
+        let at = Int32(integer(node, "at") ?? -1)
+        switch type {
+        case "bcd": bcd(node, slot, at, &rule)
+        case "hex", "ascii", "digits": bytes(node, type, slot, at, &rule, &binding)
+        case "bools": bools(node, slot, at, &rule)
+        case "time": time(node, slot, at, &rule)
+        default:
+            guard let kind = WireType(type) else {
+                if let value = node["type"] {
+                    complain(
+                        value, "unknown type \"\(type)\"",
+                        Suggestion.text(type, among: WireType.examples))
+                }
+                return
+            }
+            binding.bits = kind.width * 8
+            number(node, kind, slot, at, &rule)
+        }
+        bits(node, slot, &binding, &rule)
+        if let name = node["name"]?.string { builder.bind(name, binding) }
+        present(node, slot, rule)
+        constant(node, slot)
+    }
+
+    /// `{ name, value: expression, … }`
+    mutating func valueItem(_ node: JSONNode) {
+        let operand = operand(node, "value") ?? .number(0)
+        let slot = builder.slot()
+        switch operand {
+        case .number(let n): builder.add(Op(code: .constant, a: slot, imm: n))
+        case .slot(let s): builder.add(Op(code: .copy, a: slot, b: s))
+        }
+        if let name = node["name"]?.string {
+            builder.bind(name, Binding(slot: slot, bits: 16))
+        }
+        present(node, slot, ShowRule())
+    }
+
+    // MARK: Wire
+
+    private mutating func number(
+        _ node: JSONNode, _ kind: WireType, _ slot: UInt16, _ at: Int32, _ rule: inout ShowRule
+    ) {
+        rule.width = kind.width
+        if node["elements"] != nil {
+            elements(node, kind, slot, at, &rule)
+            return
+        }
+        var op = kind.read(into: slot, at: at)
+        if let order = string(node, "order"), let value = node["order"] {
+            guard let packed = FormatCompiler.byteOrder(order), order.count == kind.width else {
+                complain(
+                    value, "byte order \"\(order)\" does not fit \(kind.width) bytes",
+                    "write each of the letters \"\("ABCDEFGH".prefix(kind.width))\" once")
+                return
+            }
+            if !order.elementsEqual("ABCDEFGH".prefix(order.count)) {
+                op.code = .readOrdered
+                op.x = kind.isFloat ? 1 : 0
+                op.imm = packed
+            }
+        } else if kind.isOpen, kind.width > 1, let value = node["type"] {
+            complain(value, "no byte order", "write \"\(value.string ?? "")be\" or \"…le\"")
+        }
+        builder.add(op)
+        if let unit = string(node, "time") {
+            switch unit {
+            case "unix": builder.add(Op(code: .toTime, a: slot, imm: 1000))
+            case "unix-ms": builder.add(Op(code: .toTime, a: slot, imm: 1))
+            default:
+                complain(node, "unknown time \"\(unit)\"", "write \"unix\" or \"unix-ms\"")
+            }
+            rule.display = .time(nil)
+        }
+    }
+
+    /// Place i of the wire holds byte rank (A = most significant); four bits each, lowest first.
+    static func byteOrder(_ text: String) -> Int64? {
+        let letters = Array("ABCDEFGH".prefix(text.count))
+        var packed: Int64 = 0
+        var seen = Set<Int>()
+        for (i, letter) in text.enumerated() {
+            guard let rank = letters.firstIndex(of: letter), seen.insert(rank).inserted else {
+                return nil
+            }
+            packed |= Int64(rank) << Int64(4 * i)
+        }
+        return text.isEmpty || text.count > 8 ? nil : packed
+    }
+
+    /// A list of equal numbers, kept as one run of bytes.
+    private mutating func elements(
+        _ node: JSONNode, _ kind: WireType, _ slot: UInt16, _ at: Int32, _ rule: inout ShowRule
+    ) {
+        var op = Op(code: .readBytes, a: slot, at: at)
+        if node["elements"]?.string == "rest" {
+            op.flags.insert(.rest)
+        } else {
+            let count = self.slot(operand(node, "elements") ?? .number(0))
+            let size = builder.temporary()
+            builder.add(
+                Op(
+                    code: .arithmetic, x: Operator.multiply.rawValue, a: size, b: count,
+                    imm: Int64(kind.width)))
+            op.b = size
+            op.flags.insert(.register)
+        }
+        builder.add(op)
+        rule.display = .elements(
+            width: kind.width, isLittle: kind.isLittle, isSigned: kind.isSigned)
+    }
+
+    private mutating func bcd(
+        _ node: JSONNode, _ slot: UInt16, _ at: Int32, _ rule: inout ShowRule
+    ) {
+        let order = string(node, "order") ?? "be"
+        let isWord = order != "le" && order != "be"
+        let width = isWord ? order.count : integer(node, "bytes") ?? 0
+        guard (1...8).contains(width) else {
+            complain(node, "BCD needs 1 to 8 bytes", "write bytes: 4")
+            return
+        }
+        var op = Op(code: .readBCD, width: UInt8(width), a: slot, at: at)
+        if isWord {
+            guard let packed = FormatCompiler.byteOrder(order) else {
+                complain(node, "unknown order \"\(order)\"", "write \"le\", \"be\" or \"CDAB\"")
+                return
+            }
+            op.code = .readOrdered
+            op.x = 2
+            op.imm = packed
+        } else {
+            if order == "le" { op.flags.insert(.little) }
+            let signs = ["none", "top-bit", "top-nibble", "leading-ff"]
+            op.x = UInt8(signs.firstIndex(of: word(node, "sign", signs)) ?? 0)
+            if word(node, "ones", ["bad", "missing"]) == "missing" {
+                op.flags.insert(.onesMissing)
+            }
+        }
+        rule.width = width
+        builder.add(op)
+    }
+
+    private mutating func bytes(
+        _ node: JSONNode, _ type: String, _ slot: UInt16, _ at: Int32, _ rule: inout ShowRule,
+        _ binding: inout Binding
+    ) {
+        var op = Op(code: .readBytes, a: slot, at: at)
+        amount(node, "bytes", &op)
+        builder.add(op)
+        rule.isReversed = word(node, "order", ["be", "le"]) == "le"
+        switch type {
+        case "ascii":
+            rule.display = .text
+            binding.style = .text
+        case "digits":
+            rule.display = .digits
+            binding.style = .digits
+        default:
+            rule.display = .hex
+            binding.style = rule.isReversed ? .reversedHex : .hex
+        }
+    }
+
+    private mutating func bools(
+        _ node: JSONNode, _ slot: UInt16, _ at: Int32, _ rule: inout ShowRule
+    ) {
+        let count = self.slot(operand(node, "count") ?? .number(0))
+        // Kept: the tree needs it, and the operand may be a constant of this place only.
+        rule.count = builder.slot()
+        builder.add(Op(code: .copy, a: rule.count, b: count))
+        let up = builder.temporary()
+        builder.add(
+            Op(code: .arithmetic, x: Operator.add.rawValue, a: up, b: rule.count, imm: 7))
+        builder.add(Op(code: .arithmetic, x: Operator.divide.rawValue, a: up, b: up, imm: 8))
+        builder.add(Op(code: .readBytes, flags: .register, a: slot, b: up, at: at))
+        rule.display = .elements(width: 0, isLittle: true, isSigned: false)
+    }
+
+    private mutating func time(
+        _ node: JSONNode, _ slot: UInt16, _ at: Int32, _ rule: inout ShowRule
+    ) {
+        guard let pattern = string(node, "pattern") else {
+            complain(node, "time without pattern", "write pattern: \"ss mm hh DD MM YY\"")
+            return
+        }
+        let words: [(String, TimeRule.Part)] = [
+            ("YY", .year), ("CC", .century), ("MM", .month), ("DD", .day), ("WW", .weekday),
+            ("hh", .hour), ("mm", .minute), ("ss", .second), ("--", .skip),
+        ]
+        var time = TimeRule()
+        for word in pattern.split(separator: " ") {
+            guard let part = words.first(where: { $0.0 == word })?.1, time.count < 12 else {
+                complain(
+                    node, "unknown part \"\(word)\" of a time",
+                    "write YY CC MM DD WW hh mm ss or --")
+                return
+            }
+            time.parts |= UInt64(part.rawValue) << UInt64(4 * time.count)
+            time.count += 1
+            if [.year, .month, .day].contains(part) { time.hasDate = true }
+            if [.hour, .minute, .second].contains(part) { time.hasTime = true }
+        }
+        time.isBCD = word(node, "order", ["bcd", "binary"]) == "bcd"
+        time.zoneMinutes = zone(node["zone"]) ?? zoneMinutes
+        var op = Op(code: .readTime, a: slot, at: at, meta: builder.time(time))
+        op.width = UInt8(time.count)
+        if let weekday = string(node, "weekday") {
+            op.b = builder.slot()
+            builder.bind(weekday, Binding(slot: op.b, bits: 8))
+        }
+        builder.add(op)
+        rule.display = .time(time)
+    }
+
+    /// `"+08:00"` in minutes.
+    mutating func zone(_ node: JSONNode?) -> Int? {
+        guard let node else { return nil }
+        let text = node.string ?? ""
+        let parts = text.dropFirst().split(separator: ":")
+        if text.hasPrefix("+") || text.hasPrefix("-"), parts.count == 2,
+            let hours = Int(parts[0]), let minutes = Int(parts[1]), hours <= 14, minutes < 60
+        {
+            return (text.hasPrefix("-") ? -1 : 1) * (hours * 60 + minutes)
+        }
+        complain(node, "\"\(text)\" is no zone", "write \"+08:00\"")
+        return nil
+    }
+
+    // MARK: Changes and checks
+
+    /// `bits: "4..7"` or `bits: 3`, `sign: "two" | "magnitude"`; `missing: [ … ]`
+    private mutating func bits(
+        _ node: JSONNode, _ slot: UInt16, _ binding: inout Binding, _ rule: inout ShowRule
+    ) {
+        if let value = node["bits"] {
+            let text = value.string ?? value.integer.map { String($0) } ?? ""
+            guard let range = FormatCompiler.range(text), range.1 < 64 else {
+                complain(value, "no bit range", "write \"4..7\" or 3")
+                return
+            }
+            var op = Op(code: .bits, a: slot, imm: Int64(range.0))
+            op.width = UInt8(range.1 - range.0 + 1)
+            switch word(node, "sign", ["none", "two", "magnitude"]) {
+            case "two": op.flags.insert(.signed)
+            case "magnitude": op.x = 1
+            default: break
+            }
+            builder.add(op)
+            binding.bits = Int(op.width)
+        }
+    }
+
+    private mutating func constant(_ node: JSONNode, _ slot: UInt16) {
+        guard let value = node["is"] else { return }
+        let allowed = (value.array ?? [value]).compactMap(\.integer)
+        guard !allowed.isEmpty else {
+            complain(value, "no integer to compare with", "write is: 0x68")
+            return
+        }
+        let rejection = rejection(node, "else")
+        let rows = allowed.map {
+            SelectCase(mask: .max, low: Int64($0), high: Int64($0), target: 0)
+        }
+        let first = builder.selects(rows)
+        let select = builder.add(
+            Op(code: .select, b: slot, meta: first, imm: Int64(rows.count)))
+        builder.land(select)
+        builder.add(Op(code: .reject, x: rejection.rawValue))
+        for k in rows.indices { builder.setTarget(ofSelect: first + Int32(k), builder.here) }
+    }
+
+    // MARK: Meaning
+
+    /// Shows the slot and, with `reading`, yields it.
+    mutating func present(_ node: JSONNode, _ slot: UInt16, _ base: ShowRule) {
+        var rule = base
+        for code in (node["missing"].map { $0.array ?? [$0] } ?? []) {
+            if let n = code.integer {
+                builder.add(Op(code: .missing, a: slot, imm: Int64(n)))
+            } else {
+                complain(code, "no integer for a missing value", "write missing: 0xFFFF")
+            }
+        }
+        rule.value = valueRule(node)
+        display(node, &rule)
+        rule.isContent = !flag(node, "hidden") && node["name"] != nil
+        rule.list = string(node, "list") ?? ""
+        rule.note = string(node, "note") ?? ""
+        for member in node["with"]?.members ?? [] {
+            if let name = member.value.string, let binding = builder.binding(name) {
+                rule.extras.append((member.key, binding.slot))
+            } else {
+                complain(
+                    member.value, "unknown field \"\(member.value.string ?? "")\"",
+                    Suggestion.text(member.value.string ?? "", among: builder.names))
+            }
+        }
+        let words = output(node)
+        var plan = words?.plan ?? NamePlan()
+        let name = node["name"]?.string ?? ""
+        rule.name = template(name, at: node["name"] ?? node, &plan)
+        rule.unit = template(string(node, "unit") ?? "", at: node["unit"] ?? node, &plan)
+        let packed = pack(plan)
+        builder.add(
+            Op(code: .show, a: slot, b: packed ?? SlotFile.none, meta: builder.show(rule)))
+        if let words {
+            let own = plan == words.plan ? packed : pack(words.plan)
+            builder.add(
+                Op(
+                    code: .emit, a: slot, b: own ?? SlotFile.none,
+                    meta: builder.value(rule.value), imm: Int64(words.output)))
+        }
+        if flag(node, "observed") { builder.add(Op(code: .observe, a: slot)) }
+    }
+
+    private mutating func display(_ node: JSONNode, _ rule: inout ShowRule) {
+        if let value = node["enum"] {
+            rule.value.kind = .code
+            if let name = value.string {
+                if let table = tables[name] {
+                    rule.display = .table(table)
+                } else {
+                    complain(
+                        value, "unknown table \"\(name)\"",
+                        Suggestion.text(name, among: tables.keys.sorted()))
+                }
+            } else {
+                rule.display = .table(table(value, named: ""))
+            }
+        }
+        if let words = node["flags"] {
+            rule.display = .flags((words.array ?? []).map { $0.string ?? "" })
+            rule.value.kind = .code
+        }
+        switch word(node, "display", ["", "hex", "boolean", "code"]) {
+        case "hex": rule.display = .hex
+        case "boolean":
+            rule.display = .boolean
+            rule.value.kind = .boolean
+        case "code": rule.value.kind = .code
+        default: break
+        }
+    }
+
+    /// scale, decimals, offset and divideBy as exact decimals.
+    private mutating func valueRule(_ node: JSONNode) -> ValueRule {
+        var rule = ValueRule()
+        if let decimals = integer(node, "decimals") {
+            rule.exponent = Int8(clamping: -decimals)
+        }
+        if let scale = node["scale"] {
+            if let (mantissa, exponent) = FormatCompiler.decimal(scale) {
+                rule.multiplier = mantissa
+                rule.exponent = Int8(clamping: Int(rule.exponent) + exponent)
+            } else {
+                complain(scale, "no decimal number", "write scale: 0.1")
+            }
+        }
+        if let offset = node["offset"] {
+            if var (mantissa, exponent) = FormatCompiler.decimal(offset) {
+                while exponent > rule.exponent {
+                    mantissa = mantissa &* 10
+                    exponent -= 1
+                }
+                while rule.exponent > exponent {
+                    rule.multiplier = rule.multiplier &* 10
+                    rule.exponent -= 1
+                }
+                rule.addend = mantissa
+            } else {
+                complain(offset, "no decimal number", "write offset: -40")
+            }
+        }
+        if let divisor = operand(node, "divideBy") { rule.divisor = slot(divisor) }
+        return rule
+    }
+
+    /// Digits as mantissa and exponent: `0.05` is 5 and -2. At most 15 digits.
+    static func decimal(_ node: JSONNode) -> (Int64, Int)? {
+        guard case .number(let text) = node.content else { return nil }
+        let halves = text.lowercased().split(separator: "e", maxSplits: 1)
+        var exponent = halves.count == 2 ? Int(halves[1]) ?? .min : 0
+        guard exponent > -19, exponent < 19, let first = halves.first else { return nil }
+        let parts = first.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count <= 2 else { return nil }
+        let fraction = parts.count == 2 ? parts[1] : ""
+        guard var mantissa = Int64(parts[0] + fraction), mantissa.magnitude < 1_000_000_000_000_000
+        else { return nil }
+        exponent -= fraction.count
+        while mantissa != 0, mantissa % 10 == 0, exponent < 0 {
+            mantissa /= 10
+            exponent += 1
+        }
+        return (mantissa, exponent)
+    }
+
+    // MARK: Outputs
+
+    /// The output that `reading` names, made at its first mention.
+    private mutating func output(_ node: JSONNode) -> (output: Int, plan: NamePlan)? {
+        guard let reading = node["reading"] else { return nil }
+        guard let name = reading.string ?? (reading.boolean == true ? node["name"]?.string : nil)
+        else {
+            complain(reading, "no name for the reading", "write reading: \"temperature\"")
+            return nil
+        }
+        var plan = NamePlan()
+        let words = OutputRule(
+            name: template(name, at: reading, &plan),
+            quantity: template(
+                string(node, "quantity") ?? name, at: node["quantity"] ?? node, &plan),
+            unit: template(string(node, "unit") ?? "", at: node["unit"] ?? node, &plan),
+            priorityCode: priority(node))
+        let rule = Output(
+            range: range(node),
+            dropsOutOfRange: word(node, "outOfRange", ["flag", "drop"]) == "drop",
+            dropsMissing: flag(node, "dropMissing"))
+        let key = nesting.joined(separator: "/") + ":" + name
+        if let row = outputRows[key] {
+            let known = builder.program.outputs[row]
+            if known.unit != words.unit || known.quantity != words.quantity || outputs[row] != rule
+            {
+                complain(
+                    node, "reading \"\(name)\" is declared twice, differently",
+                    "give it the same quantity, unit and rules, or another name")
+            }
+            return (row, plan)
+        }
+        let row = builder.output(words)
+        outputs.append(rule)
+        outputRows[key] = row
+        return (row, plan)
+    }
+
+    private mutating func priority(_ node: JSONNode) -> UInt8 {
+        let code = word(node, "priority", ["live", "alarm", "backlog"])
+        return Priority.allCases.first { $0.code == code }?.rawValue ?? Priority.live.rawValue
+    }
+
+    private mutating func range(_ node: JSONNode) -> ClosedRange<Double>? {
+        guard let value = node["range"] else { return nil }
+        if let ends = value.array?.compactMap(\.double), ends.count == 2, ends[0] <= ends[1] {
+            return ends[0]...ends[1]
+        }
+        complain(value, "no range", "write range: [-40, 85]")
+        return nil
+    }
+}

@@ -1,0 +1,224 @@
+// Loads format files: reads them, resolves `extends`, compiles, runs their embedded tests. Fails
+// closed: one bad file and nothing is loaded, with all complaints of all files. Used at start and at
+// reload only.
+
+import Glibc
+import Model
+
+/// All formats of a gateway, compiled and with their embedded tests passed.
+package final class FormatLibrary: Sendable {
+    package let formats: [Format]
+    let sources: [FormatSource]
+
+    /// Loads every `*.json5` of `directory` in the order of their names. Throws all complaints of all
+    /// files at once.
+    package convenience init(directory: String) throws(Complaints) {
+        var texts: [(file: String, bytes: [UInt8])] = []
+        for name in try FormatLibrary.names(in: directory) {
+            let file = directory + (directory.hasSuffix("/") ? "" : "/") + name
+            guard let bytes = FileBytes.read(file, limit: JSONNode.maximumBytes + 1) else {
+                throw Complaints(all: [
+                    Complaint(
+                        file: file, line: 1, column: 1, what: "cannot be read",
+                        suggestion: "check that it exists and may be read")
+                ])
+            }
+            texts.append((file, bytes))
+        }
+        try self.init(texts: texts, base: [])
+    }
+
+    /// Loads one text, for tests and for the tools. `library`: formats that it may extend or nest.
+    package convenience init(
+        text: String, file: String, library: FormatLibrary? = nil
+    ) throws(Complaints) {
+        try self.init(texts: [(file, Array(text.utf8))], base: library?.sources ?? [])
+    }
+
+    /// Loads several texts that may extend and nest one another.
+    package convenience init(texts: [(file: String, text: String)]) throws(Complaints) {
+        try self.init(texts: texts.map { ($0.file, Array($0.text.utf8)) }, base: [])
+    }
+
+    private init(
+        texts: [(file: String, bytes: [UInt8])], base: [FormatSource]
+    ) throws(Complaints) {
+        var loader = FormatLoader(base: base)
+        for text in texts { loader.parse(text.bytes, file: text.file) }
+        formats = loader.compile()
+        sources = base + loader.own
+        if !loader.complaints.isEmpty { throw Complaints(all: loader.complaints) }
+    }
+
+    package func format(named name: String) -> Format? { formats.first { $0.name == name } }
+
+    /// The formats that accept `frame` as it is, for `--format auto`. Slow path: tries all.
+    package func accepting(_ frame: [UInt8], direction: Direction) -> [Format] {
+        var result = DecodedFrame()
+        return formats.filter { format in
+            do throws(Rejection) {
+                try Decoder(format).decode(frame.span, direction: direction, into: &result)
+                return true
+            } catch { return false }
+        }
+    }
+
+    private static func names(in directory: String) throws(Complaints) -> [String] {
+        // Safety: opendir's result is checked for nil; entries are read until readdir gives nil and
+        // each is used before the next call; closedir is called once.
+        guard let handle = unsafe opendir(directory) else {
+            throw Complaints(all: [
+                Complaint(
+                    file: directory, line: 1, column: 1, what: "no such folder",
+                    suggestion: "name the folder that holds the format files")
+            ])
+        }
+        var names: [String] = []
+        while true {
+            guard let entry = unsafe readdir(handle) else { break }
+            // Safety: d_name is a NUL-terminated array inside the entry.
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                unsafe pointer.withMemoryRebound(to: CChar.self, capacity: 256) { text in
+                    unsafe String(cString: text)
+                }
+            }
+            if name.hasSuffix(".json5"), !name.hasPrefix(".") { names.append(name) }
+        }
+        // Safety: handle came from opendir and is not used again.
+        unsafe closedir(handle)
+        return names.sorted()
+    }
+}
+
+/// Whole small files, for formats and vectors.
+package enum FileBytes {
+    /// At most `limit` bytes of the file; nil when it cannot be opened or read.
+    package static func read(_ path: String, limit: Int) -> [UInt8]? {
+        // Safety: open reads the NUL-terminated path that Swift makes for the call.
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var result: [UInt8] = []
+        var block = [UInt8](repeating: 0, count: 65_536)
+        while result.count < limit {
+            let room = min(block.count, limit - result.count)
+            // Safety: the buffer holds at least `room` bytes for the length of the call.
+            let count = unsafe block.withUnsafeMutableBytes { buffer in
+                unsafe Glibc.read(descriptor, buffer.baseAddress, room)
+            }
+            if count < 0 {
+                if errno == EINTR { continue }
+                return nil
+            }
+            if count == 0 { break }
+            result += block[..<count]
+        }
+        return result
+    }
+}
+
+/// The steps of loading, with their complaints.
+private struct FormatLoader {
+    let base: [FormatSource]
+    var own: [FormatSource] = []
+    var complaints: [Complaint] = []
+
+    init(base: [FormatSource]) { self.base = base }
+
+    mutating func parse(_ bytes: [UInt8], file: String) {
+        let root: JSONNode
+        do throws(Complaint) {
+            root = try JSONNode.parse(bytes, file: file)
+        } catch {
+            complaints.append(error)
+            return
+        }
+        guard let name = root["format"]?.string, !name.isEmpty else {
+            complain(root, file, "no name", "write format: \"…\" first")
+            return
+        }
+        if own.contains(where: { $0.name == name }) {
+            complain(root["format"] ?? root, file, "format \"\(name)\" exists twice", "rename one")
+        }
+        own.append(FormatSource(file: file, name: name, root: root))
+    }
+
+    /// Compiled formats; those with complaints are missing.
+    mutating func compile() -> [Format] {
+        let merged = own.compactMap { merge($0, depth: 0) }
+        let known = base + merged
+        var formats: [Format] = []
+        var texts: [(Format, FormatSource)] = []
+        for source in merged {
+            var compiler = FormatCompiler(source) { name in known.last { $0.name == name } }
+            guard let compiled = compiler.compile() else {
+                complaints += compiler.complaints
+                continue
+            }
+            let format = Format(
+                name: source.name, title: source.root["title"]?.string ?? source.name,
+                compiled: compiled)
+            formats.append(format)
+            texts.append((format, source))
+        }
+        for (format, source) in texts {
+            complaints += EmbeddedTests.run(format, source.root["tests"], file: source.file)
+        }
+        own = merged
+        return formats
+    }
+
+    private mutating func complain(
+        _ node: JSONNode, _ file: String, _ what: String, _ suggestion: String
+    ) {
+        complaints.append(
+            Complaint(
+                file: file, line: node.line, column: node.column, what: what, suggestion: suggestion
+            ))
+    }
+
+    /// The source with what it inherits. Objects of these keys are merged member by member; tests are
+    /// not inherited; every other key of the extending file replaces the base's.
+    private mutating func merge(_ source: FormatSource, depth: Int) -> FormatSource? {
+        guard let link = source.root["extends"] else { return source }
+        guard let name = link.string, depth < 8,
+            let found = (own + base).first(where: { $0.name == name && $0.name != source.name })
+        else {
+            complain(
+                link, source.file, "unknown format \"\(link.string ?? "")\"",
+                Suggestion.text(link.string ?? "", among: (own + base).map(\.name)))
+            return nil
+        }
+        guard let base = merge(found, depth: depth + 1), var members = base.root.members else {
+            return nil
+        }
+        members.removeAll { $0.key == "tests" || $0.key == "extends" }
+        for member in source.root.members ?? [] {
+            guard let at = members.firstIndex(where: { $0.key == member.key }) else {
+                members.append(member)
+                continue
+            }
+            let isMerged = ["framing", "constants", "tables", "inserts", "exchange"].contains(
+                member.key)
+            members[at] = isMerged ? FormatLoader.overlay(members[at], member) : member
+        }
+        var result = source
+        result.root = JSONNode(
+            content: .object(members), line: source.root.line, column: source.root.column)
+        return result
+    }
+
+    private static func overlay(_ a: JSONNode.Member, _ b: JSONNode.Member) -> JSONNode.Member {
+        guard var members = a.value.members, let others = b.value.members else { return b }
+        for other in others {
+            if let at = members.firstIndex(where: { $0.key == other.key }) {
+                members[at] = other
+            } else {
+                members.append(other)
+            }
+        }
+        return JSONNode.Member(
+            key: b.key, line: b.line, column: b.column,
+            value: JSONNode(content: .object(members), line: b.value.line, column: b.value.column))
+    }
+}

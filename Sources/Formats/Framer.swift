@@ -1,0 +1,278 @@
+// Finds frames: in a datagram that must be exactly one, in a stream that may hold noise, several
+// frames, half a frame. Never backtracks inside a frame; a refused start moves on by one byte.
+
+import Model
+
+extension Machine {
+    /// What stands at one place of the bytes.
+    enum Judgement {
+        /// No frame starts here; why, for a datagram.
+        case no(Rejection)
+        /// Could be one when more bytes come.
+        case incomplete
+        /// A frame of so many bytes with a fault.
+        case bad(Int, Rejection)
+        /// A frame of so many bytes.
+        case good(Int)
+    }
+
+    /// Judges the frame that starts at `from` (behind any preamble) within `from..<end`.
+    mutating func judge(
+        _ rule: FrameRule, _ program: borrowing Program, from: Int, end: Int
+    ) -> Judgement {
+        var isCut = false
+        for i in 0..<rule.anchorCount {
+            let anchor = rule.anchors[i]
+            let at = from &+ anchor.at
+            if at &+ anchor.count > end {
+                isCut = true
+                continue
+            }
+            let found = cursor.big(at, width: anchor.count) ?? 0
+            if found & anchor.mask != anchor.pattern { return .no(.badHeader) }
+        }
+        if isCut { return .incomplete }
+        let available = end &- from
+        var total = available
+        if !rule.isDatagram {
+            switch length(rule, program, from: from, end: end) {
+            case .success(let found): total = found
+            case .failure(.truncated): return .incomplete
+            case .failure(let rejection): return .no(rejection)
+            }
+        }
+        if total > rule.maximum { return .no(rule.isDatagram ? .oversized : .badLength) }
+        if total < rule.minimum { return rule.isDatagram ? .incomplete : .no(.badLength) }
+        if total > available { return .incomplete }
+        let last = from &+ total
+        if rule.endCount > 0 {
+            let found = cursor.big(last &- rule.endCount, width: rule.endCount) ?? 0
+            if found != rule.endPattern { return .bad(total, .badEnd) }
+        }
+        if rule.checksum >= 0 {
+            guard
+                program.checksums[rule.checksum].holds(cursor, start: from, end: last) ?? false
+            else { return .bad(total, .badChecksum) }
+        }
+        return .good(total)
+    }
+
+    private enum Length {
+        case success(Int)
+        case failure(Rejection)
+    }
+
+    private mutating func length(
+        _ rule: FrameRule, _ program: borrowing Program, from: Int, end: Int
+    ) -> Length {
+        let (position, start, limit, overrun) = (
+            self.position, self.start, self.limit, self.overrun
+        )
+        self.position = from
+        self.start = from
+        self.limit = end
+        self.overrun = .truncated
+        defer {
+            (self.position, self.start, self.limit, self.overrun) =
+                (position, start, limit, overrun)
+        }
+        do throws(Rejection) {
+            var nowhere = NoSink()
+            let total = try run(
+                program, .lengths, entry: rule.lengthEntry, into: &nowhere)
+            guard total > 0, total <= 0x00FF_FFFF else { return .failure(.badLength) }
+            return .success(Int(total))
+        } catch { return .failure(error) }
+    }
+
+    /// Enters the one frame that `from..<limit` must be: afterwards `position`, `start` and `limit`
+    /// are its body's.
+    mutating func enter<S: FrameSink>(
+        _ rule: FrameRule, _ program: borrowing Program, from: Int, _ sink: inout S
+    ) throws(Rejection) {
+        let end = limit
+        var at = from
+        while rule.preamble >= 0, at &- from < rule.preambleMaximum, at < end,
+            cursor.byte(at) == UInt8(truncatingIfNeeded: rule.preamble)
+        {
+            at &+= 1
+        }
+        if at > from { sink.structure("preamble", from..<at, machine: self) }
+        position = at
+        switch judge(rule, program, from: at, end: end) {
+        case .no(let rejection):
+            throw rejection
+        case .incomplete:
+            position = end
+            throw .truncated
+        case .bad(let total, let rejection):
+            position = rejection == .badEnd ? at &+ total &- rule.endCount : at
+            throw rejection
+        case .good(let total):
+            // More bytes than the frame has: not the one frame that was promised.
+            guard at &+ total == end else {
+                position = at &+ total
+                throw .badLength
+            }
+            describe(rule, program, at..<at &+ total, &sink)
+            start = at &+ rule.bodyFrom
+            limit = rule.bodyTo > 0 ? at &+ rule.bodyTo : end &+ rule.bodyTo
+            position = start
+            overrun = rule.isDatagram ? .truncated : .badLength
+            guard start <= limit else { throw overrun }
+        }
+    }
+
+    private func describe<S: FrameSink>(
+        _ rule: FrameRule, _ program: borrowing Program, _ range: Range<Int>, _ sink: inout S
+    ) {
+        for i in 0..<rule.anchorCount where rule.anchors[i].mask == .max {
+            let at = range.lowerBound &+ rule.anchors[i].at
+            sink.structure("start", at..<at &+ rule.anchors[i].count, machine: self)
+        }
+        if rule.checksum >= 0 {
+            let sum = program.checksums[rule.checksum]
+            let at = sum.at >= 0 ? range.lowerBound &+ sum.at : range.upperBound &+ sum.at
+            sink.structure("checksum", at..<at &+ sum.width, machine: self)
+        }
+        if rule.endCount > 0 {
+            let at = range.upperBound &- rule.endCount
+            sink.structure("end", at..<range.upperBound, machine: self)
+        }
+    }
+
+    // MARK: Streams
+
+    /// Looks for one frame in stream bytes; see `FrameSearch`.
+    ///
+    /// A complete frame that ends exactly where the bytes end beats an unfinished one before it:
+    /// noise that looks like the start of a long frame would otherwise hold good frames back.
+    mutating func search(_ rule: FrameRule, _ program: borrowing Program) -> FrameSearch {
+        let end = cursor.count
+        var unfinished = -1
+        var at = 0
+        while at < end {
+            let begin = afterPreamble(rule, from: at, end: end)
+            guard begin < end else {
+                if unfinished < 0 { unfinished = at }
+                break
+            }
+            switch judge(rule, program, from: begin, end: end) {
+            case .no: at = begin > at ? begin : at &+ 1
+            case .incomplete:
+                if unfinished < 0 { unfinished = at }
+                at &+= 1
+            case .good(let total):
+                let last = begin &+ total
+                if unfinished < 0 || last == end { return .frame(skip: at, count: last &- at) }
+                at &+= 1
+            case .bad(let total, let rejection):
+                if unfinished >= 0 {
+                    at &+= 1
+                    continue
+                }
+                let next = nextStart(rule, program, after: begin, upTo: begin &+ total, end: end)
+                return .rejected(skip: at, advance: next &- at, rejection)
+            }
+        }
+        return .needsMore(skip: unfinished < 0 ? end : unfinished)
+    }
+
+    private func afterPreamble(_ rule: FrameRule, from: Int, end: Int) -> Int {
+        var at = from
+        while rule.preamble >= 0, at &- from < rule.preambleMaximum, at < end,
+            cursor.byte(at) == UInt8(truncatingIfNeeded: rule.preamble)
+        {
+            at &+= 1
+        }
+        return at
+    }
+
+    /// The next place inside a refused frame where a frame may start; its end at the latest. Faulty
+    /// frames that begin inside it are part of the same refusal.
+    private mutating func nextStart(
+        _ rule: FrameRule, _ program: borrowing Program, after: Int, upTo: Int, end: Int
+    ) -> Int {
+        var at = after &+ 1
+        while at < upTo {
+            switch judge(rule, program, from: at, end: end) {
+            case .good, .incomplete: return at
+            case .no, .bad: at &+= 1
+            }
+        }
+        return upTo
+    }
+}
+
+/// Takes nothing: lengths are found without yielding anything.
+struct NoSink: FrameSink {
+    var readingCount: Int { 0 }
+    mutating func reading(
+        output: UInt16, discriminator: UInt64, value: Value, quality: Quality, at: Int64?
+    ) {}
+    mutating func stamp(from first: Int, milliseconds: Int64) {}
+    mutating func control() {}
+    mutating func device(_ key: DeviceKey) {}
+    mutating func duplicate(_ key: UInt64) {}
+    mutating func answer(_ byte: UInt8) {}
+    mutating func answerChecksum(_ rule: ChecksumRule) {}
+    mutating func show(
+        _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
+    ) {}
+    mutating func open(_ group: Int, machine: borrowing Machine) {}
+    mutating func close() {}
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {}
+}
+
+/// The hot sink.
+extension DecodedFrame: FrameSink {
+    var readingCount: Int { readings.count }
+
+    @inline(__always)
+    mutating func reading(
+        output: UInt16, discriminator: UInt64, value: Value, quality: Quality, at: Int64?
+    ) {
+        readings.append(
+            DecodedReading(
+                output: output, discriminator: discriminator, value: value, quality: quality,
+                observedAt: at.map(Timestamp.init(milliseconds:))))
+    }
+
+    mutating func stamp(from first: Int, milliseconds: Int64) {
+        var i = max(0, first)
+        while i < readings.count {
+            if readings[i].observedAt == nil {
+                readings[i].observedAt = Timestamp(milliseconds: milliseconds)
+            }
+            i &+= 1
+        }
+    }
+
+    mutating func control() { isControl = true }
+    mutating func device(_ key: DeviceKey) { device = key }
+    mutating func duplicate(_ key: UInt64) { duplicateKey = key }
+    mutating func answer(_ byte: UInt8) {
+        if answer.count < 1024 { answer.append(byte) }
+    }
+
+    mutating func answerChecksum(_ rule: ChecksumRule) {
+        var sum: UInt16 = 0
+        Cursor.over(answer.span) { bytes in
+            let high = rule.to > 0 ? rule.to : bytes.count + rule.to
+            sum = rule.value(bytes, min(rule.from, high)..<high) ?? 0
+        }
+        if rule.width == 1 {
+            answer(UInt8(truncatingIfNeeded: sum))
+        } else {
+            answer(UInt8(truncatingIfNeeded: rule.isLittleEndian ? sum : sum >> 8))
+            answer(UInt8(truncatingIfNeeded: rule.isLittleEndian ? sum >> 8 : sum))
+        }
+    }
+
+    mutating func show(
+        _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
+    ) {}
+    mutating func open(_ group: Int, machine: borrowing Machine) {}
+    mutating func close() {}
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {}
+}

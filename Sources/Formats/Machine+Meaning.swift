@@ -1,0 +1,229 @@
+// From slots to meaning: readings with exact decimals, device identity, duplicate keys, answers.
+
+import Model
+
+extension ValueRule {
+    /// Powers of ten that a decimal exponent below zero divides by.
+    private static let powers: [Double] = (0...18).map { n in
+        (0..<n).reduce(1.0) { p, _ in p * 10 }
+    }
+
+    /// The value of `slot`; `.none` when the slot has none. A result beyond Int64 or a quotient by
+    /// another field becomes a double.
+    @inline(__always)
+    func value(_ slot: Slot, _ slots: SlotFile) -> Value {
+        switch slot.kind {
+        case .integer:
+            if divisor == SlotFile.none {
+                switch kind {
+                case .decimal:
+                    if multiplier == 1, addend == 0 {
+                        return .decimal(slot.value, exponent: exponent)
+                    }
+                    let (product, overflow) = slot.value.multipliedReportingOverflow(by: multiplier)
+                    let (sum, overflow2) = product.addingReportingOverflow(addend)
+                    if !overflow, !overflow2 { return .decimal(sum, exponent: exponent) }
+                case .boolean: return .boolean(slot.value != 0)
+                case .code: return .code(UInt64(bitPattern: slot.value))
+                }
+            }
+            return scaled(Double(slot.value), slots)
+        case .unsigned:
+            if kind == .code { return .code(UInt64(bitPattern: slot.value)) }
+            return scaled(Double(UInt64(bitPattern: slot.value)), slots)
+        case .double:
+            let number = Double(bitPattern: UInt64(bitPattern: slot.value))
+            if multiplier == 1, addend == 0, exponent == 0, divisor == SlotFile.none {
+                return .double(number)
+            }
+            return scaled(number, slots)
+        case .time: return .decimal(slot.value)
+        case .none, .bytes: return .none
+        }
+    }
+
+    private func scaled(_ number: Double, _ slots: SlotFile) -> Value {
+        var result = number * Double(multiplier) + Double(addend)
+        let power = ValueRule.powers[min(18, Int(exponent.magnitude))]
+        result = exponent < 0 ? result / power : result * power
+        if divisor != SlotFile.none {
+            let by = slots.value(divisor)
+            if by == 0 { return .none }
+            result /= Double(by)
+        }
+        return result.isFinite ? .double(result) : .none
+    }
+}
+
+extension Machine {
+    /// a |= b << imm, where b must fit `width` bits.
+    @inline(__always)
+    func pack(_ op: Op) throws(Rejection) {
+        let part = UInt64(bitPattern: slots.value(op.b))
+        guard op.width >= 64 || part >> UInt64(op.width) == 0 else { throw .malformed }
+        let before = UInt64(bitPattern: slots.value(op.a))
+        slots.setValue(Int64(bitPattern: before | part << UInt64(op.imm)), at: op.a)
+    }
+
+    /// a: value; b: discriminator or none; imm: output.
+    @inline(__always)
+    func emit<S: FrameSink>(_ op: Op, _ rule: ValueRule, _ sink: inout S) throws(Rejection) {
+        guard sink.readingCount < Machine.maximumReadings else { throw .oversized }
+        let slot = slots[op.a]
+        let value = rule.value(slot, slots)
+        var quality = Quality(rawValue: slot.quality)
+        if value.kind == .none, quality.isEmpty { quality = .missing }
+        sink.reading(
+            output: UInt16(truncatingIfNeeded: op.imm),
+            discriminator: op.b == SlotFile.none ? 0 : UInt64(bitPattern: slots.value(op.b)),
+            value: value, quality: quality, at: time)
+    }
+
+    @inline(__always)
+    mutating func observe<S: FrameSink>(_ op: Op, _ sink: inout S) {
+        let slot = slots[op.a]
+        guard slot.kind == .time else { return }
+        time = slot.value
+        sink.stamp(from: firstReading, milliseconds: slot.value)
+    }
+
+    // MARK: Identity
+
+    /// How `identitySlot` writes a field; raw values are in `Op.x`.
+    enum IdentityStyle: UInt8 {
+        case number, hex, reversedHex, text, digits
+    }
+
+    func appendIdentity(_ op: Op) {
+        let slot = slots[op.a]
+        let bytes = cursor(ofPlane: slot.plane)
+        let range = Int(slot.start)..<max(Int(slot.start), Int(slot.end))
+        // More than this cannot become an identity; the end refuses it.
+        if work.identity.count > DeviceKey.maximumLength { return }
+        switch IdentityStyle(rawValue: op.x) ?? .number {
+        case .number: appendNumber(slot.value)
+        case .hex:
+            for i in range.prefix(DeviceKey.maximumLength) { appendHex(bytes.byte(i) ?? 0) }
+        case .reversedHex:
+            for i in range.reversed().prefix(DeviceKey.maximumLength) {
+                appendHex(bytes.byte(i) ?? 0)
+            }
+        case .text:
+            for i in range.prefix(DeviceKey.maximumLength &+ 1) {
+                work.identity.append(bytes.byte(i) ?? 0)
+            }
+        case .digits:
+            var isLeading = true
+            for i in range.prefix(DeviceKey.maximumLength) {
+                let byte = bytes.byte(i) ?? 0
+                appendDigit(byte >> 4, &isLeading)
+                appendDigit(byte & 15, &isLeading)
+            }
+        }
+    }
+
+    /// Leading F nibbles are filling.
+    private func appendDigit(_ nibble: UInt8, _ isLeading: inout Bool) {
+        if isLeading, nibble == 15 { return }
+        isLeading = false
+        work.identity.append(Machine.digit(nibble))
+    }
+
+    private func appendHex(_ byte: UInt8) {
+        work.identity.append(Machine.digit(byte >> 4))
+        work.identity.append(Machine.digit(byte & 15))
+    }
+
+    private func appendNumber(_ value: Int64) {
+        if value < 0 { work.identity.append(0x2D) }
+        var rest = value.magnitude
+        var divisor: UInt64 = 1
+        while rest / divisor >= 10 { divisor &*= 10 }
+        while divisor > 0 {
+            work.identity.append(0x30 &+ UInt8(truncatingIfNeeded: rest / divisor))
+            rest %= divisor
+            divisor /= 10
+        }
+    }
+
+    private static func digit(_ nibble: UInt8) -> UInt8 {
+        nibble < 10 ? 0x30 &+ nibble : 0x57 &+ nibble
+    }
+
+    func endIdentity<S: FrameSink>(_ sink: inout S) throws(Rejection) {
+        let text = work.identity
+        guard let key = DeviceKey(text: text.span) else { throw .noIdentity }
+        sink.device(key)
+    }
+
+    // MARK: Exchange
+
+    /// Flag `rest`: the key is the whole frame; otherwise the `width` slots from b on. imm: salt.
+    func duplicate<S: FrameSink>(_ op: Op, _ sink: inout S) {
+        var hash = DuplicateHash(seed: work.seed, salt: UInt64(bitPattern: op.imm))
+        if op.flags.contains(.rest) {
+            hash.mix(frame, 0..<frame.count)
+        } else {
+            for i in 0..<UInt16(op.width) {
+                let slot = slots[op.b &+ i]
+                if slot.kind == .bytes {
+                    hash.mix(cursor(ofPlane: slot.plane), Int(slot.start)..<Int(slot.end))
+                } else {
+                    hash.mix(UInt64(bitPattern: slot.value))
+                }
+            }
+        }
+        sink.duplicate(hash.value)
+    }
+
+    /// a: slot; width bytes of its number, or 0: its bytes as they came.
+    func answerSlot<S: FrameSink>(_ op: Op, _ sink: inout S) {
+        let slot = slots[op.a]
+        if op.width == 0 {
+            let bytes = cursor(ofPlane: slot.plane)
+            for i in Int(slot.start)..<max(Int(slot.start), Int(slot.end)) {
+                sink.answer(bytes.byte(i) ?? 0)
+            }
+            return
+        }
+        let word = UInt64(bitPattern: slot.value)
+        for i in 0..<Int(op.width) {
+            let place = op.flags.contains(.little) ? i : Int(op.width) &- 1 &- i
+            sink.answer(UInt8(truncatingIfNeeded: word >> UInt64(8 &* place)))
+        }
+    }
+}
+
+/// A 64-bit hash of a frame, keyed by a secret of the process so that nobody can make frames collide
+/// on purpose (multiply-and-fold as in wyhash by Wang Yi, public domain).
+struct DuplicateHash {
+    private var state: UInt64
+
+    init(seed: UInt64, salt: UInt64) {
+        state = seed ^ 0xA076_1D64_78BD_642F
+        mix(salt)
+    }
+
+    @inline(__always)
+    mutating func mix(_ word: UInt64) {
+        let product = (state ^ word ^ 0xE703_7ED1_A0B4_28DB)
+            .multipliedFullWidth(by: (state &>> 32 | state &<< 32) ^ 0x8EBC_6AF0_9C88_C6E3)
+        state = product.high ^ product.low ^ word
+    }
+
+    mutating func mix(_ bytes: Cursor, _ range: Range<Int>) {
+        var at = range.lowerBound
+        while at < range.upperBound {
+            let width = min(8, range.upperBound &- at)
+            mix(bytes.big(at, width: width) ?? 0)
+            at &+= width
+        }
+        mix(UInt64(truncatingIfNeeded: range.count))
+    }
+
+    var value: UInt64 {
+        var last = self
+        last.mix(0x5899_65CC_7537_4CC3)
+        return last.state
+    }
+}

@@ -1,0 +1,351 @@
+// The one engine: runs a compiled format over one frame. Generic over its sink, so the compiler makes
+// two of it: readings for the hot path, a field tree for people. Owned by one decoder; allocates
+// nothing itself. Ends always: jumps go forward except `next`, which demands progress.
+
+import Model
+
+/// What a run yields to. The hot sink is `DecodedFrame`, the explaining one `TreeBuilder`.
+protocol FrameSink {
+    var readingCount: Int { get }
+    mutating func reading(
+        output: UInt16, discriminator: UInt64, value: Value, quality: Quality, at: Int64?)
+    /// Gives readings from number `first` on that have no time yet this one.
+    mutating func stamp(from first: Int, milliseconds: Int64)
+    mutating func control()
+    mutating func device(_ key: DeviceKey)
+    mutating func duplicate(_ key: UInt64)
+    mutating func answer(_ byte: UInt8)
+    mutating func answerChecksum(_ rule: ChecksumRule)
+
+    mutating func show(
+        _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine)
+    mutating func open(_ group: Int, machine: borrowing Machine)
+    mutating func close()
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine)
+}
+
+/// Scratch of a decoder that outlives single frames.
+final class Workspace {
+    struct Region {
+        var cursor: Cursor
+        var plane: UInt8
+        var start: Int
+        var limit: Int
+        /// Where reading goes on after the region.
+        var after: Int
+        var overrun: Rejection
+    }
+
+    struct Scope {
+        var firstReading: Int
+        var time: Int64?
+    }
+
+    let slots = SlotFile()
+    let planes: [BytePlane]
+    let seed: UInt64
+    var regions: [Region] = []
+    var scopes: [Scope] = []
+    var identity: [UInt8] = []
+
+    init(planes count: Int, capacity: Int, seed: UInt64) {
+        planes = (0..<count).map { _ in BytePlane(capacity: capacity) }
+        self.seed = seed
+        regions.reserveCapacity(16)
+        scopes.reserveCapacity(16)
+        identity.reserveCapacity(128)
+    }
+
+    deinit { slots.deallocate() }
+
+    func reset(slots count: Int) {
+        slots.clear(count)
+        regions.removeAll(keepingCapacity: true)
+        scopes.removeAll(keepingCapacity: true)
+        identity.removeAll(keepingCapacity: true)
+    }
+}
+
+struct Machine {
+    static let maximumReadings = 512
+
+    let frame: Cursor
+    let work: Workspace
+    let slots: SlotFile
+    let direction: Direction
+    /// The bytes are one whole datagram.
+    let isExact: Bool
+
+    var cursor: Cursor
+    var plane: UInt8 = 0
+    var position = 0
+    var start = 0
+    var limit = 0
+    /// What reading past `limit` means here.
+    var overrun = Rejection.truncated
+    var firstReading = 0
+    var time: Int64?
+    var reason = -1
+
+    init(_ frame: Cursor, work: Workspace, direction: Direction, isExact: Bool) {
+        self.frame = frame
+        self.work = work
+        slots = work.slots
+        self.direction = direction
+        self.isExact = isExact
+        cursor = frame
+        limit = frame.count
+    }
+
+    /// Runs a list from `entry` to `end`. Returns the value of `end`'s slot (lengths use it).
+    mutating func run<S: FrameSink>(
+        _ program: borrowing Program, _ list: Program.List, entry: Int, into sink: inout S
+    ) throws(Rejection) -> Int64 {
+        let ops = program.ops(list)
+        var pc = entry
+        while true {
+            let op = ops[pc]
+            pc &+= 1
+            switch op.code {
+            case .skip: _ = try place(op, Int(op.imm))
+            case .readInteger: try readInteger(op)
+            case .readOrdered: try readOrdered(op)
+            case .readFloat: try readFloat(op)
+            case .readBCD: try readBCD(op)
+            case .readBytes: try readBytes(op)
+            case .readTime: try readTime(op, program.times[Int(op.meta)])
+            case .bits: takeBits(op)
+            case .missing: markMissing(op)
+            case .toTime: toTime(op)
+            case .constant: slots.setValue(op.imm, at: op.a)
+            case .arithmetic: try arithmetic(op)
+            case .builtin: slots.setValue(builtin(op.x), at: op.a)
+            case .copy: slots[op.a] = slots[op.b]
+            case .jump: pc = Int(op.at)
+            case .jumpIfZero: if slots.value(op.a) == 0 { pc = Int(op.at) }
+            case .jumpUnless: if try !compare(op) { pc = Int(op.at) }
+            case .select: pc = select(op, program.selects.span)
+            case .loop:
+                slots.setValue(0, at: op.a)
+            case .test: if try isLoopDone(op) { pc = Int(op.at) }
+            case .next:
+                try endRound(op)
+                pc = Int(op.at)
+            case .end: return op.a == SlotFile.none ? 0 : slots.value(op.a)
+            case .enterRegion: try enterRegion(op, program)
+            case .enterHex: try enterHex(op)
+            case .enterFrame: try enterFrame(op, program, &sink)
+            case .leave: leave(&sink)
+            case .enterScope:
+                work.scopes.append(.init(firstReading: firstReading, time: time))
+                firstReading = sink.readingCount
+                time = nil
+            case .leaveScope: leaveScope(&sink)
+            case .assertTrue:
+                if slots.value(op.a) == 0 { throw refuse(op) }
+            case .reject: throw refuse(op)
+            case .pack: try pack(op)
+            case .emit: try emit(op, program.values[Int(op.meta)], &sink)
+            case .observe: observe(op, &sink)
+            case .control: sink.control()
+            case .identityText: work.identity.append(contentsOf: program.literals[Int(op.meta)])
+            case .identitySlot: appendIdentity(op)
+            case .identityEnd: try endIdentity(&sink)
+            case .duplicate: duplicate(op, &sink)
+            case .answerText: for byte in program.literals[Int(op.meta)] { sink.answer(byte) }
+            case .answerSlot: answerSlot(op, &sink)
+            case .answerChecksum: sink.answerChecksum(program.checksums[Int(op.meta)])
+            case .show:
+                sink.show(
+                    Int(op.meta), slot: slots[op.a],
+                    discriminator: op.b == SlotFile.none
+                        ? 0 : UInt64(bitPattern: slots.value(op.b)),
+                    machine: self)
+            case .open: sink.open(Int(op.meta), machine: self)
+            case .close: sink.close()
+            }
+        }
+    }
+
+    // MARK: Places
+
+    /// Where a read of `width` bytes starts; moves on behind it unless it stands at a fixed place.
+    @inline(__always)
+    mutating func place(_ op: Op, _ width: Int) throws(Rejection) -> Int {
+        if op.at >= 0 {
+            let at = start &+ Int(op.at)
+            guard width >= 0, at <= limit &- width else { throw overrun }
+            return at
+        }
+        let at = position
+        guard width >= 0, at <= limit &- width else { throw overrun }
+        position = at &+ width
+        return at
+    }
+
+    private func refuse(_ op: Op) -> Rejection {
+        Rejection(rawValue: op.x) ?? .malformed
+    }
+
+    @inline(__always)
+    private func builtin(_ code: UInt8) -> Int64 {
+        switch Builtin(rawValue: code) ?? .left {
+        case .left: Int64(limit &- position)
+        case .size: Int64(limit &- start)
+        case .position: Int64(position &- start)
+        case .up: direction == .up ? 1 : 0
+        case .down: direction == .down ? 1 : 0
+        case .datagram: isExact ? 1 : 0
+        }
+    }
+
+    // MARK: Numbers
+
+    @inline(__always)
+    private mutating func arithmetic(_ op: Op) throws(Rejection) {
+        guard let result = operation(op) else { throw .malformed }
+        slots.setValue(result, at: op.a)
+    }
+
+    @inline(__always)
+    private func compare(_ op: Op) throws(Rejection) -> Bool {
+        guard let result = operation(op) else { throw .malformed }
+        return result != 0
+    }
+
+    @inline(__always)
+    private func operation(_ op: Op) -> Int64? {
+        let right =
+            op.flags.contains(.register)
+            ? slots.value(UInt16(truncatingIfNeeded: op.meta)) : op.imm
+        return (Operator(rawValue: op.x) ?? .add).apply(slots.value(op.b), right)
+    }
+
+    @inline(__always)
+    private func select(_ op: Op, _ cases: Span<SelectCase>) -> Int {
+        let value = slots.value(op.b)
+        var row = Int(op.meta)
+        let end = row &+ Int(op.imm)
+        while row < end {
+            let candidate = cases[row]
+            let masked = Int64(bitPattern: UInt64(bitPattern: value) & candidate.mask)
+            if masked >= candidate.low, masked <= candidate.high { return Int(candidate.target) }
+            row &+= 1
+        }
+        return Int(op.at)
+    }
+
+    // MARK: Loops, scopes and regions
+
+    /// a: round number; b: slot with the count, or none. Flag `rest`: stop at the region's end.
+    @inline(__always)
+    private func isLoopDone(_ op: Op) throws(Rejection) -> Bool {
+        let round = slots.value(op.a)
+        if op.b != SlotFile.none, round >= slots.value(op.b) { return true }
+        if op.flags.contains(.rest), position >= limit { return true }
+        guard round < op.imm else { throw .badRecord }
+        return false
+    }
+
+    /// a: round number; b: slot that holds where the round began.
+    @inline(__always)
+    private func endRound(_ op: Op) throws(Rejection) {
+        guard position > Int(slots.value(op.b)) else { throw .malformed }
+        slots.setValue(slots.value(op.a) &+ 1, at: op.a)
+    }
+
+    private mutating func leaveScope<S: FrameSink>(_ sink: inout S) {
+        guard let outer = work.scopes.popLast() else { return }
+        if time == nil, let outerTime = outer.time {
+            sink.stamp(from: firstReading, milliseconds: outerTime)
+        }
+        firstReading = outer.firstReading
+        time = outer.time
+    }
+
+    private mutating func push(after: Int) {
+        work.regions.append(
+            .init(
+                cursor: cursor, plane: plane, start: start, limit: limit, after: after,
+                overrun: overrun))
+    }
+
+    /// Count of bytes that `op` asks for: the rest, a slot's value or a fixed number.
+    @inline(__always)
+    func wanted(_ op: Op) throws(Rejection) -> Int {
+        if op.flags.contains(.rest) {
+            return op.at >= 0 ? limit &- start &- Int(op.at) : limit &- position
+        }
+        let count = op.flags.contains(.register) ? slots.value(op.b) : op.imm
+        guard count >= 0, count <= 0x00FF_FFFF else { throw overrun }
+        return Int(count)
+    }
+
+    /// meta: transform; x: its plane.
+    private mutating func enterRegion(
+        _ op: Op, _ program: borrowing Program
+    ) throws(Rejection) {
+        let count = try wanted(op)
+        let from = try place(op, count)
+        push(after: position)
+        if op.meta >= 0 {
+            let scratch = work.planes[Int(op.x)]
+            let rule = program.transforms[Int(op.meta)]
+            guard scratch.transform(cursor, from..<from &+ count, rule: rule, below: plane) else {
+                throw .oversized
+            }
+            cursor = scratch.cursor(count: from &+ count)
+            plane = op.x &+ 1
+        }
+        position = from
+        start = from
+        limit = from &+ count
+        overrun = .badLength
+    }
+
+    private mutating func enterHex(_ op: Op) throws(Rejection) {
+        let count = try wanted(op)
+        let from = try place(op, count)
+        let scratch = work.planes[Int(op.x)]
+        guard let decoded = scratch.decodeHex(cursor, from..<from &+ count, below: plane) else {
+            throw .malformed
+        }
+        push(after: position)
+        cursor = scratch.cursor(count: decoded)
+        plane = op.x &+ 1
+        position = 0
+        start = 0
+        limit = decoded
+        overrun = .truncated
+    }
+
+    /// Finds the frame of another format in the rest of the region and enters its body.
+    private mutating func enterFrame<S: FrameSink>(
+        _ op: Op, _ program: borrowing Program, _ sink: inout S
+    ) throws(Rejection) {
+        let count = try wanted(op)
+        let from = try place(op, count)
+        push(after: position)
+        limit = from &+ count
+        try enter(program.frames[Int(op.meta)], program, from: from, &sink)
+    }
+
+    private mutating func leave<S: FrameSink>(_ sink: inout S) {
+        guard let outer = work.regions.popLast() else { return }
+        if position < limit { sink.structure("unread", position..<limit, machine: self) }
+        cursor = outer.cursor
+        plane = outer.plane
+        start = outer.start
+        limit = outer.limit
+        position = outer.after
+        overrun = outer.overrun
+    }
+
+    /// The bytes of a plane, for slots that were captured in it.
+    func cursor(ofPlane number: UInt8) -> Cursor {
+        if number == plane { return cursor }
+        if number == 0 { return frame }
+        let scratch = work.planes[Int(number) - 1]
+        return scratch.cursor(count: scratch.capacity)
+    }
+}

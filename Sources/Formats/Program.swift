@@ -1,0 +1,322 @@
+// What a format compiles to: a flat list of small instructions and the side tables they point into.
+// Immutable after compiling and shared by all threads; nothing here holds a reference per frame.
+//
+// Two lists come from one compilation: `tree` explains (all instructions), `hot` reads (those that
+// only describe are left out, reads that nobody uses became skips). Jumps only go forward, except
+// `next`, which demands that its round took at least one byte: so every run ends.
+
+enum OpCode: UInt8, Sendable {
+    // Wire reads: from `position` (or region start + at when at >= 0) into slot a.
+    case skip, readInteger, readOrdered, readFloat, readBCD, readBytes, readTime
+    // Changes of slot a.
+    case bits, missing, toTime
+    // Numbers: a = b (x) imm, or a = b (x) slot meta when flag `register` is set.
+    case constant, arithmetic, builtin, copy
+    // Order of execution.
+    case jump, jumpIfZero, jumpUnless, select, loop, test, next, end
+    // Regions and scopes.
+    case enterRegion, enterHex, enterFrame, leave, enterScope, leaveScope
+    // Verdicts.
+    case assertTrue, reject
+    // Meaning.
+    case pack, emit, observe, control, identityText, identitySlot, identityEnd, duplicate
+    case answerText, answerSlot, answerChecksum
+    // For the tree only.
+    case show, open, close
+
+    /// Left out of the hot list.
+    var isForPeople: Bool { self == .show || self == .open || self == .close }
+}
+
+/// One instruction, 24 bytes. What each part means depends on `code` (see `Machine.run`).
+struct Op: Sendable {
+    var code: OpCode
+    var flags: Flags = []
+    var width: UInt8 = 0
+    var x: UInt8 = 0
+    var a: UInt16 = SlotFile.none
+    var b: UInt16 = SlotFile.none
+    /// Absolute offset in the region, or jump target; -1 none.
+    var at: Int32 = -1
+    /// Row of a side table; -1 none.
+    var meta: Int32 = -1
+    var imm: Int64 = 0
+
+    struct Flags: OptionSet, Sendable {
+        let rawValue: UInt8
+        static let little = Flags(rawValue: 1)
+        static let signed = Flags(rawValue: 2)
+        /// The operand stands in a slot, not in `imm`.
+        static let register = Flags(rawValue: 4)
+        /// To the end of the region.
+        static let rest = Flags(rawValue: 8)
+        /// All bits one means that the device has no value, not that its digits are bad.
+        static let onesMissing = Flags(rawValue: 16)
+    }
+}
+
+/// Operators of expressions; raw values are in `Op.x`.
+enum Operator: UInt8, Sendable {
+    case add, subtract, multiply, divide, remainder, and, or, xor, shiftLeft, shiftRight
+    case equal, unequal, less, lessEqual, greater, greaterEqual
+
+    /// Nil when the result does not fit or divides by zero.
+    @inline(__always)
+    func apply(_ l: Int64, _ r: Int64) -> Int64? {
+        switch self {
+        case .equal: return l == r ? 1 : 0
+        case .unequal: return l != r ? 1 : 0
+        case .less: return l < r ? 1 : 0
+        case .lessEqual: return l <= r ? 1 : 0
+        case .greater: return l > r ? 1 : 0
+        case .greaterEqual: return l >= r ? 1 : 0
+        case .and: return l & r
+        case .or: return l | r
+        case .xor: return l ^ r
+        case .shiftLeft: return r < 0 || r > 62 ? nil : l << r
+        case .shiftRight: return r < 0 ? nil : l >> r
+        case .add: return Operator.checked(l.addingReportingOverflow(r))
+        case .subtract: return Operator.checked(l.subtractingReportingOverflow(r))
+        case .multiply: return Operator.checked(l.multipliedReportingOverflow(by: r))
+        case .divide: return Operator.checked(l.dividedReportingOverflow(by: r))
+        case .remainder:
+            return Operator.checked(l.remainderReportingOverflow(dividingBy: r))
+        }
+    }
+
+    private static func checked(_ r: (partialValue: Int64, overflow: Bool)) -> Int64? {
+        r.overflow ? nil : r.partialValue
+    }
+}
+
+/// Names that every expression knows; raw values are in `Op.x`.
+enum Builtin: UInt8, CaseIterable, Sendable {
+    /// Bytes left in the region; bytes of the whole region; offset in the region; 1 = device to
+    /// server; 1 = server to device; 1 = the bytes are one whole datagram, 0 = part of a stream.
+    case left, size, position, up, down, datagram
+
+    var word: String {
+        switch self {
+        case .left: "left"
+        case .size: "size"
+        case .position: "position"
+        case .up: "up"
+        case .down: "down"
+        case .datagram: "datagram"
+        }
+    }
+}
+
+/// How the integer of a slot becomes a value: (slot × multiplier + addend) × 10^exponent ÷ divisor.
+struct ValueRule: Sendable {
+    enum Kind: UInt8, Sendable { case decimal, boolean, code }
+
+    var kind = Kind.decimal
+    var exponent: Int8 = 0
+    var multiplier: Int64 = 1
+    var addend: Int64 = 0
+    /// Slot to divide by, or none.
+    var divisor: UInt16 = SlotFile.none
+}
+
+/// One row of a `select`: slot & mask in low...high jumps to target.
+struct SelectCase: Sendable {
+    var mask: UInt64
+    var low: Int64
+    var high: Int64
+    var target: Int32
+}
+
+struct TransformRule: Sendable {
+    enum Kind: Sendable { case subtract, xor, reverse }
+    var kind: Kind
+    var constant: UInt8
+}
+
+/// A calendar time of one- or two-digit groups, in wire order.
+struct TimeRule: Sendable {
+    enum Part: UInt8, Sendable {
+        case year, century, month, day, weekday, hour, minute, second, skip
+    }
+
+    /// Up to 12 parts, four bits each, first part lowest.
+    var parts: UInt64 = 0
+    var count = 0
+    var isBCD = true
+    /// Minutes east of UTC that the device's clock runs at.
+    var zoneMinutes = 0
+    var hasDate = false
+    var hasTime = false
+}
+
+/// How to find one frame.
+struct FrameRule: Sendable {
+    struct Anchor: Sendable {
+        var at = 0
+        var count = 0
+        /// Most significant byte first, `count` (1...8) bytes.
+        var pattern: UInt64 = 0
+        var mask: UInt64 = .max
+    }
+
+    /// Byte that may be repeated before the frame, -1 none.
+    var preamble = -1
+    var preambleMaximum = 0
+    var anchors: [4 of Anchor] = InlineArray(repeating: Anchor())
+    var anchorCount = 0
+    /// Where in `Program.lengths` the instructions for the length start, -1: the datagram's end is
+    /// the frame's.
+    var lengthEntry = -1
+    var minimum = 1
+    var maximum = 0
+    var endPattern: UInt64 = 0
+    var endCount = 0
+    /// Row of `Program.checksums`, -1 none.
+    var checksum = -1
+    /// Layout reads from here to here (negative: from the end).
+    var bodyFrom = 0
+    var bodyTo = 0
+
+    var isDatagram: Bool { lengthEntry < 0 }
+}
+
+/// Parts of a name that is made from captured fields: `{kind}_energy_{tariff}`.
+struct Template: Hashable, Sendable {
+    enum Part: Hashable, Sendable {
+        case literal(String)
+        case number(shift: Int, width: Int)
+        case table(shift: Int, width: Int, table: Int, column: String)
+    }
+
+    var parts: [Part]
+
+    init(_ literal: String = "") { parts = literal.isEmpty ? [] : [.literal(literal)] }
+
+    /// The text for captured values packed in `discriminator`.
+    func text(_ discriminator: UInt64, tables: [Table]) -> String {
+        var text = ""
+        for part in parts {
+            switch part {
+            case .literal(let s): text += s
+            case .number(let shift, let width):
+                text += String(Template.value(discriminator, shift, width))
+            case .table(let shift, let width, let table, let column):
+                let v = Template.value(discriminator, shift, width)
+                text += tables[table].text(for: v, column: column) ?? String(v)
+            }
+        }
+        return text
+    }
+
+    private static func value(_ d: UInt64, _ shift: Int, _ width: Int) -> UInt64 {
+        let moved = d >> UInt64(shift)
+        return width >= 64 ? moved : moved & ((1 << UInt64(width)) - 1)
+    }
+}
+
+/// Codes and their words; `{n}` in a word stands for the code itself.
+struct Table: Sendable {
+    struct Row: Sendable {
+        var low: UInt64
+        var high: UInt64
+        var columns: [(name: String, text: String)]
+    }
+
+    var name: String
+    var rows: [Row]
+
+    /// Column "" is the only or first one.
+    func text(for value: UInt64, column: String) -> String? {
+        guard let row = rows.first(where: { $0.low <= value && value <= $0.high }),
+            let cell = column.isEmpty
+                ? row.columns.first : row.columns.first(where: { $0.name == column })
+        else { return nil }
+        return cell.text.split(separator: "{n}", omittingEmptySubsequences: false)
+            .joined(separator: String(value))
+    }
+}
+
+/// How a field is shown to people and in JSON.
+struct ShowRule: Sendable {
+    enum Display: Sendable {
+        case number
+        case hex
+        case text
+        case digits
+        case boolean
+        case time(TimeRule?)
+        case table(Int)
+        case flags([String])
+        /// A list of equal elements; width in bytes, 0 for single bits.
+        case elements(width: Int, isLittle: Bool, isSigned: Bool)
+        /// Text from captured fields alone.
+        case template(Template)
+    }
+
+    var name = Template()
+    var unit = Template()
+    var display = Display.number
+    var value = ValueRule()
+    var isReversed = false
+    /// Bytes of an integer shown as hex; count of list elements stands in slot `count`.
+    var width = 0
+    var count = SlotFile.none
+    var isContent = true
+    /// Name of the list that takes the field as `{name, value, unit}`; empty: a plain member.
+    var list = ""
+    /// Further members of the list element.
+    var extras: [(name: String, slot: UInt16)] = []
+    var note = ""
+}
+
+/// Brackets of the tree: what `open` opens.
+struct GroupRule: Sendable {
+    enum Kind: Sendable { case object, list, element }
+    var kind: Kind
+    var name: String
+    /// The element of a list holds one value, not members.
+    var isContent = true
+}
+
+/// Words of an output, made once a stream.
+struct OutputRule: Sendable {
+    var name: Template
+    var quantity: Template
+    var unit: Template
+    var priorityCode: UInt8
+}
+
+/// Everything a decoder runs.
+struct Program: Sendable {
+    enum List { case hot, tree, lengths }
+
+    var hot: [Op] = []
+    var tree: [Op] = []
+    /// Instructions that find a frame's length.
+    var lengths: [Op] = []
+    var slotCount = 0
+    var planeCount = 0
+    var values: [ValueRule] = []
+    var selects: [SelectCase] = []
+    var transforms: [TransformRule] = []
+    var times: [TimeRule] = []
+    var frames: [FrameRule] = []
+    var checksums: [ChecksumRule] = []
+    var literals: [[UInt8]] = []
+    var shows: [ShowRule] = []
+    var groups: [GroupRule] = []
+    var outputs: [OutputRule] = []
+    var tables: [Table] = []
+    /// Reasons for people, by `assertTrue`'s and `reject`'s meta.
+    var reasons: [String] = []
+
+    @inline(__always)
+    @_lifetime(borrow self)
+    func ops(_ list: List) -> Span<Op> {
+        switch list {
+        case .hot: hot.span
+        case .tree: tree.span
+        case .lengths: lengths.span
+        }
+    }
+}

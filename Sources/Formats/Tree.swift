@@ -1,0 +1,251 @@
+// The explaining sink: builds the field tree with byte offsets while the engine runs. Slow path: it
+// allocates as it likes.
+
+import Model
+
+struct TreeBuilder: FrameSink {
+    /// Readings as the hot sink would have them.
+    var frame = DecodedFrame()
+    private let program: Program
+    /// Open nodes, outermost first.
+    private var open: [FieldNode]
+
+    init(_ program: Program, name: String, count: Int) {
+        self.program = program
+        open = [FieldNode(name: name, bytes: 0..<count, value: .object)]
+    }
+
+    /// The root, with everything that is still open closed.
+    mutating func finish() -> FieldNode {
+        while open.count > 1 { close() }
+        return open[0]
+    }
+
+    // MARK: Readings
+
+    var readingCount: Int { frame.readings.count }
+
+    mutating func reading(
+        output: UInt16, discriminator: UInt64, value: Value, quality: Quality, at: Int64?
+    ) {
+        frame.reading(
+            output: output, discriminator: discriminator, value: value, quality: quality, at: at)
+    }
+
+    mutating func stamp(from first: Int, milliseconds: Int64) {
+        frame.stamp(from: first, milliseconds: milliseconds)
+    }
+
+    mutating func control() { frame.control() }
+    mutating func device(_ key: DeviceKey) { frame.device(key) }
+    mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
+    mutating func answer(_ byte: UInt8) { frame.answer(byte) }
+    mutating func answerChecksum(_ rule: ChecksumRule) { frame.answerChecksum(rule) }
+
+    // MARK: Tree
+
+    mutating func open(_ group: Int, machine: borrowing Machine) {
+        let rule = program.groups[group]
+        let at = TreeBuilder.origin(machine, machine.plane, machine.position)
+        open.append(
+            FieldNode(
+                name: rule.name, bytes: at..<at, value: rule.kind == .list ? .list : .object))
+    }
+
+    mutating func close() {
+        guard open.count > 1 else { return }
+        var node = open.removeLast()
+        if let first = node.children.map(\.bytes.lowerBound).min(),
+            let last = node.children.map(\.bytes.upperBound).max()
+        {
+            node.bytes = first..<last
+        }
+        add(node)
+    }
+
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {
+        add(
+            FieldNode(
+                name: name, bytes: TreeBuilder.origin(machine, machine.plane, range),
+                value: .bytes(machine.cursor.bytes(range)), isContent: false))
+    }
+
+    mutating func show(
+        _ row: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
+    ) {
+        let rule = program.shows[row]
+        let range = Int(slot.start)..<max(Int(slot.start), Int(slot.end))
+        var node = FieldNode(
+            name: rule.name.text(discriminator, tables: program.tables),
+            bytes: TreeBuilder.origin(machine, slot.plane, range), value: .null,
+            unit: rule.unit.text(discriminator, tables: program.tables), note: rule.note,
+            isContent: rule.isContent)
+        if case .template(let template) = rule.display {
+            let at = TreeBuilder.origin(machine, machine.plane, machine.position)
+            node.bytes = at..<at
+            node.value = .text(template.text(discriminator, tables: program.tables))
+            add(node)
+            return
+        }
+        let bytes = machine.cursor(ofPlane: slot.plane)
+        fill(&node, rule, slot, bytes, range, machine)
+        if rule.list.isEmpty {
+            add(node)
+        } else {
+            add(element(node, rule, slot, bytes.bytes(range), machine), toList: rule.list)
+        }
+    }
+
+    private func fill(
+        _ node: inout FieldNode, _ rule: ShowRule, _ slot: Slot, _ bytes: Cursor,
+        _ range: Range<Int>, _ machine: borrowing Machine
+    ) {
+        let wire = bytes.bytes(range)
+        switch rule.display {
+        case .hex where slot.kind == .bytes:
+            node.value = .bytes(rule.isReversed ? wire.reversed() : wire)
+        case .text:
+            var end = wire.count
+            while end > 0, wire[end - 1] == 0 || wire[end - 1] == 0x20 { end -= 1 }
+            node.value = .text(String(decoding: wire[..<end], as: UTF8.self))
+        case .digits:
+            node.value = .text(String(FieldNode.hex(wire).drop { $0 == "f" }))
+        case .elements(let width, let isLittle, let isSigned):
+            let count = width == 0 ? Int(machine.slots.value(rule.count)) : range.count / width
+            node.value = .list
+            node.children = (0..<max(0, min(count, range.count * 8))).map {
+                TreeBuilder.element($0, width, isLittle, isSigned, bytes, range, machine)
+            }
+        default: node.value = number(rule, slot, machine, &node)
+        }
+    }
+
+    private static func element(
+        _ i: Int, _ width: Int, _ isLittle: Bool, _ isSigned: Bool, _ bytes: Cursor,
+        _ range: Range<Int>, _ machine: borrowing Machine
+    ) -> FieldNode {
+        let at = range.lowerBound + (width == 0 ? i / 8 : i * width)
+        var value = FieldValue.null
+        if width == 0 {
+            value = .boolean((bytes.byte(at) ?? 0) >> UInt8(i % 8) & 1 == 1)
+        } else if let word = isLittle
+            ? bytes.little(at, width: width) : bytes.big(at, width: width)
+        {
+            let shift = UInt64(64 - 8 * width)
+            let signed = Int64(bitPattern: word << shift) >> Int64(shift)
+            let isLarge = !isSigned && word > UInt64(Int64.max)
+            value =
+                isLarge
+                ? .unsigned(word) : .number(.decimal(isSigned ? signed : Int64(word)))
+        }
+        return FieldNode(name: "\(i)", bytes: at..<at + max(1, width), value: value)
+    }
+
+    private func number(
+        _ rule: ShowRule, _ slot: Slot, _ machine: borrowing Machine, _ node: inout FieldNode
+    ) -> FieldValue {
+        if slot.kind == .none { return .null }
+        switch rule.display {
+        case .hex:
+            let digits = String(UInt64(bitPattern: slot.value), radix: 16)
+            let zeros = max(0, rule.width * 2 - digits.count)
+            return .text(String(repeating: "0", count: zeros) + digits)
+        case .boolean: return .boolean(slot.value != 0)
+        case .time(let time): return .time(TreeBuilder.time(slot.value, time))
+        case .table(let table):
+            let code = UInt64(bitPattern: slot.value)
+            if let word = program.tables[table].text(for: code, column: "") { return .text(word) }
+            node.note = "code without a word"
+            return .number(.decimal(slot.value))
+        case .flags(let words):
+            node.children = words.enumerated().filter { slot.value >> Int64($0.offset) & 1 == 1 }
+                .map { FieldNode(name: $0.element, bytes: node.bytes, value: .text($0.element)) }
+            return .list
+        default:
+            let hasRule =
+                rule.value.multiplier != 1 || rule.value.addend != 0 || rule.value.exponent != 0
+                || rule.value.divisor != SlotFile.none
+            if slot.kind == .unsigned, !hasRule { return .unsigned(UInt64(bitPattern: slot.value)) }
+            if rule.value.kind == .code { return .number(.decimal(slot.value)) }
+            let value = rule.value.value(slot, machine.slots)
+            return value.kind == .none ? .null : .number(value)
+        }
+    }
+
+    private static func time(_ milliseconds: Int64, _ rule: TimeRule?) -> String {
+        guard let rule else { return Timestamp(milliseconds: milliseconds).iso8601 }
+        let text = Timestamp(milliseconds: milliseconds).iso8601(offsetMinutes: rule.zoneMinutes)
+        if rule.hasDate, rule.hasTime { return text }
+        let halves = text.split(separator: "T").map(String.init)
+        return rule.hasDate ? halves.first ?? "" : halves.last ?? ""
+    }
+
+    /// `{name, value, unit, raw?, quality?}` and the members that the field adds.
+    private func element(
+        _ node: FieldNode, _ rule: ShowRule, _ slot: Slot, _ wire: [UInt8],
+        _ machine: borrowing Machine
+    ) -> FieldNode {
+        var value = node
+        value.name = "value"
+        value.isContent = true
+        var result = FieldNode(
+            name: node.name, bytes: node.bytes, value: .object, unit: node.unit, note: node.note,
+            children: [
+                FieldNode(name: "name", bytes: node.bytes, value: .text(node.name)), value,
+            ])
+        func add(_ name: String, _ value: FieldValue) {
+            result.children.append(FieldNode(name: name, bytes: node.bytes, value: value))
+        }
+        if slot.kind == .none, slot.quality != 0 {
+            add("raw", .bytes(wire))
+            add("quality", .text(Quality(rawValue: slot.quality).description))
+        }
+        for extra in rule.extras {
+            add(extra.name, .number(.decimal(machine.slots.value(extra.slot))))
+        }
+        if !node.unit.isEmpty { add("unit", .text(node.unit)) }
+        return result
+    }
+
+    private mutating func add(_ node: FieldNode) {
+        open[open.count - 1].children.append(node)
+    }
+
+    /// Lists stand in the innermost open object; the first element makes them.
+    private mutating func add(_ node: FieldNode, toList name: String) {
+        let last = open.count - 1
+        if let at = open[last].children.firstIndex(where: { $0.name == name && $0.value == .list })
+        {
+            open[last].children[at].children.append(node)
+            let before = open[last].children[at].bytes
+            open[last].children[at].bytes =
+                min(
+                    before.lowerBound, node.bytes.lowerBound)..<max(
+                    before.upperBound, node.bytes.upperBound)
+        } else {
+            open[last].children.append(
+                FieldNode(name: name, bytes: node.bytes, value: .list, children: [node]))
+        }
+    }
+
+    // MARK: Offsets
+
+    /// Bytes of the frame that a range of a plane came from.
+    private static func origin(
+        _ machine: borrowing Machine, _ plane: UInt8, _ range: Range<Int>
+    ) -> Range<Int> {
+        let low = origin(machine, plane, range.lowerBound)
+        return low..<max(low, origin(machine, plane, range.upperBound))
+    }
+
+    static func origin(_ machine: borrowing Machine, _ plane: UInt8, _ offset: Int) -> Int {
+        var offset = offset
+        var plane = plane
+        while plane > 0 {
+            let scratch = machine.work.planes[Int(plane) - 1]
+            if case .hex(let base) = scratch.map { offset = base + 2 * offset }
+            plane = scratch.below
+        }
+        return offset
+    }
+}
