@@ -167,7 +167,8 @@ package struct LoadRun: ~Copyable {
             summary.framesAsking += 1
             pending[sequence] = Pending(frame: frame, dueAt: dueAt, device: device, tries: 1)
             retries.append(
-                Retry(sequence: sequence, at: SendingClock.now + plan.retryMilliseconds * 1_000_000))
+                Retry(sequence: sequence, at: SendingClock.now + plan.retryMilliseconds * 1_000_000)
+            )
         }
         if held == nil, random.chance(plan.reorder) {
             held = (frame, device)

@@ -49,7 +49,8 @@ package struct Population: Sendable {
         var random = SplitMix64(seed: seed ^ UInt64(index) &* 0x2545_F491_4F6C_DD1D)
         let r = random.next()
         return [
-            Int64(1500 + r % 1000), Int64(4000 + (r >> 10) % 3000), Int64(100_000 + (r >> 22) % 3000),
+            Int64(1500 + r % 1000), Int64(4000 + (r >> 10) % 3000),
+            Int64(100_000 + (r >> 22) % 3000),
             Int64(400 + (r >> 34) % 800), Int64(3100 + (r >> 45) % 500),
         ]
     }
@@ -107,7 +108,9 @@ enum ReferenceFrame {
     /// CRC-16/Modbus (polynomial 0x8005 reflected, init FFFF) of the first `count` bytes.
     static func crc16(_ bytes: [UInt8], _ count: Int) -> UInt16 {
         var crc: UInt16 = 0xFFFF
-        for i in 0..<count { crc = crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ bytes[i])] }
+        for i in 0..<count {
+            crc = crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ bytes[i])]
+        }
         return crc
     }
 
@@ -115,5 +118,18 @@ enum ReferenceFrame {
         var crc = UInt16(byte)
         for _ in 0..<8 { crc = crc & 1 == 1 ? crc >> 1 ^ 0xA001 : crc >> 1 }
         return crc
+    }
+}
+
+/// Whole frames, for tests.
+package enum ReferenceFrames {
+    package static func frame(_ index: Int, asks: Bool, of population: Population) -> [UInt8] {
+        var frame = [UInt8](repeating: 0, count: ReferenceFrame.size)
+        ReferenceFrame.write(into: &frame, index: index, asks: asks, of: population)
+        return frame
+    }
+
+    package static func answered(by bytes: [UInt8]) -> UInt32? {
+        ReferenceFrame.answered(by: bytes, count: bytes.count)
     }
 }

@@ -3,7 +3,7 @@
 
 import Model
 import Store
-import Uplink
+package import Uplink
 
 package struct StoreAudit: Sendable {
     private let population: Population

@@ -169,6 +169,7 @@ private struct LoadJob {
         outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
         outcome.gatewayKills = kills.gateway
         outcome.storeKills = kills.store
+        try district.awaitSettled(milliseconds: 30_000)
         district.stop()
         console.progress("comparing the store with what was sent")
         do throws(QuestionError) {
