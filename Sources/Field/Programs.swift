@@ -13,7 +13,8 @@ package enum Programs {
         ],
         section: 1,
         verbs: [
-            DemoVerb.verb, DecodeVerb.verb, ReplayVerb.verb, LoadVerb.verb, QueryVerb.verb,
+            DemoVerb.verb, DecodeVerb.verb, VectorsVerb.verb, ReplayVerb.verb, LoadVerb.verb,
+            QueryVerb.verb,
             AdminVerbs.ledger, AdminVerbs.status,
         ])
 

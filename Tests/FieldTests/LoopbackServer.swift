@@ -21,7 +21,7 @@ final class LoopbackServer: Sendable {
     init(isStream: Bool, answers: Bool = true) {
         self.isStream = isStream
         let kind = isStream ? SOCK_STREAM : SOCK_DGRAM
-        descriptor = socket(AF_INET, Int32(kind.rawValue), 0)
+        let descriptor = socket(AF_INET, Int32(kind.rawValue), 0)
         var here = sockaddr_in()
         here.sin_family = sa_family_t(AF_INET)
         here.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
@@ -35,6 +35,7 @@ final class LoopbackServer: Sendable {
             }
         }
         precondition(bound == 0, "the loopback has a free port")
+        self.descriptor = descriptor
         port = UInt16(bigEndian: here.sin_port)
         if isStream { listen(descriptor, 64) }
         // A receive must end now and then to see that it shall stop.
@@ -44,8 +45,10 @@ final class LoopbackServer: Sendable {
         let thread = DispatchQueue(label: "loopback")
         thread.async { [self] in
             while !isStopping.load(ordering: .relaxed) {
-                if isStream { acceptOne() } else { receiveOne(answers: answers) }
+                if isStream { acceptOne() } else { _ = receiveOne(answers: answers) }
             }
+            // What was sent before `stop` is still in the socket.
+            while !isStream, receiveOne(answers: answers) { continue }
             ended.signal()
         }
     }
@@ -59,7 +62,7 @@ final class LoopbackServer: Sendable {
         close(descriptor)
     }
 
-    private func receiveOne(answers: Bool) {
+    private func receiveOne(answers: Bool) -> Bool {
         var bytes = [UInt8](repeating: 0, count: 2048)
         var from = sockaddr_in()
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
@@ -73,9 +76,10 @@ final class LoopbackServer: Sendable {
                 return count
             }
         }
-        guard count >= 0 else { return }
+        guard count >= 0 else { return false }
         let piece = (UInt16(bigEndian: from.sin_port), Array(bytes[..<count]))
         heard.withLock { $0.pieces.append(piece) }
+        return true
     }
 
     private func acceptOne() {

@@ -21,10 +21,15 @@ package struct LoadPlan: Sendable {
     package var tries = 60
     /// Frames handed over together, at the due time of the last of them.
     package var burst = 1
-    /// Device time of the first frame in seconds since 1970; each device's next is a second later.
-    package var startSeconds: UInt32 = 0
+    /// Device time of the first frames, ms since 1970.
+    package var startMilliseconds: Int64 = 0
 
     package init(target: Target) { self.target = target }
+
+    var population: Population {
+        Population(
+            devices: devices, startMilliseconds: startMilliseconds, rate: rate, seed: seed)
+    }
 }
 
 package struct LoadSummary: Sendable {
@@ -64,6 +69,8 @@ package struct LoadOutcome: Sendable {
     package var readingsInStore: Int?
     package var duplicatesInStore: Int?
     package var framesInStore: Int?
+    /// In the store without a frame of this run that carried them.
+    package var readingsStrange: Int?
     package var answeredMissing: Int?
     package var answeredTwice: Int?
     package var gatewayCpuSeconds: Double?
@@ -104,7 +111,9 @@ extension LoadOutcome {
             ("answersUnexpected", count(sent.answersUnexpected)),
             ("framesDecoded", count(framesDecoded)), ("framesDuplicate", count(framesDuplicate)),
             ("framesRejected", count(framesRejected)), ("readingsHeld", count(readingsHeld)),
-            ("framesInStore", count(framesInStore)), ("answeredMissing", count(answeredMissing)),
+            ("framesInStore", count(framesInStore)),
+            ("readingsStrange", count(readingsStrange)),
+            ("answeredMissing", count(answeredMissing)),
             ("answeredTwice", count(answeredTwice)), ("gatewayKills", count(gatewayKills)),
             ("storeKills", count(storeKills)),
             ("senderCpuSeconds", number(sent.senderCpuSeconds, 3)),
@@ -134,6 +143,7 @@ extension LoadOutcome {
         mustBeZero(unaccounted.map { Int(clamping: $0) }, "unaccounted in the ledger")
         mustBeZero(readingsHeld.map { Int(clamping: $0) }, "readings still held by the gateway")
         mustBeZero(duplicatesInStore, "readings more than once in the store")
+        mustBeZero(readingsStrange, "readings in the store that no device sent")
         mustBeZero(answeredMissing, "answered frames whose readings are not in the store")
         mustBeZero(answeredTwice, "answered frames whose readings are in the store twice")
         mustBeZero(sent.framesUnanswered, "frames never answered")

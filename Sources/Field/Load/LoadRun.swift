@@ -15,7 +15,7 @@ package struct LoadRun: ~Copyable {
     }
 
     private struct Retry {
-        var name: UInt64
+        var sequence: UInt32
         var at: Int64
     }
 
@@ -28,16 +28,16 @@ package struct LoadRun: ~Copyable {
     private var slab: [UInt8]
     private var slabCount = 0
     private var slabSocket = 0
-    /// Frames that ask and are not answered, by device and sequence.
-    private var pending: [UInt64: Pending] = [:]
+    /// Frames that ask and are not answered, by sequence.
+    private var pending: [UInt32: Pending] = [:]
     /// In order of their time, because the delay is always the same.
     private var retries: [Retry] = []
     private var retryHead = 0
     /// A frame held back so that the next one overtakes it.
     private var held: (frame: [UInt8], device: Int)?
     private var answer = [UInt8](repeating: 0, count: 2048)
-    /// Names (device and sequence) of the answered frames.
-    package private(set) var answered: [UInt64] = []
+    /// Sequences of the answered frames.
+    package private(set) var answered: [UInt32] = []
     /// How far the run is; kills and progress hang on it.
     package private(set) var framesDone = 0
 
@@ -118,7 +118,7 @@ package struct LoadRun: ~Copyable {
         }
         let now = SendingClock.now
         while retryHead < retries.count, retries[retryHead].at <= now {
-            repeatFrame(retries[retryHead].name, now)
+            repeatFrame(retries[retryHead].sequence, now)
             retryHead += 1
         }
         flush()
@@ -129,48 +129,46 @@ package struct LoadRun: ~Copyable {
     }
 
     private mutating func takeAnswer(_ count: Int) {
-        guard let name = ReferenceFrame.answered(by: answer, count: count),
-            let waiting = pending.removeValue(forKey: name)
+        guard let sequence = ReferenceFrame.answered(by: answer, count: count),
+            let waiting = pending.removeValue(forKey: sequence)
         else {
             // A second answer to a frame that was sent twice is no mistake.
             summary.answersUnexpected += 1
             return
         }
         summary.latencies.add(SendingClock.now - waiting.dueAt)
-        answered.append(name)
+        answered.append(sequence)
     }
 
-    private mutating func repeatFrame(_ name: UInt64, _ now: Int64) {
-        guard var waiting = pending[name] else { return }
+    private mutating func repeatFrame(_ sequence: UInt32, _ now: Int64) {
+        guard var waiting = pending[sequence] else { return }
         guard waiting.tries < plan.tries else {
-            pending[name] = nil
+            pending[sequence] = nil
             summary.framesUnanswered += 1
             return
         }
         waiting.tries += 1
-        pending[name] = waiting
+        pending[sequence] = waiting
         summary.framesRepeated += 1
-        retries.append(Retry(name: name, at: now + plan.retryMilliseconds * 1_000_000))
+        retries.append(Retry(sequence: sequence, at: now + plan.retryMilliseconds * 1_000_000))
         deliver(waiting.frame, waiting.device)
     }
 
     // MARK: Sending
 
     private mutating func emit(dueAt: Int64) {
-        let device = framesDone % plan.devices
-        let sequence = UInt32(truncatingIfNeeded: framesDone / plan.devices + 1)
+        let device = plan.population.device(framesDone)
+        let sequence = plan.population.sequence(framesDone)
         let asks = plan.answers >= 1 || random.chance(plan.answers)
-        ReferenceFrame.write(
-            into: &frame, device: device, sequence: sequence,
-            seconds: plan.startSeconds &+ sequence, asks: asks, noise: random.next())
+        ReferenceFrame.write(into: &frame, index: framesDone, asks: asks, of: plan.population)
         framesDone += 1
         summary.framesSent += 1
         if asks {
             summary.framesAsking += 1
-            let name = ReferenceFrame.name(device: device, sequence: sequence)
-            pending[name] = Pending(frame: frame, dueAt: dueAt, device: device, tries: 1)
+            pending[sequence] = Pending(frame: frame, dueAt: dueAt, device: device, tries: 1)
             retries.append(
-                Retry(name: name, at: SendingClock.now + plan.retryMilliseconds * 1_000_000))
+                Retry(sequence: sequence, at: SendingClock.now + plan.retryMilliseconds * 1_000_000)
+            )
         }
         if held == nil, random.chance(plan.reorder) {
             held = (frame, device)

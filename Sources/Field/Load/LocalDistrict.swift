@@ -6,6 +6,7 @@ import Formats
 import Glibc
 import Host
 import Model
+import Store
 
 package struct DistrictError: Error, Hashable, Sendable {
     package var what: String
@@ -197,6 +198,21 @@ package final class LocalDistrict {
             SendingClock.sleep(milliseconds: 50)
         }
         return last
+    }
+
+    /// Until the store has moved its fresh rows into order, which makes reading it all cheap; it does
+    /// so in idle moments. Not an error when it does not get there.
+    package func awaitSettled(milliseconds: Int64) throws(DistrictError) {
+        let limit = SendingClock.now + milliseconds * 1_000_000
+        while SendingClock.now < limit {
+            if let reader = try? StoreQuestion.open(storeFolder),
+                let counts = try? reader.counts(), counts.unsettled == 0
+            {
+                return
+            }
+            try checkInterrupt()
+            SendingClock.sleep(milliseconds: 200)
+        }
     }
 
     /// Throws when somebody pressed Ctrl-C; the processes end with this object.

@@ -32,7 +32,7 @@ extension LocalTime {
     /// A time as people write it: `2026-11-21`, `2026-11-21T10:00`, `2026-11-21 10:00:30`, local
     /// unless it ends in `Z`; or a duration before `now`: `2h`, `30m`.
     package static func parse(_ text: String, now: Timestamp) -> Timestamp? {
-        if !text.contains("-"), let ago = Invocation.milliseconds(text) {
+        if let unit = text.last, "smhd".contains(unit), let ago = Invocation.milliseconds(text) {
             return Timestamp(milliseconds: now.milliseconds - ago)
         }
         let isUTC = text.hasSuffix("Z")

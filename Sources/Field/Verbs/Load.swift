@@ -119,14 +119,11 @@ private struct LoadJob {
         drain = try invocation.duration("drain", default: 120_000)
         asJSON = invocation.has("json")
         keeps = invocation.has("keep")
-        // Each device's frames are a second apart and end about now.
-        let perDevice = (plan.frames + plan.devices - 1) / plan.devices
-        let now = SendingClock.wallMilliseconds / 1000
-        plan.startSeconds = UInt32(truncatingIfNeeded: now - Int64(min(perDevice, 1_000_000)))
     }
 
     mutating func run(_ console: Console) throws(DistrictError) -> RunStatus {
         guard isLocal else {
+            plan.startMilliseconds = SendingClock.wallMilliseconds
             let summary = try send(console) { _ throws(DistrictError) in }
             var outcome = LoadOutcome()
             if let admin, let answer = try? adminGet(socket: admin, route: "/ledger") {
@@ -151,6 +148,7 @@ private struct LoadJob {
         var checkedAt = SendingClock.now
         let before = district.ledger()
         let cpuBefore = district.gatewayCpuSeconds
+        plan.startMilliseconds = SendingClock.wallMilliseconds
         let summary = try send(console) { sent throws(DistrictError) in
             if SendingClock.now - checkedAt > 100_000_000 {
                 checkedAt = SendingClock.now
@@ -171,15 +169,20 @@ private struct LoadJob {
         outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
         outcome.gatewayKills = kills.gateway
         outcome.storeKills = kills.store
+        try district.awaitSettled(milliseconds: 30_000)
         district.stop()
         console.progress("comparing the store with what was sent")
-        StoreAudit.run(district.storeFolder, plan, summary.answered, into: &outcome)
+        do throws(QuestionError) {
+            try StoreAudit.run(district.storeFolder, plan, summary.answered, into: &outcome)
+        } catch {
+            throw DistrictError(what: error.what, why: error.why, remedy: error.remedy)
+        }
         return finish(summary, outcome, console)
     }
 
     private func send(
         _ console: Console, _ everyTurn: (Int) throws(DistrictError) -> Void
-    ) throws(DistrictError) -> (counts: LoadSummary, answered: [UInt64]) {
+    ) throws(DistrictError) -> (counts: LoadSummary, answered: [UInt32]) {
         var run: LoadRun
         do throws(SendingError) {
             run = try LoadRun(plan)
@@ -202,7 +205,7 @@ private struct LoadJob {
     }
 
     private func finish(
-        _ sent: (counts: LoadSummary, answered: [UInt64]), _ outcome: LoadOutcome,
+        _ sent: (counts: LoadSummary, answered: [UInt32]), _ outcome: LoadOutcome,
         _ console: Console
     ) -> RunStatus {
         console.clearProgress()

@@ -73,6 +73,7 @@ package enum Hex {
                 if high != nil { return nil }
             case 0x30 where high == nil && i < characters.count && characters[i] | 0x20 == 0x78:
                 i += 1
+                guard i < characters.count, digit(characters[i]) != nil else { return nil }
             default:
                 guard let digit = digit(c) else { return nil }
                 if let upper = high {
