@@ -92,33 +92,33 @@ package struct BatchEncoder: ~Copyable {
     // MARK: Times
 
     private mutating func encodeClocks(from start: Int64) {
-        let schedules = finder.schedules
         let (observed, received) = (grouping.observed, grouping.received)
+        let rows = finder.clocks
         var forms: [ClockForm] = []
         var previous = start
-        for schedule in schedules where schedule.parent == nil {
+        for clock in rows {
+            let range = clock.union.map { 0..<$0.observed.count } ?? clock.rows
+            let times = clock.union ?? (observed, received)
             forms.append(
                 clocks.encode(
-                    observed: observed.span.extracting(schedule.rows),
-                    received: received.span.extracting(schedule.rows),
-                    previous: &previous, columns: &columns, into: &times, firsts: &firsts,
-                    escapes: &escapes))
+                    observed: times.observed.span.extracting(range),
+                    received: times.received.span.extracting(range), previous: &previous,
+                    columns: &columns, into: &self.times, firsts: &firsts, escapes: &escapes))
+            head.putVarint(UInt64(range.count))
         }
-        for (index, schedule) in schedules.enumerated() {
-            head.putZigzag(schedule.parent.map { Int64(index - $0) } ?? 0)
-        }
-        let own = schedules.filter { $0.parent == nil }
-        for schedule in own { head.putVarint(UInt64(schedule.rows.count)) }
         for form in forms { head.append(form.byte) }
-        for (form, schedule) in zip(forms, own) where schedule.rows.count > 1 {
-            head.append(form.steps.byte)
-        }
+        for form in forms where form.hasSteps { head.append(form.steps.byte) }
         for form in forms where form.arrival != .same { head.append(form.lags.byte) }
-        for schedule in schedules where schedule.parent != nil {
-            odd.putVarint(UInt64(schedule.selection.count))
+        var last = -1
+        for schedule in finder.schedules {
+            head.putZigzag(Int64(schedule.clock - last))
+            last = schedule.clock
+        }
+        for schedule in finder.schedules { head.putVarint(UInt64(schedule.selection.count)) }
+        for schedule in finder.schedules {
             for (skip, take) in schedule.selection {
                 odd.putVarint(UInt64(skip))
-                odd.putVarint(UInt64(take))
+                odd.putVarint(UInt64(take - 1))
             }
         }
     }
@@ -250,6 +250,7 @@ package struct BatchEncoder: ~Copyable {
         var bytes: [UInt8] = []
         bytes.putVarint(UInt64(grouping.streams.count))
         bytes.putVarint(UInt64(finder.schedules.count))
+        bytes.putVarint(UInt64(finder.clocks.count))
         bytes.putVarint(UInt64(shapeTable.keys.count))
         for key in shapeTable.keys {
             bytes.append(UInt8(truncatingIfNeeded: key))

@@ -41,13 +41,15 @@ private func environment(_ name: String) -> String? {
     return unsafe String(cString: text)
 }
 
-@Suite("Figures", .enabled(if: environment("SLUICE_FIGURES") != nil))
+@Suite("Figures", .serialized, .enabled(if: environment("SLUICE_FIGURES") != nil))
 struct FiguresTests {
     private static let files = [
         "air_beijing", "lorawan_grenoble", "machines_traffic_nab", "water_alicante_a",
     ]
 
-    @Test("bytes a reading on real recordings", arguments: [BatchEffort.normal, .best])
+    @Test(
+        "bytes a reading on real recordings",
+        arguments: [BatchEffort.stored, .fast, .normal, .best])
     func recordings(effort: BatchEffort) throws {
         let folder = environment("SLUICE_FIGURES") ?? ""
         for size in [1_000, 10_000, 100_000] {
