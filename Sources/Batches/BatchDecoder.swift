@@ -56,8 +56,10 @@ struct BatchDecoder {
         odd = reader(.odd)
         escapes = reader(.escapes)
         times = PlaneReaders(
-            bytes: reader(.timeBytes), high: reader(.timeHigh), low: reader(.timeLow))
-        values = PlaneReaders(bytes: reader(.bytes), high: reader(.high), low: reader(.low))
+            bytes: [reader(.timeBytes)], high: reader(.timeHigh), low: reader(.timeLow))
+        values = PlaneReaders(
+            bytes: [.bytes0, .bytes1, .bytes2, .bytes3].map(reader), high: reader(.high),
+            low: reader(.low))
     }
 
     mutating func decode() throws(BatchError) -> [Reading] {
@@ -74,10 +76,9 @@ struct BatchDecoder {
         try readShapes()
         try readValues(stride: stride)
         let readings = try assemble()
-        for rest in [
-            head, firsts, odd, escapes, times.bytes, times.high, times.low, values.bytes,
-            values.high, values.low,
-        ] where rest.remaining != 0 {
+        for rest in [head, firsts, odd, escapes, times.high, times.low, values.high, values.low]
+            + times.bytes + values.bytes
+        where rest.remaining != 0 {
             throw .malformed(at: rest.offset)
         }
         return readings

@@ -11,8 +11,8 @@ package struct BatchEncoder: ~Copyable {
     private var columns = ColumnEncoder()
     private var clocks = ClockEncoder()
 
-    private var times = Planes()
-    private var values = Planes()
+    private var times = Planes(groups: 1)
+    private var values = Planes(groups: 4)
     private var head: [UInt8] = []
     private var firsts: [UInt8] = []
     private var odd: [UInt8] = []
@@ -34,6 +34,9 @@ package struct BatchEncoder: ~Copyable {
         var misfits: Range<Int>
         var first: Int64 = 0
     }
+
+    /// Below this many readings a second Huffman table costs more than it saves.
+    private static let groupsFrom = 5_000
 
     package init() {}
 
@@ -57,6 +60,7 @@ package struct BatchEncoder: ~Copyable {
             readings: readings.count, firstObservedAt: first, lastObservedAt: last,
             priority: priority)
         removeAll()
+        columns.usesGroups = readings.count >= BatchEncoder.groupsFrom
         grouping.group(readings)
         finder.find(grouping)
         encodeClocks(from: bucketStart.milliseconds)
@@ -66,10 +70,9 @@ package struct BatchEncoder: ~Copyable {
         var output: [UInt8] = []
         output.reserveCapacity(readings.count * 2 + 64)
         BatchCodec.putHeader(info, into: &output)
-        let sections = [
-            headTables() + head, firsts, odd, escapes, times.bytes, times.high, times.low,
-            values.bytes, values.high, values.low,
-        ]
+        let sections =
+            [headTables() + head, firsts, odd, escapes] + times.bytes + [times.high, times.low]
+            + values.bytes + [values.high, values.low]
         deflater.write(sections, effort: effort, into: &output)
         BatchCodec.putChecksum(into: &output)
         return SealedBatch(info: info, bytes: output)

@@ -14,8 +14,8 @@ enum Section: Int, CaseIterable {
     case escapes
     /// Residuals of times: one byte each; top plane of wider columns; their lower planes.
     case timeBytes, timeHigh, timeLow
-    /// Residuals of values, likewise.
-    case bytes, high, low
+    /// Residuals of values, likewise; those of one byte in four groups by activity.
+    case bytes0, bytes1, bytes2, bytes3, high, low
 }
 
 extension [UInt8] {
