@@ -156,7 +156,7 @@ extension Deflater {
         switch effort {
         case .stored: return []
         case .fast: return [(4, .standard)]
-        case .normal: return [(6, .standard), (6, .huffman)]
+        case .normal: return [(4, .filtered), (4, .huffman), (4, .runs)]
         case .best: return [(9, .standard), (9, .filtered), (9, .huffman), (9, .runs)]
         }
     }
