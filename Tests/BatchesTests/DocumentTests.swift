@@ -37,7 +37,8 @@ struct DocumentTests {
         // Safety: the template is a null-terminated array of this function.
         let file = unsafe mkstemp(&template)
         try #require(file >= 0)
-        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let path = String(
+            decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         // Safety: the path is alive for the call.
         defer { unsafe unlink(path) }
         for count in [1, 40, 5_200] {
