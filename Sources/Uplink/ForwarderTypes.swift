@@ -117,8 +117,8 @@ extension Forwarder {
         /// connections: each is to be answered even when the connection is gone.
         case lease(excluding: [UInt64], limit: Int, maximumBytes: Int)
         case needEntries(afterDevice: UInt32, afterStream: UInt32)
-        /// On the store's disk: forget them. A sequence that the spool has evicted meanwhile is to be
-        /// ignored.
+        /// On the store's disk: forget them. A sequence that the spool has evicted meanwhile is to
+        /// be ignored.
         case acknowledged([UInt64])
         /// The store will never take these bytes.
         case rejected(sequence: UInt64, reason: String)

@@ -1,8 +1,9 @@
 // The forwarder against a simulated spool, catalog, network and store under virtual time; one seed
-// decides all. Faults that it must survive: refused connects, connections cut at any byte, half-open
-// connections (bytes vanish both ways), lost answers after a commit, retry and rejected verdicts,
-// falling and vanishing credit, a store that is restored without its last definitions' acknowledgement,
-// answers of the host that come after the connection is gone, catalogs and spools that grow meanwhile.
+// decides all. Faults that it must survive: refused connects, connections cut at any byte,
+// half-open connections (bytes vanish both ways), lost answers after a commit, retry and rejected
+// verdicts, falling and vanishing credit, a store that is restored without its last definitions'
+// acknowledgement, answers of the host that come after the connection is gone, catalogs and spools
+// that grow meanwhile.
 
 import Model
 import Testing
