@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,28 @@ int32_t sluice_lock_file(const char *path, int32_t *holder) {
     }
     return fd;
 }
+
+static int signal_pipe[2] = {-1, -1};
+
+static void forward_signal(int number) {
+    int saved = errno;
+    unsigned char byte = (unsigned char)number;
+    // A full pipe already says what this byte would say.
+    if (write(signal_pipe[1], &byte, 1) < 0) errno = saved;
+    errno = saved;
+}
+
+int32_t sluice_signal_bytes(const int32_t *signals, uint32_t count) {
+    if (signal_pipe[0] >= 0) return -EALREADY;
+    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) return -errno;
+    struct sigaction action = {.sa_handler = forward_signal, .sa_flags = SA_RESTART};
+    sigfillset(&action.sa_mask);
+    for (uint32_t i = 0; i < count; i++)
+        if (sigaction(signals[i], &action, NULL) != 0) return -errno;
+    return signal_pipe[0];
+}
+
+void sluice_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
 
 // MARK: descriptors
 

@@ -95,7 +95,9 @@ struct AdminRequest: Hashable {
 
 /// Asks the daemon behind a Unix socket; blocks for at most `timeout` milliseconds between two parts
 /// of the answer. For the command-line tools. `route` is a path with its query: `/ledger`.
-package func adminGet(socket: String, route: String, timeout: Int = 10_000) throws(HostError) -> (
+package func adminGet(
+    socket: String, route: String, timeout: Int = 10_000
+) throws(HostError) -> (
     status: Int, body: String
 ) {
     let what = "ask the daemon at \(socket)"

@@ -191,7 +191,7 @@ extension Key {
         _ keys: [Key], under parent: String, indent: String, to out: inout String
     ) {
         for key in keys where key.parent == parent {
-            for line in wrapped(key.about + key.rangeText, width: 94 - indent.utf8.count) {
+            for line in wrapped(key.about + key.rangeText, width: 90 - indent.utf8.count) {
                 out += "\(indent)// \(line)\n"
             }
             switch key.kind {

@@ -87,7 +87,8 @@ package final class StoreServer: ByteStreamOwner {
     private func accept(_ descriptor: consuming Descriptor, from: Endpoint) {
         guard sessions.count < limits.gateways,
             let stream = try? ByteStream(
-                descriptor, name: "gateway \(from.description)", loop: loop, owner: self,
+                descriptor, name: "gateway \(from.description)", isServer: true, loop: loop,
+                owner: self,
                 clock: clock)
         else {
             statistics.refused &+= 1
@@ -104,9 +105,7 @@ package final class StoreServer: ByteStreamOwner {
         statistics.bytesReceived &+= UInt64(bytes.count)
         let (reply, close) = session.door.receive(bytes)
         stream.send(reply)
-        guard close else { return }
-        stream.closeWhenSent()
-        forgetIfClosed(stream)
+        if close { stream.closeWhenSent() }
     }
 
     func drained(_ stream: ByteStream) {}
@@ -119,10 +118,6 @@ package final class StoreServer: ByteStreamOwner {
             timer?.cancel()
             timer = nil
         }
-    }
-
-    private func forgetIfClosed(_ stream: ByteStream) {
-        if !stream.isOpen { ended(stream, error: nil) }
     }
 
     /// One coarse timer, only while there are gateways.

@@ -12,7 +12,7 @@ import Pipeline
 final class TCPSource: SocketHandler {
     private static let acceptsPerVisit = 64
     /// How long a device that has closed its side may wait for its last answers.
-    private static let farewell: Int64 = 2000
+    private static let farewell: Int64 = 10_000
 
     let listener: Descriptor
     let number: Int

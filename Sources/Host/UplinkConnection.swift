@@ -138,7 +138,7 @@ package final class UplinkConnection: ByteStreamOwner {
         }
         do {
             stream = try ByteStream(
-                descriptor, name: name, loop: loop, owner: self, clock: clock)
+                descriptor, name: name, isServer: false, loop: loop, owner: self, clock: clock)
         } catch {
             return fail(error)
         }

@@ -43,6 +43,11 @@ uint64_t sluice_watchdog_us(void);
 // lock until it is closed. -EWOULDBLOCK: taken, and *holder is the pid read from the file (0: unknown).
 int32_t sluice_lock_file(const char *path, int32_t *holder);
 
+// From now on these signals arrive as one byte each (their number) on the returned descriptor,
+// whichever thread the kernel picks. Once a process.
+int32_t sluice_signal_bytes(const int32_t *signals, uint32_t count);
+void sluice_ignore_broken_pipes(void);
+
 // MARK: descriptors
 
 int32_t sluice_close(int32_t fd);
