@@ -189,7 +189,8 @@ int32_t sluice_parse_address(const char *host, uint16_t port, sluice_endpoint *e
         return 0;
     }
     if (inet_pton(AF_INET6, host, &v6) == 1) {
-        struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = v6, .sin6_port = htons(port)};
+        struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = v6};
+        a.sin6_port = htons(port);
         sluice_from_address((struct sockaddr *)&a, endpoint);
         return 0;
     }

@@ -1,6 +1,6 @@
-// Health, status, ledger and metrics over a Unix socket (mode 0600) and, when asked for, loopback TCP:
-// HTTP/1.1, GET and HEAD, one request a connection. Owner: the process; on the admin queue only. Bounds:
-// 8 KB a request, 32 connections, 5 s to ask, 10 s to answer.
+// Health, status, ledger and metrics over a Unix socket (mode 0600) and, when asked for, loopback
+// TCP: HTTP/1.1, GET and HEAD, one request a connection. Owner: the process; on the admin queue
+// only. Bounds: 8 KB a request, 32 connections, 5 s to ask, 10 s to answer.
 
 import CLinux
 package import Dispatch
@@ -109,7 +109,8 @@ package final class AdminServer: ByteStreamOwner {
             })
     }
 
-    /// `path` such as `/health`. Before `start`; `route` runs on the admin queue and must not block.
+    /// `path` such as `/health`. Before `start`; `route` runs on the admin queue and must not
+    /// block.
     package func route(_ path: String, _ route: @escaping Route) { routes[path] = route }
 
     package func start() throws(HostError) {

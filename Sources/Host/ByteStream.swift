@@ -1,7 +1,8 @@
-// A connected stream socket between programs: store sessions, the uplink, admin requests. Owner: the
-// server or client that made it; on that one's queue only. A server does not read while more than
-// `highWater` waits to be sent, so a peer that does not read is bounded. A client bounds what it sends
-// by `unsentBytes` and always reads: if both sides waited for the other to read, neither would.
+// A connected stream socket between programs: store sessions, the uplink, admin requests. Owner:
+// the server or client that made it; on that one's queue only. A server does not read while more
+// than `highWater` waits to be sent, so a peer that does not read is bounded. A client bounds what
+// it sends by `unsentBytes` and always reads: if both sides waited for the other to read, neither
+// would.
 
 import CLinux
 import Glibc
@@ -172,8 +173,8 @@ final class Acceptor: SocketHandler {
         token = nil
     }
 
-    /// False while descriptors are short or the server is full: a waiting connection must not wake us
-    /// for ever.
+    /// False while descriptors are short or the server is full: a waiting connection must not wake
+    /// us for ever.
     func listen(_ isListening: Bool) {
         guard let token, isListening == isPaused else { return }
         isPaused = !isListening

@@ -1,5 +1,6 @@
-// Signals as events on a queue. A handler in C writes the number into a pipe: that works whichever thread
-// the kernel picks, where a Dispatch signal source depends on every thread's mask. One a process.
+// Signals as events on a queue. A handler in C writes the number into a pipe: that works whichever
+// thread the kernel picks, where a Dispatch signal source depends on every thread's mask. One a
+// process.
 
 import CLinux
 package import Dispatch

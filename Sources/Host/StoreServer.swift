@@ -1,6 +1,6 @@
-// The store's side of the uplink: listens, gives each gateway's connection a session and carries bytes
-// between them. Owner: sluice-store's process; everything on the store's queue, sessions included. A
-// gateway that does not read its answers is not read from either.
+// The store's side of the uplink: listens, gives each gateway's connection a session and carries
+// bytes between them. Owner: sluice-store's process; everything on the store's queue, sessions
+// included. A gateway that does not read its answers is not read from either.
 
 import CLinux
 package import Dispatch

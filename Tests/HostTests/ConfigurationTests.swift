@@ -34,7 +34,8 @@ import Testing
             ),
             (
                 "{ gateway: \"a b\" }",
-                "c:1:12: \"gateway\" cannot be \"a b\": write a name: letters, digits, . _ -, at most 64"
+                "c:1:12: \"gateway\" cannot be \"a b\": write a name: letters, digits, . _ -, "
+                    + "at most 64"
             ),
             (
                 "{ gateway: 7 }",
@@ -49,7 +50,8 @@ import Testing
             ),
             (
                 "{ batch: { interval: \"2h\" } }",
-                "c:1:22: \"batch.interval\" cannot be \"2h\": write a duration from \"100ms\" to \"1h\""
+                "c:1:22: \"batch.interval\" cannot be \"2h\": write a duration from \"100ms\" "
+                    + "to \"1h\""
             ),
             (
                 "{ spool: { maximumBytes: \"1 GB\" } }",
@@ -79,8 +81,8 @@ import Testing
             ),
             (
                 "{ sources: [ { name: \"a\", listen: \"udp://0.0.0.0:1\" } ] }",
-                "c:1:35: udp://0.0.0.0:1 can be reached from other machines: listen on 127.0.0.1, or "
-                    + "write exposed: true beside it if that is meant"
+                "c:1:35: udp://0.0.0.0:1 can be reached from other machines: listen on 127.0.0.1, "
+                    + "or write exposed: true beside it if that is meant"
             ),
             (
                 "{ sources: [ { name: \"a\", listen: \"udp://[::]:1\" } ] }",
@@ -89,8 +91,8 @@ import Testing
             ),
             (
                 "{ sources: [ { name: \"a\", listen: \"udp://127.0.0.1:1\", devices: \"all\" } ] }",
-                "c:1:65: \"sources.devices\" cannot be \"all\": write \"accept\" or \"quarantine\" or "
-                    + "\"reject\""
+                "c:1:65: \"sources.devices\" cannot be \"all\": write \"accept\" or \"quarantine\" "
+                    + "or \"reject\""
             ),
             (
                 "{ sources: [ { name: \"a\", listen: \"udp://127.0.0.1:1\" },\n"
@@ -105,13 +107,13 @@ import Testing
             (
                 "{ sources: [ { name: \"a\", listen: \"tcp://127.0.0.1:1\",\n connections: 5, "
                     + "connectionsPerAddress: 6 } ] }",
-                "c:2:41: more connections from one address than in all (5): raise \"connections\" or "
-                    + "lower this"
+                "c:2:41: more connections from one address than in all (5): raise \"connections\" "
+                    + "or lower this"
             ),
             (
                 "{ admin: { http: \"192.0.2.1:80\" } }",
-                "c:1:18: 192.0.2.1:80 can be reached from other machines: listen on 127.0.0.1 and put a "
-                    + "proxy with a login before it: there is none here"
+                "c:1:18: 192.0.2.1:80 can be reached from other machines: listen on 127.0.0.1 and put "
+                    + "a proxy with a login before it: there is none here"
             ),
             ("{ gateway: \"a\" ", "c:1:1: object without end: write }"),
         ])

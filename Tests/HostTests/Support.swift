@@ -1,5 +1,5 @@
-// What the Host tests share: a door that frames by a length byte, state that can be awaited, and plain
-// blocking client sockets on loopback (10 s limit each, so that a failure ends).
+// What the Host tests share: a door that frames by a length byte, state that can be awaited, and
+// plain blocking client sockets on loopback (10 s limit each, so that a failure ends).
 
 import Dispatch
 import Glibc
