@@ -112,8 +112,8 @@ import Testing
             ),
             (
                 "{ admin: { http: \"192.0.2.1:80\" } }",
-                "c:1:18: 192.0.2.1:80 can be reached from other machines: listen on 127.0.0.1 and put "
-                    + "a proxy with a login before it: there is none here"
+                "c:1:18: 192.0.2.1:80 can be reached from other machines: listen on 127.0.0.1 and "
+                    + "put a proxy with a login before it: there is none here"
             ),
             ("{ gateway: \"a\" ", "c:1:1: object without end: write }"),
         ])
