@@ -14,4 +14,9 @@ package struct SplitMix64: RandomNumberGenerator, Sendable {
         z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
         return z ^ z >> 31
     }
+
+    /// True with the given probability.
+    package mutating func chance(_ share: Double) -> Bool {
+        share > 0 && Double(next() >> 11) * 0x1p-53 < share
+    }
 }
