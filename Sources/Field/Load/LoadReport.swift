@@ -13,7 +13,6 @@ extension LoadOutcome {
         framesRejected = delta("framesRejected")
         readingsDecoded = delta("readingsDecoded")
         kernelDrops = delta("kernelDrops")
-        uplinkBytes = delta("uplinkBytes") ?? delta("bytesSent")
         readingsHeld = ledger.number("readingsHeld")
         unaccounted = ledger.number("unaccounted")
     }

@@ -55,6 +55,7 @@ package final class LocalDistrict {
     /// Of gateways that were killed.
     private var earlierCpuSeconds = 0.0
     private var earlierPeakRssKb = 0
+    private var earlierUplinkBytes: UInt64 = 0
     private var isClosed = false
     /// Leave the folder where it is.
     package var isKept = false
@@ -127,6 +128,7 @@ package final class LocalDistrict {
     }
 
     package func killGateway() throws(DistrictError) {
+        earlierUplinkBytes += currentUplinkBytes ?? 0
         earlierCpuSeconds += gateway?.cpuSeconds ?? 0
         earlierPeakRssKb = max(earlierPeakRssKb, gateway?.peakRssKb ?? 0)
         gateway?.stop(SIGKILL)
@@ -135,6 +137,17 @@ package final class LocalDistrict {
 
     /// CPU time of all gateways of this run.
     package var gatewayCpuSeconds: Double { earlierCpuSeconds + (gateway?.cpuSeconds ?? 0) }
+
+    /// Bytes sent to the store by all gateways of this run, nil when the last does not answer. The
+    /// counter starts anew with each process; what a killed one sent is asked for just before.
+    package var uplinkBytes: UInt64? { currentUplinkBytes.map { earlierUplinkBytes + $0 } }
+
+    private var currentUplinkBytes: UInt64? {
+        guard let answer = try? adminGet(socket: adminSocket, route: "/status", timeout: 500),
+            answer.status == 200
+        else { return nil }
+        return LedgerReport(answer.body)?.number("uplink.bytesSent")
+    }
 
     package var gatewayPeakRssKb: Int { max(earlierPeakRssKb, gateway?.peakRssKb ?? 0) }
 

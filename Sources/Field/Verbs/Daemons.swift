@@ -149,7 +149,11 @@ enum DaemonBodies {
         _ body: ((String) -> Void) throws(StartError) -> Void
     ) -> RunStatus {
         do throws(StartError) {
-            try body { console.line("\(program): \($0)") }
+            try body { line in
+                console.line("\(program): \(line)")
+                // The process runs on for months after this line.
+                console.flush()
+            }
             return .done
         } catch {
             console.complain("\(program): \(error.description)")

@@ -167,6 +167,7 @@ private struct LoadJob {
         outcome.take(try district.ledgerWhenDrained(milliseconds: drain), since: before)
         outcome.gatewayCpuSeconds = district.gatewayCpuSeconds - cpuBefore
         outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
+        outcome.uplinkBytes = district.uplinkBytes
         outcome.gatewayKills = kills.gateway
         outcome.storeKills = kills.store
         try district.awaitSettled(milliseconds: 30_000)
