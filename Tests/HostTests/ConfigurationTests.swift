@@ -1,5 +1,6 @@
 // The configuration file: what is wrong is said with its place, what is right is what was written.
 
+import Catalog
 import Formats
 import Host
 import Model
