@@ -196,6 +196,15 @@ final class GatewayReports: Sendable {
                     ("visits", .unsigned(gathered.statistics.visits)),
                     ("wakes", .unsigned(gathered.statistics.wakes)),
                     ("isWithoutRoom", .boolean(gathered.statistics.isWithoutRoom)),
+                    ("ringFree", .integer(Int64(gathered.statistics.levels.ringFree))),
+                    (
+                        "readingsUnpublished",
+                        .integer(Int64(gathered.statistics.levels.readingsUnpublished))
+                    ),
+                    ("journalBytes", .integer(Int64(gathered.statistics.levels.journalBytes))),
+                    ("answersWaiting", .integer(Int64(gathered.statistics.levels.answersWaiting))),
+                    ("devices", .integer(Int64(gathered.statistics.levels.devices))),
+                    ("streams", .integer(Int64(gathered.statistics.levels.streams))),
                 ])
             ),
             ("spool", spoolJSON(gathered)),

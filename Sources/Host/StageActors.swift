@@ -20,6 +20,7 @@ struct IntakeStatistics: Sendable {
     var visits: UInt64
     var wakes: UInt64
     var isWithoutRoom: Bool
+    var levels: IntakeLevels
 }
 
 final class IntakeActor {
@@ -56,7 +57,8 @@ final class IntakeActor {
             reply(
                 IntakeStatistics(
                     sources: isStopped ? [] : sockets.statistics(), visits: counts.visits,
-                    wakes: counts.wakes, isWithoutRoom: sockets.isWithoutRoom))
+                    wakes: counts.wakes, isWithoutRoom: sockets.isWithoutRoom,
+                    levels: stage.levels))
         case .stop(let probe):
             guard !isStopped else { return }
             isStopped = true

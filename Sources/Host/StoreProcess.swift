@@ -5,7 +5,6 @@
 import Dispatch
 import Glibc
 package import Model
-import SQLite
 import Store
 
 package final class StoreProcess {
@@ -115,7 +114,7 @@ package final class StoreProcess {
         private func settle() {
             let due = quietSince.adding(milliseconds: Settling.quietMilliseconds)
             guard clock.now() >= due else { return timer.wake(at: due) }
-            do throws(SQLiteError) {
+            do throws(StoreError) {
                 if try store.settle() { timer.wake(at: clock.now()) }
             } catch {
                 Log.warning("store: settling readings: \(error.description): trying again later")

@@ -41,6 +41,17 @@ package struct IntakeSettings: Sendable {
     package init() {}
 }
 
+/// How full the intake's bounds are.
+package struct IntakeLevels: Sendable {
+    package var ringFree: Int
+    package var readingsUnpublished: Int
+    /// Collected or handed over, not yet durable.
+    package var journalBytes: Int
+    package var answersWaiting: Int
+    package var devices: Int
+    package var streams: Int
+}
+
 /// What travels beside a mark in the ring: why it was put there and the intake's counters at its place.
 package struct MarkNote: Sendable {
     package enum Purpose: Sendable {

@@ -107,9 +107,18 @@ package final class IntakeStage: IntakeDoor {
     /// Room for the longest frame's readings in the ring, and for its bytes in the journal.
     package var hasRoom: Bool {
         // Asking refreshes the producer's view of the other end, which changes nothing observable.
-        publishedTo == outgoing.count && producer.hasRoom(for: IntakeStage.readingsPerFrame)
+        // The turn's readings are not in the ring before it ends, and must fit as well.
+        producer.hasRoom(for: outgoing.count - publishedTo + IntakeStage.readingsPerFrame)
             && bytesInFlight + journal.byteCount < settings.journalBytesInFlight
             && pending.count < settings.answersWaiting
+    }
+
+    /// How full each of the intake's bounds is, for status.
+    package var levels: IntakeLevels {
+        IntakeLevels(
+            ringFree: producer.free, readingsUnpublished: outgoing.count - publishedTo,
+            journalBytes: bytesInFlight + journal.byteCount, answersWaiting: pending.count,
+            devices: catalog.deviceCount, streams: catalog.streamCount)
     }
 
     /// No format yields more readings from one frame.

@@ -109,9 +109,13 @@ package final class Store {
     /// Moves at most `rows` readings from where they arrived to where they are found fast. Call
     /// when the store has been idle for a moment, until it answers false: nothing is left.
     /// Readings can be queried before and after. A failure changes nothing.
-    package func settle(rows: Int = 20_000) throws(SQLiteError) -> Bool {
+    package func settle(rows: Int = 20_000) throws(StoreError) -> Bool {
         precondition(!database.isInTransaction, "BUG: settling within a transaction")
-        return try writer.settle(database, rows: rows)
+        do throws(SQLiteError) {
+            return try writer.settle(database, rows: rows)
+        } catch {
+            throw .sqlite(error)
+        }
     }
 
     /// Readings that are not settled yet.
