@@ -196,21 +196,36 @@ package final class LocalDistrict {
         return LedgerReport(answer.body)
     }
 
-    /// The ledger once the store has acknowledged everything, or as it stands after the time.
+    /// The ledger once the gateway has taken in `datagrams` more than `before` (dropped ones
+    /// included) and the store has acknowledged everything; or as it stands when nothing has moved
+    /// for three seconds or the time is over. What still lies in a socket's buffer is in no ledger,
+    /// so a ledger that holds nothing proves nothing by itself.
     package func ledgerWhenDrained(
-        milliseconds: Int64
+        milliseconds: Int64, datagrams: Int? = nil, since before: LedgerReport? = nil
     ) throws(DistrictError) -> LedgerReport? {
         let limit = SendingClock.now + milliseconds * 1_000_000
+        let base = LocalDistrict.arrived(before)
         var last: LedgerReport?
+        var movedAt = SendingClock.now
         while SendingClock.now < limit {
             if let report = ledger() {
+                let arrived = LocalDistrict.arrived(report)
+                if last.map({ LocalDistrict.arrived($0) != arrived }) ?? true {
+                    movedAt = SendingClock.now
+                }
                 last = report
-                if report.number("readingsHeld") == 0 { return report }
+                let isIn = datagrams.map { arrived &- base >= UInt64($0) } ?? false
+                let isQuiet = SendingClock.now - movedAt > 3_000_000_000
+                if report.number("readingsHeld") == 0, isIn || isQuiet { return report }
             }
             try checkInterrupt()
             SendingClock.sleep(milliseconds: 50)
         }
         return last
+    }
+
+    private static func arrived(_ report: LedgerReport?) -> UInt64 {
+        (report?.number("datagrams") ?? 0) &+ (report?.number("kernelDrops") ?? 0)
     }
 
     /// Until the store has moved its fresh rows into order, which makes reading it all cheap; it does
