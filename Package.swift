@@ -84,7 +84,7 @@ let package = Package(
         tests("UplinkTests", ["Uplink", "Model"]),
         tests("StoreTests", ["Store", "Batches", "Uplink", "SQLite", "Model"]),
         tests("PipelineTests", ["Pipeline", "Formats", "Batches", "Store", "Uplink", "Model"]),
-        tests("HostTests", ["Host", "Pipeline", "Formats", "Model"]),
+        tests("HostTests", ["Host", "Catalog", "Pipeline", "Formats", "Model"]),
         tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),
         tests("TidyTests", []),
         tests("EndToEndTests", ["Field", "Model", "Formats", "Store"]),

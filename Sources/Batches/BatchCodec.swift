@@ -7,8 +7,8 @@
 //     5      priority u8
 //     6..    varints: count, revision, zigzag bucketStart, bucketMilliseconds,
 //            zigzag (firstObservedAt - bucketStart), lastObservedAt - firstObservedAt
-//     ..     ten sections: head firsts odd escapes timeBytes timeHigh timeLow bytes high low
-//            each: varint (size × 4 + storage), [varint deflated size], bytes
+//     ..     thirteen sections: head firsts odd escapes timeBytes timeHigh timeLow bytes0 bytes1
+//            bytes2 bytes3 high low; each: varint (size × 4 + storage), [varint deflated size], bytes
 //     last 4 CRC-32 (ISO 3309), little-endian, over everything before it
 
 package import Model
@@ -16,8 +16,8 @@ package import Model
 package enum BatchCodec {
     static let version: UInt8 = 1
     static let magic: [UInt8] = [0x53, 0x4C, 0x42]
-    /// Fixed header, six one-byte varints, ten empty sections, checksum.
-    private static let minimumBytes = 6 + 6 + 10 + 4
+    /// Fixed header, six one-byte varints, thirteen empty sections, checksum.
+    private static let minimumBytes = 6 + 6 + 13 + 4
 
     /// A batch of its own of 1...1,000,000 readings in order of arrival. The readings' count and
     /// times in its info are found here. A mark among them is a programmer's error.

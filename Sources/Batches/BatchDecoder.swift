@@ -15,6 +15,8 @@ struct BatchDecoder {
 
     private var shapes: [Shape] = []
     private var forms: [(value: ValueForm, column: ColumnForm)] = []
+    /// Rows of clocks and schedules in `observed` and `received`; selected rows are appended there.
+    private var clocks: [Range<Int>] = []
     private var schedules: [Range<Int>] = []
     private var observed: [Int64] = []
     private var received: [Int64] = []
@@ -54,8 +56,10 @@ struct BatchDecoder {
         odd = reader(.odd)
         escapes = reader(.escapes)
         times = PlaneReaders(
-            bytes: reader(.timeBytes), high: reader(.timeHigh), low: reader(.timeLow))
-        values = PlaneReaders(bytes: reader(.bytes), high: reader(.high), low: reader(.low))
+            bytes: [reader(.timeBytes)], high: reader(.timeHigh), low: reader(.timeLow))
+        values = PlaneReaders(
+            bytes: [.bytes0, .bytes1, .bytes2, .bytes3].map(reader), high: reader(.high),
+            low: reader(.low))
     }
 
     mutating func decode() throws(BatchError) -> [Reading] {
@@ -63,17 +67,18 @@ struct BatchDecoder {
         // are bounded by bytes that are there.
         let streamCount = try head.count(limit: min(info.readings, head.remaining))
         let scheduleCount = try head.count(limit: streamCount)
+        let clockCount = try head.count(limit: scheduleCount)
         try readTables()
+        try readClocks(clockCount)
         try readSchedules(scheduleCount)
         let stride = try head.count(limit: 64)
         try readStreams(streamCount)
         try readShapes()
         try readValues(stride: stride)
         let readings = try assemble()
-        for rest in [
-            head, firsts, odd, escapes, times.bytes, times.high, times.low, values.bytes,
-            values.high, values.low,
-        ] where rest.remaining != 0 {
+        for rest in [head, firsts, odd, escapes, times.high, times.low, values.high, values.low]
+            + times.bytes + values.bytes
+        where rest.remaining != 0 {
             throw .malformed(at: rest.offset)
         }
         return readings
@@ -106,54 +111,32 @@ struct BatchDecoder {
 
     // MARK: Times
 
-    private mutating func readSchedules(_ count: Int) throws(BatchError) {
-        var parents: [Int?] = []
-        for index in 0..<count {
-            let at = head.offset
-            let distance = try head.signed()
-            if distance == 0 {
-                parents.append(nil)
-                continue
-            }
-            let (parent, overflow) = Int64(index).subtractingReportingOverflow(distance)
-            guard !overflow, parent >= 0, parent < Int64(count) else { throw .malformed(at: at) }
-            parents.append(Int(parent))
-        }
-        schedules = Array(repeating: 0..<0, count: count)
-        try readClocks(parents.indices.filter { parents[$0] == nil })
-        for (index, parent) in parents.enumerated() {
-            guard let parent else { continue }
-            guard parents[parent] == nil else { throw .malformed(at: odd.offset) }
-            schedules[index] = try select(from: schedules[parent])
-        }
-    }
-
-    private mutating func readClocks(_ own: [Int]) throws(BatchError) {
+    private mutating func readClocks(_ count: Int) throws(BatchError) {
         var rows: [Int] = []
         var left = info.readings
-        for _ in own {
-            let count = try head.count(limit: left)
-            guard count > 0 else { throw .malformed(at: head.offset) }
-            left -= count
-            rows.append(count)
+        for _ in 0..<count {
+            // Every row of a clock is some stream's: all clocks have no more than the batch.
+            rows.append(try head.count(limit: left))
+            left -= rows[rows.count - 1]
+            guard rows[rows.count - 1] > 0 else { throw .malformed(at: head.offset) }
         }
-        var clocks: [ClockForm] = []
-        for _ in own {
+        var forms: [ClockForm] = []
+        for _ in 0..<count {
             guard let form = ClockForm(byte: try head.byte()) else {
                 throw .malformed(at: head.offset)
             }
-            clocks.append(form)
+            forms.append(form)
         }
-        for i in own.indices where rows[i] > 1 { clocks[i].steps = try columnForm() }
-        for i in own.indices where clocks[i].arrival != .same { clocks[i].lags = try columnForm() }
+        for i in 0..<count where rows[i] > 1 { forms[i].steps = try columnForm() }
+        for i in 0..<count where forms[i].arrival != .same { forms[i].lags = try columnForm() }
         var previous = info.bucketStart.milliseconds
         var decoder = ClockDecoder()
-        for i in own.indices {
+        for i in 0..<count {
             let start = observed.count
             try decoder.decode(
-                clocks[i], count: rows[i], previous: &previous, planes: &times, firsts: &firsts,
+                forms[i], count: rows[i], previous: &previous, planes: &times, firsts: &firsts,
                 escapes: &escapes, observed: &observed, received: &received)
-            schedules[own[i]] = start..<observed.count
+            clocks.append(start..<observed.count)
         }
     }
 
@@ -164,22 +147,41 @@ struct BatchDecoder {
         return form
     }
 
-    private mutating func select(from parent: Range<Int>) throws(BatchError) -> Range<Int> {
+    private mutating func readSchedules(_ count: Int) throws(BatchError) {
+        var last: Int64 = -1
+        for _ in 0..<count {
+            let at = head.offset
+            last = last &+ (try head.signed())
+            guard last >= 0, last < Int64(clocks.count) else { throw .malformed(at: at) }
+            schedules.append(clocks[Int(last)])
+        }
+        // Every schedule is some stream's: all together have no more rows than the batch.
+        var left = info.readings
+        for i in 0..<count {
+            let pairs = try head.count(limit: odd.remaining / 2)
+            if pairs > 0 { schedules[i] = try select(pairs, from: schedules[i], left: left) }
+            left -= schedules[i].count
+            guard left >= 0 else { throw .malformed(at: head.offset) }
+        }
+    }
+
+    /// Appends the selected rows and returns where they are.
+    private mutating func select(
+        _ pairs: Int, from clock: Range<Int>, left: Int
+    ) throws(BatchError) -> Range<Int> {
         let start = observed.count
-        var row = parent.lowerBound
-        for _ in 0..<(try odd.count(limit: odd.remaining / 2)) {
-            row += try odd.count(limit: parent.upperBound - row)
-            let take = try odd.count(
-                limit: min(parent.upperBound - row, info.readings - (observed.count - start)))
+        var row = clock.lowerBound
+        for _ in 0..<pairs {
+            row += try odd.count(limit: clock.upperBound - row)
+            let room = min(clock.upperBound - row, left - (observed.count - start))
+            guard room > 0 else { throw .malformed(at: odd.offset) }
+            let take = try odd.count(limit: room - 1) + 1
             for i in row..<row + take {
                 observed.append(observed[i])
                 received.append(received[i])
             }
             row += take
-            // Every schedule is some stream's: all together have no more rows than the batch.
-            guard observed.count <= info.readings else { throw .malformed(at: odd.offset) }
         }
-        guard observed.count > start else { throw .malformed(at: odd.offset) }
         return start..<observed.count
     }
 

@@ -11,8 +11,8 @@ package struct BatchEncoder: ~Copyable {
     private var columns = ColumnEncoder()
     private var clocks = ClockEncoder()
 
-    private var times = Planes()
-    private var values = Planes()
+    private var times = Planes(groups: 1)
+    private var values = Planes(groups: 4)
     private var head: [UInt8] = []
     private var firsts: [UInt8] = []
     private var odd: [UInt8] = []
@@ -34,6 +34,9 @@ package struct BatchEncoder: ~Copyable {
         var misfits: Range<Int>
         var first: Int64 = 0
     }
+
+    /// Below this many readings a second Huffman table costs more than it saves.
+    private static let groupsFrom = 5_000
 
     package init() {}
 
@@ -57,6 +60,7 @@ package struct BatchEncoder: ~Copyable {
             readings: readings.count, firstObservedAt: first, lastObservedAt: last,
             priority: priority)
         removeAll()
+        columns.usesGroups = readings.count >= BatchEncoder.groupsFrom
         grouping.group(readings)
         finder.find(grouping)
         encodeClocks(from: bucketStart.milliseconds)
@@ -66,10 +70,9 @@ package struct BatchEncoder: ~Copyable {
         var output: [UInt8] = []
         output.reserveCapacity(readings.count * 2 + 64)
         BatchCodec.putHeader(info, into: &output)
-        let sections = [
-            headTables() + head, firsts, odd, escapes, times.bytes, times.high, times.low,
-            values.bytes, values.high, values.low,
-        ]
+        let sections =
+            [headTables() + head, firsts, odd, escapes] + times.bytes + [times.high, times.low]
+            + values.bytes + [values.high, values.low]
         deflater.write(sections, effort: effort, into: &output)
         BatchCodec.putChecksum(into: &output)
         return SealedBatch(info: info, bytes: output)
@@ -92,33 +95,33 @@ package struct BatchEncoder: ~Copyable {
     // MARK: Times
 
     private mutating func encodeClocks(from start: Int64) {
-        let schedules = finder.schedules
         let (observed, received) = (grouping.observed, grouping.received)
+        let rows = finder.clocks
         var forms: [ClockForm] = []
         var previous = start
-        for schedule in schedules where schedule.parent == nil {
+        for clock in rows {
+            let range = clock.union.map { 0..<$0.observed.count } ?? clock.rows
+            let times = clock.union ?? (observed, received)
             forms.append(
                 clocks.encode(
-                    observed: observed.span.extracting(schedule.rows),
-                    received: received.span.extracting(schedule.rows),
-                    previous: &previous, columns: &columns, into: &times, firsts: &firsts,
-                    escapes: &escapes))
+                    observed: times.observed.span.extracting(range),
+                    received: times.received.span.extracting(range), previous: &previous,
+                    columns: &columns, into: &self.times, firsts: &firsts, escapes: &escapes))
+            head.putVarint(UInt64(range.count))
         }
-        for (index, schedule) in schedules.enumerated() {
-            head.putZigzag(schedule.parent.map { Int64(index - $0) } ?? 0)
-        }
-        let own = schedules.filter { $0.parent == nil }
-        for schedule in own { head.putVarint(UInt64(schedule.rows.count)) }
         for form in forms { head.append(form.byte) }
-        for (form, schedule) in zip(forms, own) where schedule.rows.count > 1 {
-            head.append(form.steps.byte)
-        }
+        for form in forms where form.hasSteps { head.append(form.steps.byte) }
         for form in forms where form.arrival != .same { head.append(form.lags.byte) }
-        for schedule in schedules where schedule.parent != nil {
-            odd.putVarint(UInt64(schedule.selection.count))
+        var last = -1
+        for schedule in finder.schedules {
+            head.putZigzag(Int64(schedule.clock - last))
+            last = schedule.clock
+        }
+        for schedule in finder.schedules { head.putVarint(UInt64(schedule.selection.count)) }
+        for schedule in finder.schedules {
             for (skip, take) in schedule.selection {
                 odd.putVarint(UInt64(skip))
-                odd.putVarint(UInt64(take))
+                odd.putVarint(UInt64(take - 1))
             }
         }
     }
@@ -250,6 +253,7 @@ package struct BatchEncoder: ~Copyable {
         var bytes: [UInt8] = []
         bytes.putVarint(UInt64(grouping.streams.count))
         bytes.putVarint(UInt64(finder.schedules.count))
+        bytes.putVarint(UInt64(finder.clocks.count))
         bytes.putVarint(UInt64(shapeTable.keys.count))
         for key in shapeTable.keys {
             bytes.append(UInt8(truncatingIfNeeded: key))

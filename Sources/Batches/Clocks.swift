@@ -21,6 +21,8 @@ struct ClockForm {
     var arrival: Arrival
     var steps = ColumnForm.single
     var lags = ColumnForm.single
+    /// More than one row.
+    var hasSteps = false
 
     init(unit: Int, arrival: Arrival) {
         self.unit = unit
@@ -56,6 +58,7 @@ struct ClockEncoder {
             let (column, first) = columns.encode(steps.span, into: &planes, escapes: &escapes)
             firsts.putZigzag(first)
             form.steps = column
+            form.hasSteps = true
         }
         if form.arrival != .same {
             let (column, first) = columns.encode(lags.span, into: &planes, escapes: &escapes)

@@ -17,24 +17,29 @@ enum Predictor: UInt8 {
     case mean = 3
 }
 
-/// One byte in the form tables: predictor in bits 0–1, width in bits 2–5.
+/// One byte in the form tables: predictor in bits 0–1, width in bits 2–5, group in bits 6–7.
 struct ColumnForm: Hashable {
     var predictor: Predictor
     var width: Int
+    /// Which section of one-byte residuals: columns of like activity share a Huffman table.
+    var group = 0
 
     static let single = ColumnForm(predictor: .last, width: 0)
 
-    init(predictor: Predictor, width: Int) {
+    init(predictor: Predictor, width: Int, group: Int = 0) {
         self.predictor = predictor
         self.width = width
+        self.group = group
     }
 
     init?(byte: UInt8) {
-        guard let predictor = Predictor(rawValue: byte & 3), byte >> 2 <= 8 else { return nil }
-        self.init(predictor: predictor, width: Int(byte >> 2))
+        let width = Int(byte >> 2 & 15)
+        guard let predictor = Predictor(rawValue: byte & 3), width <= 8, width == 1 || byte < 64
+        else { return nil }
+        self.init(predictor: predictor, width: width, group: Int(byte >> 6))
     }
 
-    var byte: UInt8 { predictor.rawValue | UInt8(width) << 2 }
+    var byte: UInt8 { predictor.rawValue | UInt8(width) << 2 | UInt8(group) << 6 }
 
     /// Residuals of a column of `count` values: its first value stands elsewhere unless it is a base.
     func residuals(of count: Int) -> Int { predictor == .base ? count : max(0, count - 1) }
@@ -45,18 +50,23 @@ struct ColumnForm: Hashable {
 private func escapeMark(_ width: Int) -> UInt64 { UInt64.max &>> UInt64(64 - 8 * width) }
 
 struct Planes {
-    var bytes: [UInt8] = []
+    /// One-byte residuals by group.
+    var bytes: [[UInt8]]
     var high: [UInt8] = []
     var low: [UInt8] = []
 
+    init(groups: Int) { bytes = Array(repeating: [], count: groups) }
+
     mutating func removeAll() {
-        bytes.removeAll(keepingCapacity: true)
+        for group in bytes.indices { bytes[group].removeAll(keepingCapacity: true) }
         high.removeAll(keepingCapacity: true)
         low.removeAll(keepingCapacity: true)
     }
 }
 
 struct ColumnEncoder {
+    /// Whether one-byte residuals are worth more than one Huffman table.
+    var usesGroups = false
     private var residuals: [UInt64] = []
     private var sample: [Int64] = []
 
@@ -66,14 +76,14 @@ struct ColumnEncoder {
         _ x: Span<Int64>, into planes: inout Planes, escapes: inout [UInt8]
     ) -> (form: ColumnForm, first: Int64) {
         guard x.count > 1 else { return (.single, x[0]) }
-        let base = x.count > 3 ? commonest(x) : x[0]
-        let predictor = x.count > 3 ? cheapest(x, base: base) : .last
+        let base = x.count > 11 ? commonest(x) : x[0]
+        let predictor = x.count > 11 ? cheapest(x, base: base) : .last
         predict(x, predictor, base: base)
         let width = plan()
-        write(width, into: &planes, escapes: &escapes)
-        return (
-            ColumnForm(predictor: predictor, width: width), predictor == .base ? base : x[0]
-        )
+        let group = width == 1 && usesGroups && planes.bytes.count > 1 ? activity() : 0
+        let form = ColumnForm(predictor: predictor, width: width, group: group)
+        write(form, into: &planes, escapes: &escapes)
+        return (form, predictor == .base ? base : x[0])
     }
 
     /// The mode of a sample of 33 when it is a quarter of it, else its median.
@@ -190,14 +200,23 @@ struct ColumnEncoder {
         return best
     }
 
-    private func write(_ width: Int, into planes: inout Planes, escapes: inout [UInt8]) {
+    /// Mean bits of a residual: below 3/4, 3/2, 3, or more.
+    private func activity() -> Int {
+        var sum = 0
+        for z in residuals { sum &+= 64 &- z.leadingZeroBitCount }
+        let quarters = sum * 4 / residuals.count
+        return quarters < 3 ? 0 : quarters < 6 ? 1 : quarters < 12 ? 2 : 3
+    }
+
+    private func write(_ form: ColumnForm, into planes: inout Planes, escapes: inout [UInt8]) {
+        let width = form.width
         guard width > 0 else { return }
         let mark = escapeMark(width)
         for z in residuals where z >= mark { escapes.putVarint(z &- mark) }
         for plane in 0..<width {
             let shift = UInt64(8 * plane)
             if width == 1 {
-                append(shift, mark, to: &planes.bytes)
+                append(shift, mark, to: &planes.bytes[form.group])
             } else if plane == width - 1 {
                 append(shift, mark, to: &planes.high)
             } else {
@@ -214,7 +233,7 @@ struct ColumnEncoder {
 
 /// The three plane sections of one kind while they are read.
 struct PlaneReaders {
-    var bytes: SectionReader
+    var bytes: [SectionReader]
     var high: SectionReader
     var low: SectionReader
 
@@ -229,9 +248,11 @@ struct PlaneReaders {
         if form.predictor != .base { x.append(first) }
         let residuals = form.residuals(of: count)
         if form.width == 1 {
-            let from = try bytes.take(residuals)
+            guard form.group < bytes.count else { throw .malformed(at: 0) }
+            let from = try bytes[form.group].take(residuals)
+            let plane = bytes[form.group].bytes
             for i in 0..<residuals {
-                var z = UInt64(bytes.bytes[from &+ i])
+                var z = UInt64(plane[from &+ i])
                 if z == 0xFF { z = try escapes.varint() &+ 0xFF }
                 step(form.predictor, unzigzag(z), &a, &b)
                 x.append(a)

@@ -14,8 +14,8 @@ enum Section: Int, CaseIterable {
     case escapes
     /// Residuals of times: one byte each; top plane of wider columns; their lower planes.
     case timeBytes, timeHigh, timeLow
-    /// Residuals of values, likewise.
-    case bytes, high, low
+    /// Residuals of values, likewise; those of one byte in four groups by activity.
+    case bytes0, bytes1, bytes2, bytes3, high, low
 }
 
 extension [UInt8] {
@@ -156,7 +156,7 @@ extension Deflater {
         switch effort {
         case .stored: return []
         case .fast: return [(4, .standard)]
-        case .normal: return [(6, .standard), (6, .huffman)]
+        case .normal: return [(4, .filtered), (4, .huffman), (4, .runs)]
         case .best: return [(9, .standard), (9, .filtered), (9, .huffman), (9, .runs)]
         }
     }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,6 +123,28 @@ int32_t sluice_lock_file(const char *path, int32_t *holder) {
     return fd;
 }
 
+static int signal_pipe[2] = {-1, -1};
+
+static void forward_signal(int number) {
+    int saved = errno;
+    unsigned char byte = (unsigned char)number;
+    // A full pipe already says what this byte would say.
+    if (write(signal_pipe[1], &byte, 1) < 0) errno = saved;
+    errno = saved;
+}
+
+int32_t sluice_signal_bytes(const int32_t *signals, uint32_t count) {
+    if (signal_pipe[0] >= 0) return -EALREADY;
+    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) return -errno;
+    struct sigaction action = {.sa_handler = forward_signal, .sa_flags = SA_RESTART};
+    sigfillset(&action.sa_mask);
+    for (uint32_t i = 0; i < count; i++)
+        if (sigaction(signals[i], &action, NULL) != 0) return -errno;
+    return signal_pipe[0];
+}
+
+void sluice_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
+
 // MARK: descriptors
 
 int32_t sluice_close(int32_t fd) { return close(fd) == 0 ? 0 : -errno; }
@@ -166,7 +189,8 @@ int32_t sluice_parse_address(const char *host, uint16_t port, sluice_endpoint *e
         return 0;
     }
     if (inet_pton(AF_INET6, host, &v6) == 1) {
-        struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = v6, .sin6_port = htons(port)};
+        struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = v6};
+        a.sin6_port = htons(port);
         sluice_from_address((struct sockaddr *)&a, endpoint);
         return 0;
     }

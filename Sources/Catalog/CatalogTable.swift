@@ -51,8 +51,8 @@ package struct CatalogTable: ~Copyable {
     private var additions: [CatalogEntry] = []
 
     // Values are rows + 1 of devices, numbers of streams, rows + 1 of streams.
-    private var rowsByIdentity: FixedTable<DeviceKey>
-    private var rowsByLocalKey: FixedTable<LocalKey>
+    private var rowsByIdentity: FixedTable<IdentityKey>
+    private var rowsByLocalKey: FixedTable<IdentityKey>
     private var numbersByOutput: FixedTable<OutputKey>
     private var rowsByName: FixedTable<NameKey>
 
@@ -85,10 +85,9 @@ package struct CatalogTable: ~Copyable {
     package mutating func device(
         _ key: DeviceKey, scope: UInt32, seenAt: Timestamp
     ) -> DeviceID? {
+        let known = IdentityKey(key, scope: scope)
         let found =
-            scope == 0
-            ? rowsByIdentity.value(for: key)
-            : rowsByLocalKey.value(for: LocalKey(key: key, scope: scope))
+            scope == 0 ? rowsByIdentity.value(for: known) : rowsByLocalKey.value(for: known)
         guard let found else { return nil }
         let row = Int(found &- 1)
         sightings[row].at = seenAt
@@ -101,7 +100,7 @@ package struct CatalogTable: ~Copyable {
         _ device: DeviceID, format: UInt16, output: UInt16, discriminator: UInt64
     ) -> StreamID? {
         let key = OutputKey(
-            device: device, format: format, output: output, discriminator: discriminator)
+            device, format: format, output: output, discriminator: discriminator)
         return numbersByOutput.value(for: key).map { StreamID($0) }
     }
 
@@ -113,9 +112,10 @@ package struct CatalogTable: ~Copyable {
     package mutating func device(
         _ key: DeviceKey, scope: UInt32, identity: String, seenAt: Timestamp
     ) -> DeviceID? {
-        guard let whole = DeviceKey(identity), let found = rowsByIdentity.value(for: whole)
+        guard let whole = DeviceKey(identity),
+            let found = rowsByIdentity.value(for: IdentityKey(whole, scope: 0))
         else { return nil }
-        if scope != 0 { remember(found, LocalKey(key: key, scope: scope)) }
+        if scope != 0 { remember(found, IdentityKey(key, scope: scope)) }
         let row = Int(found &- 1)
         sightings[row].at = seenAt
         return sightings[row].id
@@ -132,7 +132,7 @@ package struct CatalogTable: ~Copyable {
         let device = Device(
             id: DeviceID(highestDevice + 1), identity: identity, format: format, firstSeenAt: at)
         let row = insert(device, whole)
-        if scope != 0 { remember(row, LocalKey(key: key, scope: scope)) }
+        if scope != 0 { remember(row, IdentityKey(key, scope: scope)) }
         sightings[Int(row - 1)].at = at
         additions.append(.device(device))
         return device.id
@@ -174,7 +174,7 @@ package struct CatalogTable: ~Copyable {
             numbersByOutput.removeAll()
         }
         let key = OutputKey(
-            device: device, format: format, output: output, discriminator: discriminator)
+            device, format: format, output: output, discriminator: discriminator)
         numbersByOutput.set(wanted.id.rawValue, for: key)
         return wanted.id
     }
@@ -233,7 +233,8 @@ package struct CatalogTable: ~Copyable {
         restoredDevices.sort { $0.id < $1.id }
         restoredStreams.sort { $0.id < $1.id }
         for device in restoredDevices {
-            if let key = DeviceKey(device.identity), rowsByIdentity.value(for: key) == nil,
+            if let key = DeviceKey(device.identity),
+                rowsByIdentity.value(for: IdentityKey(key, scope: 0)) == nil,
                 device.id.rawValue > (devices.last?.id.rawValue ?? 0)
             {
                 _ = insert(device, key)
@@ -261,7 +262,7 @@ package struct CatalogTable: ~Copyable {
         sightings.append(Sighting(id: device.id, streams: 0, at: Sighting.never))
         highestDevice = max(highestDevice, device.id.rawValue)
         let row = UInt32(devices.count)
-        rowsByIdentity.set(row, for: key)
+        rowsByIdentity.set(row, for: IdentityKey(key, scope: 0))
         return row
     }
 
@@ -275,7 +276,7 @@ package struct CatalogTable: ~Copyable {
         rowsByName.set(UInt32(streams.count), for: key)
     }
 
-    private mutating func remember(_ row: UInt32, _ key: LocalKey) {
+    private mutating func remember(_ row: UInt32, _ key: IdentityKey) {
         if rowsByLocalKey.count >= max(limits.devices, devices.count) * 2 {
             rowsByLocalKey.removeAll()
         }
@@ -301,61 +302,67 @@ package struct CatalogTable: ~Copyable {
 }
 
 // MARK: Keys
+//
+// Of plain integers: equality of another module's type is called through its witness table.
 
-extension DeviceKey: FixedKey {
-    func hash(seed: UInt64) -> UInt64 { foldedHash(high, low, seed: seed) }
-}
+/// The key of a whole identity (scope 0), or of one that is unique only within its source.
+private struct IdentityKey: FixedKey {
+    let high: UInt64
+    let low: UInt64
+    let scope: UInt32
 
-/// An identity that is unique only within its source.
-private struct LocalKey: FixedKey {
-    var key: DeviceKey
-    var scope: UInt32
+    static let empty = IdentityKey(DeviceKey.empty, scope: 0)
 
-    static let empty = LocalKey(key: .empty, scope: 0)
-
-    func hash(seed: UInt64) -> UInt64 {
-        foldedHash(key.high, key.low &+ UInt64(scope) << 32, seed: seed)
+    init(_ key: DeviceKey, scope: UInt32) {
+        high = key.high
+        low = key.low
+        self.scope = scope
     }
+
+    func hash(seed: UInt64) -> UInt64 { foldedHash(high, low &+ UInt64(scope) << 32, seed: seed) }
 }
 
 /// One output of one format for one device.
 private struct OutputKey: FixedKey {
-    var device: DeviceID
-    var format: UInt16
-    var output: UInt16
-    var discriminator: UInt64
+    let device: UInt32
+    let format: UInt16
+    let output: UInt16
+    let discriminator: UInt64
 
-    static let empty = OutputKey(device: DeviceID(0), format: 0, output: 0, discriminator: 0)
+    static let empty = OutputKey(DeviceID(0), format: 0, output: 0, discriminator: 0)
 
+    init(_ device: DeviceID, format: UInt16, output: UInt16, discriminator: UInt64) {
+        self.device = device.rawValue
+        self.format = format
+        self.output = output
+        self.discriminator = discriminator
+    }
+
+    /// The outputs of a frame lie side by side, so that one frame touches few cache lines.
     func hash(seed: UInt64) -> UInt64 {
-        let numbers = UInt64(device.rawValue) << 32 | UInt64(format) << 16 | UInt64(output)
-        return foldedHash(numbers, discriminator, seed: seed)
+        foldedHash(UInt64(device) << 16 | UInt64(format), discriminator, seed: seed)
+            &+ UInt64(output)
     }
 }
 
 /// A stream's name as a hash; names are compared in full by the table.
 private struct NameKey: FixedKey {
-    var device: DeviceID
+    let device: UInt32
     var attempt: UInt32 = 0
-    var nameHash: UInt64
+    let nameHash: UInt64
 
-    static let empty = NameKey(device: DeviceID(0), nameHash: 0)
+    static let empty = NameKey(device: DeviceID(0), name: "")
 
     init(device: DeviceID, name: String) {
-        self.device = device
+        self.device = device.rawValue
         // FNV-1a, 64 bits; the table's hash adds the seed.
         nameHash = name.utf8.reduce(0xCBF2_9CE4_8422_2325) {
             ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3
         }
     }
 
-    private init(device: DeviceID, nameHash: UInt64) {
-        self.device = device
-        self.nameHash = nameHash
-    }
-
     func hash(seed: UInt64) -> UInt64 {
-        foldedHash(UInt64(device.rawValue) << 32 | UInt64(attempt), nameHash, seed: seed)
+        foldedHash(UInt64(device) << 32 | UInt64(attempt), nameHash, seed: seed)
     }
 }
 

@@ -2,8 +2,8 @@
 // numbers from 1 (0 marks an empty slot). No removal of single keys, no strings, no allocation while
 // looking up. Seeded with a number that differs per process, so that nobody outside knows which keys
 // collide. Owned by the CatalogTable that holds it.
-// Invariants: the number of slots is a power of two; at most three quarters of them are in use, so
-// every probe ends.
+// Invariants: the number of slots is a power of two; at most half of them are in use, so every
+// probe ends soon.
 
 /// A key of 64-bit words.
 protocol FixedKey: Equatable {
@@ -35,7 +35,7 @@ struct FixedTable<Key: FixedKey> {
     /// Puts `value`, which is not 0, under `key`, in place of what is there.
     mutating func set(_ value: UInt32, for key: Key) {
         precondition(value != 0, "0 marks an empty slot")
-        if (count + 1) * 4 > slots.count * 3 { grow() }
+        if (count + 1) * 2 > slots.count { grow() }
         let place = place(of: key)
         if slots[place].value == 0 { count += 1 }
         slots[place] = Slot(key: key, value: value)
@@ -62,7 +62,7 @@ struct FixedTable<Key: FixedKey> {
 
     private static func emptySlots(for capacity: Int) -> [Slot] {
         var size = 16
-        while size * 3 < capacity * 4 { size *= 2 }
+        while size < capacity * 2 { size *= 2 }
         return [Slot](repeating: Slot(key: .empty, value: 0), count: size)
     }
 }

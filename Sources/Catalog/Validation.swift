@@ -70,7 +70,7 @@ package func validate(
 ) throws(Drop) -> Timestamp {
     if value.kind == .none {
         if rule?.dropsMissing == true { throw .missing }
-        if quality.isDisjoint(with: [.missing, .badDigits]) { quality.insert(.missing) }
+        if !quality.contains(.missing) && !quality.contains(.badDigits) { quality.insert(.missing) }
     } else if let rule, let range = rule.range, !isInside(value, range) {
         if rule.dropsOutOfRange { throw .outOfRange }
         quality.insert(.outOfRange)

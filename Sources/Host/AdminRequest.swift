@@ -1,4 +1,5 @@
-// The part of HTTP/1.1 (RFC 9112) that the admin endpoint understands, and its client for the tools.
+// The part of HTTP/1.1 (RFC 9112) that the admin endpoint understands, and its client for the
+// tools.
 
 import CLinux
 import Glibc
@@ -93,8 +94,8 @@ struct AdminRequest: Hashable {
     }
 }
 
-/// Asks the daemon behind a Unix socket; blocks for at most `timeout` milliseconds between two parts
-/// of the answer. For the command-line tools. `route` is a path with its query: `/ledger`.
+/// Asks the daemon behind a Unix socket; blocks for at most `timeout` milliseconds between two
+/// parts of the answer. For the command-line tools. `route` is a path with its query: `/ledger`.
 package func adminGet(
     socket: String, route: String, timeout: Int = 10_000
 ) throws(HostError) -> (

@@ -1,6 +1,6 @@
-// Health, status, ledger and metrics over a Unix socket (mode 0600) and, when asked for, loopback TCP:
-// HTTP/1.1, GET and HEAD, one request a connection. Owner: the process; on the admin queue only. Bounds:
-// 8 KB a request, 32 connections, 5 s to ask, 10 s to answer.
+// Health, status, ledger and metrics over a Unix socket (mode 0600) and, when asked for, loopback
+// TCP: HTTP/1.1, GET and HEAD, one request a connection. Owner: the process; on the admin queue
+// only. Bounds: 8 KB a request, 32 connections, 5 s to ask, 10 s to answer.
 
 import CLinux
 package import Dispatch
@@ -48,6 +48,7 @@ package final class AdminServer: ByteStreamOwner {
         let since: Instant
         var bytes: [UInt8] = []
         var isAsked = false
+        var isAnswered = false
         var wantsBody = true
 
         init(number: UInt64, stream: ByteStream, isUnix: Bool, since: Instant) {
@@ -108,7 +109,8 @@ package final class AdminServer: ByteStreamOwner {
             })
     }
 
-    /// `path` such as `/health`. Before `start`; `route` runs on the admin queue and must not block.
+    /// `path` such as `/health`. Before `start`; `route` runs on the admin queue and must not
+    /// block.
     package func route(_ path: String, _ route: @escaping Route) { routes[path] = route }
 
     package func start() throws(HostError) {
@@ -136,15 +138,19 @@ package final class AdminServer: ByteStreamOwner {
     // MARK: connections
 
     private func accept(_ descriptor: consuming Descriptor, isUnix: Bool) {
-        guard visitors.count < limits.connections,
+        guard
             let stream = try? ByteStream(
-                descriptor, name: "admin", loop: loop, owner: self, clock: clock)
+                descriptor, name: "admin", isServer: true, loop: loop, owner: self, clock: clock)
         else { return }
         lastNumber &+= 1
         let visitor = Visitor(
             number: lastNumber, stream: stream, isUnix: isUnix, since: clock.now())
         visitors[lastNumber] = visitor
         numbers[ObjectIdentifier(stream)] = lastNumber
+        // Further ones wait in the backlog until one leaves.
+        if visitors.count >= limits.connections {
+            for acceptor in acceptors { acceptor.listen(false) }
+        }
         startTimer()
     }
 
@@ -180,9 +186,8 @@ package final class AdminServer: ByteStreamOwner {
     }
 
     private func answer(_ number: UInt64, _ response: AdminResponse) {
-        guard let visitor = visitors.removeValue(forKey: number) else { return }
-        numbers[ObjectIdentifier(visitor.stream)] = nil
-        leaving[number] = visitor
+        guard let visitor = visitors[number], !visitor.isAnswered else { return }
+        visitor.isAnswered = true
         let body = Array(response.body.utf8)
         let head =
             "HTTP/1.1 \(response.status) \(AdminRequest.reason(response.status))\r\n"
@@ -191,20 +196,18 @@ package final class AdminServer: ByteStreamOwner {
             + "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n"
         visitor.stream.send(Array(head.utf8) + (visitor.wantsBody ? body : []))
         visitor.stream.closeWhenSent()
-        if !visitor.stream.isOpen { leaving[number] = nil }
-        stopTimerIfAlone()
     }
-
-    /// Answered, not yet fully sent.
-    private var leaving: [UInt64: Visitor] = [:]
 
     func drained(_ stream: ByteStream) {}
 
     func ended(_ stream: ByteStream, error: HostError?) {
-        if let number = numbers.removeValue(forKey: ObjectIdentifier(stream)) {
-            visitors[number] = nil
+        guard let number = numbers.removeValue(forKey: ObjectIdentifier(stream)) else { return }
+        visitors[number] = nil
+        for acceptor in acceptors { acceptor.listen(true) }
+        if visitors.isEmpty {
+            timer?.cancel()
+            timer = nil
         }
-        stopTimerIfAlone()
     }
 
     // MARK: time
@@ -222,28 +225,21 @@ package final class AdminServer: ByteStreamOwner {
         self.timer = timer
     }
 
-    private func stopTimerIfAlone() {
-        guard visitors.isEmpty, leaving.isEmpty else { return }
-        timer?.cancel()
-        timer = nil
-    }
-
     private func sweep() {
         for acceptor in acceptors { acceptor.listen(true) }
         let now = clock.now()
         for visitor in Array(visitors.values) {
             let waited = now.milliseconds(since: visitor.since)
-            if !visitor.isAsked, waited >= limits.requestTimeout {
+            if visitor.isAnswered {
+                if now.milliseconds(since: visitor.stream.lastMoved) >= limits.responseTimeout {
+                    visitor.stream.close()
+                    ended(visitor.stream, error: nil)
+                }
+            } else if !visitor.isAsked, waited >= limits.requestTimeout {
                 answer(visitor.number, AdminResponse(status: 408, body: "too slow\n"))
             } else if visitor.isAsked, waited >= limits.requestTimeout + limits.responseTimeout {
                 answer(visitor.number, AdminResponse(status: 503, body: "no answer in time\n"))
             }
         }
-        for (number, visitor) in leaving {
-            let waited = now.milliseconds(since: visitor.stream.lastMoved)
-            if waited >= limits.responseTimeout { visitor.stream.close() }
-            if !visitor.stream.isOpen { leaving[number] = nil }
-        }
-        stopTimerIfAlone()
     }
 }

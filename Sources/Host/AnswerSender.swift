@@ -1,6 +1,7 @@
-// Sends answers to devices. Owner: IntakeSockets; on the intake's queue only. Datagrams gather in one
-// buffer until `flush` and leave in one sendmmsg a source; stream answers go to their connection. An
-// answer that the kernel does not take is counted and forgotten: the device repeats its frame.
+// Sends answers to devices. Owner: IntakeSockets; on the intake's queue only. Datagrams gather in
+// one buffer until `flush` and leave in one sendmmsg a source; stream answers go to their
+// connection. An answer that the kernel does not take is counted and forgotten: the device repeats
+// its frame.
 
 import CLinux
 import Model

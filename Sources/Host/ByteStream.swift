@@ -1,6 +1,8 @@
-// A connected stream socket between programs: store sessions, the uplink, admin requests. Owner: the
-// server or client that made it; on that one's queue only. What waits to be sent is bounded by its
-// owner, who asks `unsentBytes`; nothing is read while more than `highWater` waits.
+// A connected stream socket between programs: store sessions, the uplink, admin requests. Owner:
+// the server or client that made it; on that one's queue only. A server does not read while more
+// than `highWater` waits to be sent, so a peer that does not read is bounded. A client bounds what
+// it sends by `unsentBytes` and always reads: if both sides waited for the other to read, neither
+// would.
 
 import CLinux
 import Glibc
@@ -22,6 +24,7 @@ final class ByteStream: SocketHandler {
     private let loop: SocketLoop
     private weak var owner: (any ByteStreamOwner)?
     private let name: String
+    private let isServer: Bool
     private var token: SocketToken?
     private var interest: Readiness = .readable
     private var unsent: [UInt8] = []
@@ -33,9 +36,10 @@ final class ByteStream: SocketHandler {
 
     /// `name` is for error texts.
     init(
-        _ descriptor: consuming Descriptor, name: String, loop: SocketLoop,
+        _ descriptor: consuming Descriptor, name: String, isServer: Bool, loop: SocketLoop,
         owner: any ByteStreamOwner, clock: Clock
     ) throws(HostError) {
+        self.isServer = isServer
         self.loop = loop
         self.owner = owner
         self.name = name
@@ -57,9 +61,10 @@ final class ByteStream: SocketHandler {
         flush()
     }
 
+    /// The owner is told that it ended when it has.
     func closeWhenSent() {
         closesWhenSent = true
-        if unsentBytes == 0 { close() } else { watch() }
+        if unsentBytes == 0 { fail(nil) } else { watch() }
     }
 
     /// Without telling the owner.
@@ -108,7 +113,7 @@ final class ByteStream: SocketHandler {
         if unsentBytes == 0 {
             unsent = []
             sent = 0
-            if closesWhenSent { return close() }
+            if closesWhenSent { return fail(nil) }
             watch()
             owner?.drained(self)
         } else {
@@ -124,7 +129,8 @@ final class ByteStream: SocketHandler {
         guard let token, descriptor != nil else { return }
         var wanted: Readiness = []
         if unsentBytes > 0 { wanted.insert(.writable) }
-        if unsentBytes <= ByteStream.highWater, !closesWhenSent { wanted.insert(.readable) }
+        let mayRead = !isServer || unsentBytes <= ByteStream.highWater
+        if mayRead, !closesWhenSent { wanted.insert(.readable) }
         guard wanted != interest else { return }
         interest = wanted
         guard let taken = descriptor.take() else { return }
@@ -145,6 +151,7 @@ final class Acceptor: SocketHandler {
     private let isUnix: Bool
     private let accepted: (consuming Descriptor, Endpoint) -> Void
     private var token: SocketToken?
+    private var isPaused = false
     private let loop: SocketLoop
 
     init(
@@ -166,14 +173,17 @@ final class Acceptor: SocketHandler {
         token = nil
     }
 
-    /// False while descriptors are short: a waiting connection must not wake us for ever.
+    /// False while descriptors are short or the server is full: a waiting connection must not wake
+    /// us for ever.
     func listen(_ isListening: Bool) {
-        if let token { loop.change(descriptor, token, to: isListening ? .readable : []) }
+        guard let token, isListening == isPaused else { return }
+        isPaused = !isListening
+        loop.change(descriptor, token, to: isListening ? .readable : [])
     }
 
     func visit(_ readiness: Readiness) -> Found {
         var found = Found()
-        while found.units < 16 {
+        while found.units < 16, !isPaused {
             var from = sluice_endpoint()
             // Safety: `from` outlives the call, which fills it when it succeeds.
             let result =

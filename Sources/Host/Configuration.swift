@@ -1,5 +1,5 @@
-// What the operator decides, as plain values. Read once at start and at reload (ConfigurationReader),
-// never on the data path. Durations are milliseconds, sizes bytes.
+// What the operator decides, as plain values. Read once at start and at reload
+// (ConfigurationReader), never on the data path. Durations are milliseconds, sizes bytes.
 
 package import Catalog
 package import Formats

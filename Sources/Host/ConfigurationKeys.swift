@@ -1,6 +1,6 @@
-// The one table of configuration keys: what may stand in the file, what it means, what it may be and
-// what it is when it is left out. The reader checks against it and the commented default file and the
-// manual are printed from it.
+// The one table of configuration keys: what may stand in the file, what it means, what it may be
+// and what it is when it is left out. The reader checks against it and the commented default file
+// and the manual are printed from it.
 
 import Catalog
 import Formats
@@ -83,14 +83,14 @@ extension Configuration {
             "Formats to try, in this order; empty: all there are."),
         Key(
             "sources.devices", .word(DevicePolicy.allCases.map(\.rawValue)), "",
-            "Frames of unknown devices: accept, quarantine or reject. When it is left out: accept on "
-                + "loopback, quarantine on an exposed source."),
+            "Frames of unknown devices: accept, quarantine or reject. When it is left out: accept "
+                + "on loopback, quarantine on an exposed source."),
         Key(
             "sources.receiveBuffer", .size(4096...(1 << 30)), "\"4MB\"",
             "Kernel buffer of a UDP source; net.core.rmem_max may cap it."),
         Key(
             "sources.moderation", .duration(0...5), "\"2ms\"",
-            "Longest absence from the sockets while traffic flows; \"0\" saves latency, costs CPU."),
+            "Longest absence from the sockets under traffic; \"0\" saves latency, costs CPU."),
         Key(
             "sources.idleTimeout", .duration(100...7 * day), "\"1h\"",
             "A TCP connection without a complete frame for this long is closed."),
@@ -192,7 +192,7 @@ extension Key {
         _ keys: [Key], under parent: String, indent: String, to out: inout String
     ) {
         for key in keys where key.parent == parent {
-            for line in wrapped(key.about + key.rangeText, width: 94 - indent.utf8.count) {
+            for line in wrapped(key.about + key.rangeText, width: 90 - indent.utf8.count) {
                 out += "\(indent)// \(line)\n"
             }
             switch key.kind {

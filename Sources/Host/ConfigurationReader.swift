@@ -1,5 +1,6 @@
-// Reads a configuration text against a key table. Strict: unknown keys, wrong kinds and values out of
-// range are complaints with file, line and column; all of them are collected before any is thrown.
+// Reads a configuration text against a key table. Strict: unknown keys, wrong kinds and values out
+// of range are complaints with file, line and column; all of them are collected before any is
+// thrown.
 
 import Formats
 import Glibc

@@ -1,5 +1,5 @@
-// Small readers and printers of configuration texts: durations, sizes, the distance of two words, and
-// the file itself.
+// Small readers and printers of configuration texts: durations, sizes, the distance of two words,
+// and the file itself.
 
 import CLinux
 import Formats

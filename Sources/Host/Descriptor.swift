@@ -1,5 +1,5 @@
-// Owned file descriptors, addresses between Swift and the C shim, and spans over memory that C owns.
-// With UDPSlab this is where Host's unsafe expressions live.
+// Owned file descriptors, addresses between Swift and the C shim, and spans over memory that C
+// owns. With UDPSlab this is where Host's unsafe expressions live.
 
 import CLinux
 package import Model

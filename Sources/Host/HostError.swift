@@ -1,5 +1,5 @@
-// What the machine refused, in words that say what to do. Errors of the outside world; nothing here is
-// a programmer's mistake.
+// What the machine refused, in words that say what to do. Errors of the outside world; nothing here
+// is a programmer's mistake.
 
 import CLinux
 import Glibc

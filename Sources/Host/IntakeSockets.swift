@@ -1,6 +1,6 @@
-// All sources of one intake: opens them, visits them, sends their answers. The door for whoever wires
-// a gateway. Owner: GatewayProcess; after `init` everything on the intake's queue. Bound at init, so
-// that a port that is taken is an error at start; nothing is read before `start`.
+// All sources of one intake: opens them, visits them, sends their answers. The door for whoever
+// wires a gateway. Owner: GatewayProcess; after `init` everything on the intake's queue. Bound at
+// init, so that a port that is taken is an error at start; nothing is read before `start`.
 
 import CLinux
 package import Dispatch
@@ -125,8 +125,8 @@ package final class IntakeSockets {
         guard statistics.bufferBytes < 2 * statistics.bufferBytesWanted else { return }
         let wanted = sizeText(statistics.bufferBytesWanted)
         warnings.append(
-            "source \(statistics.name): the kernel gives \(statistics.bufferBytes / 2) of \(wanted) "
-                + "receive buffer: bursts may be lost: run "
+            "source \(statistics.name): the kernel gives \(statistics.bufferBytes / 2) of "
+                + "\(wanted) receive buffer: bursts may be lost: run "
                 + "`sysctl -w net.core.rmem_max=\(statistics.bufferBytesWanted)`, or give the "
                 + "service CAP_NET_ADMIN")
     }

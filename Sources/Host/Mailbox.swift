@@ -1,6 +1,6 @@
-// How one queue wakes another. A poke carries nothing and coalesces; a mailbox carries values in order.
-// Both may be used from any thread; their handlers run on the queue given at init. These two are the
-// only things in Host that cross queues.
+// How one queue wakes another. A poke carries nothing and coalesces; a mailbox carries values in
+// order. Both may be used from any thread; their handlers run on the queue given at init. These two
+// are the only things in Host that cross queues.
 
 package import Dispatch
 import Synchronization

@@ -23,11 +23,13 @@ extension GatewayProcess {
                 "source \(source.name) listens on "
                     + "\(source.listen.transport.rawValue)://\(endpoint.description)")
         }
-        if let http = gateway.httpEndpoint { announce("status on http://\(http.description)/status") }
+        if let http = gateway.httpEndpoint {
+            announce("status on http://\(http.description)/status")
+        }
         announce("ready")
         Notify.ready(status: "taking in from \(configuration.sources.count) sources")
         let heart = gateway.startWatchdog()
-        waitForEnd()
+        try waitForEnd()
         heart?.cancel()
         Notify.stopping()
         let isOver = DispatchSemaphore(value: 0)
@@ -61,20 +63,26 @@ extension StoreProcess {
         announce("listens on \(store.endpoint.description)")
         announce("ready")
         Notify.ready(status: "listening on \(store.endpoint.description)")
-        waitForEnd()
+        try waitForEnd()
         Notify.stopping()
         store.stop()
     }
 }
 
 /// Sleeps until SIGTERM or SIGINT.
-private func waitForEnd() {
+private func waitForEnd() throws(StartError) {
     let isOver = DispatchSemaphore(value: 0)
-    let signals = Signals(DispatchQueue(label: "sluice.signals")) { signal in
-        switch signal {
-        case .terminate, .interrupt: isOver.signal()
-        case .hangUp: Log.warning("reload is not built yet: restart instead; nothing is lost")
+    let signals: Signals
+    do throws(HostError) {
+        signals = try Signals(DispatchQueue(label: "sluice.signals")) { signal in
+            switch signal {
+            case .terminate, .interrupt: isOver.signal()
+            case .hangUp:
+                Log.warning("reload is not built yet: restart instead; nothing is lost")
+            }
         }
+    } catch {
+        throw StartError(error.description)
     }
     withExtendedLifetime(signals) { isOver.wait() }
 }

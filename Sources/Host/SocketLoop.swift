@@ -1,8 +1,9 @@
 // All sockets of one queue behind one epoll descriptor, and the moderation of their interrupts.
 // Owner: whoever made it; everything runs on `queue`. At rest a Dispatch read source on the epoll
-// descriptor wakes the queue with the first byte. While traffic flows that source is suspended and the
-// queue visits the sockets, staying away between two visits for as long as the fullest socket buffer
-// allows (DECISIONS.md, "Visits"). Invariant: exactly one of resting, visiting and waiting for room.
+// descriptor wakes the queue with the first byte. While traffic flows that source is suspended and
+// the queue visits the sockets, staying away between two visits for as long as the fullest socket
+// buffer allows (DECISIONS.md, "Visits"). Invariant: exactly one of resting, visiting and waiting
+// for room.
 
 import CLinux
 package import Dispatch
@@ -233,8 +234,8 @@ package final class SocketLoop {
         if let nextVisit { queue.async(execute: nextVisit) }
     }
 
-    /// Halves the absence when a buffer was more than a quarter full, lengthens it by an eighth of the
-    /// longest when all were less than an eighth full; in between it stays.
+    /// Halves the absence when a buffer was more than a quarter full, lengthens it by an eighth of
+    /// the longest when all were less than an eighth full; in between it stays.
     private func adapt(to found: Found) {
         if found.hasMore || found.fill > 64 {
             absence = found.hasMore ? 0 : absence / 2

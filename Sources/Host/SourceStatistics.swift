@@ -1,5 +1,5 @@
-// What a source counts about itself, for /metrics and /status. The ledger's counters are the intake's;
-// these say how the sockets behave.
+// What a source counts about itself, for /metrics and /status. The ledger's counters are the
+// intake's; these say how the sockets behave.
 
 package import Model
 

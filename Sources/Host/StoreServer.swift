@@ -1,6 +1,6 @@
-// The store's side of the uplink: listens, gives each gateway's connection a session and carries bytes
-// between them. Owner: sluice-store's process; everything on the store's queue, sessions included. A
-// gateway that does not read its answers is not read from either.
+// The store's side of the uplink: listens, gives each gateway's connection a session and carries
+// bytes between them. Owner: sluice-store's process; everything on the store's queue, sessions
+// included. A gateway that does not read its answers is not read from either.
 
 import CLinux
 package import Dispatch
@@ -82,7 +82,8 @@ package final class StoreServer: ByteStreamOwner {
     private func accept(_ descriptor: consuming Descriptor, from: Endpoint) {
         guard sessions.count < limits.gateways,
             let stream = try? ByteStream(
-                descriptor, name: "gateway \(from.description)", loop: loop, owner: self,
+                descriptor, name: "gateway \(from.description)", isServer: true, loop: loop,
+                owner: self,
                 clock: clock)
         else {
             statistics.refused &+= 1
@@ -99,9 +100,7 @@ package final class StoreServer: ByteStreamOwner {
         statistics.bytesReceived &+= UInt64(bytes.count)
         let (reply, close) = session.door.receive(bytes)
         stream.send(reply)
-        guard close else { return }
-        stream.closeWhenSent()
-        forgetIfClosed(stream)
+        if close { stream.closeWhenSent() }
     }
 
     func drained(_ stream: ByteStream) {}
@@ -114,10 +113,6 @@ package final class StoreServer: ByteStreamOwner {
             timer?.cancel()
             timer = nil
         }
-    }
-
-    private func forgetIfClosed(_ stream: ByteStream) {
-        if !stream.isOpen { ended(stream, error: nil) }
     }
 
     /// One coarse timer, only while there are gateways.

@@ -1,7 +1,7 @@
-// One accepted TCP connection of a source. Owner: its TCPSource; on the intake's queue only. Idle it
-// holds no buffer: bytes are read into the intake's shared slab, complete frames are handed over from
-// there, and only what is left of an unfinished frame is kept here. Invariant: `pending` is at most the
-// longest frame, or what one read brought while the intake has no room.
+// One accepted TCP connection of a source. Owner: its TCPSource; on the intake's queue only. Idle
+// it holds no buffer: bytes are read into the intake's shared slab, complete frames are handed over
+// from there, and only what is left of an unfinished frame is kept here. Invariant: `pending` is at
+// most the longest frame, or what one read brought while the intake has no room.
 
 import CLinux
 import Glibc

@@ -1,7 +1,7 @@
 // A TCP source: its listening socket and all its connections. Owner: IntakeSockets; on the intake's
 // queue only. Limits: connections in all and per address, time to the first frame, time between
-// frames, unfinished bytes; each refusal is counted by its reason. One coarse timer, only while there
-// are connections.
+// frames, unfinished bytes; each refusal is counted by its reason. One coarse timer, only while
+// there are connections.
 
 import CLinux
 import Dispatch
@@ -12,7 +12,7 @@ import Pipeline
 final class TCPSource: SocketHandler {
     private static let acceptsPerVisit = 64
     /// How long a device that has closed its side may wait for its last answers.
-    private static let farewell: Int64 = 2000
+    private static let farewell: Int64 = 10_000
 
     let listener: Descriptor
     let number: Int

@@ -1,6 +1,6 @@
-// A UDP source: takes datagrams out of the kernel into a slab that all UDP sources of an intake share
-// and hands them to the intake's door. Owner: IntakeSockets; on the intake's queue only. Nothing is
-// allocated a datagram. A visit is bounded to four slabs.
+// A UDP source: takes datagrams out of the kernel into a slab that all UDP sources of an intake
+// share and hands them to the intake's door. Owner: IntakeSockets; on the intake's queue only.
+// Nothing is allocated a datagram. A visit is bounded to four slabs.
 
 import CLinux
 import Glibc
@@ -36,7 +36,8 @@ import Pipeline
         unsafe Int(sluice_slab_receive(slab, descriptor.number, &drops))
     }
 
-    /// Hands the first `count` datagrams of the last receive to `door`: bytes and how many were cut.
+    /// Hands the first `count` datagrams of the last receive to `door`: bytes and how many were
+    /// cut.
     func deliver(
         _ count: Int, to door: any IntakeDoor, source: Int, fallback: Timestamp
     )
@@ -45,9 +46,9 @@ import Pipeline
         var total = 0
         var truncated = 0
         for i in 0..<min(count, UDPSlab.slots) {
-            // Safety: i < slots, and receive filled the datagrams and slots before `count`; the kernel
-            // wrote datagram.count ≤ slotBytes bytes; the span ends with the call, before the next
-            // receive.
+            // Safety: i < slots, and receive filled the datagrams and slots before `count`; the
+            // kernel wrote datagram.count ≤ slotBytes bytes; the span ends with the call, before
+            // the next receive.
             let datagram = unsafe sluice_slab_datagrams(slab)[i]
             let start = unsafe sluice_slab_bytes(slab) + i &* slotBytes
             let bytes = unsafe UnsafeBufferPointer(

@@ -1,6 +1,6 @@
-// The gateway's side of the uplink: one TCP connection at a time to a store that is named by host and
-// port. Owner: the uplink stage; on its queue only. Names are resolved on a queue of their own, because
-// getaddrinfo blocks. Decisions (when to connect again) are the forwarder's.
+// The gateway's side of the uplink: one TCP connection at a time to a store that is named by host
+// and port. Owner: the uplink stage; on its queue only. Names are resolved on a queue of their own,
+// because getaddrinfo blocks. Decisions (when to connect again) are the forwarder's.
 
 import CLinux
 package import Dispatch
@@ -138,7 +138,7 @@ package final class UplinkConnection: ByteStreamOwner {
         }
         do {
             stream = try ByteStream(
-                descriptor, name: name, loop: loop, owner: self, clock: clock)
+                descriptor, name: name, isServer: false, loop: loop, owner: self, clock: clock)
         } catch {
             return fail(error)
         }

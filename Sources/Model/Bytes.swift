@@ -2,18 +2,18 @@
 // traps on what it is given.
 
 /// Appends little-endian integers, LEB128 varints and length-prefixed text to a byte array.
-package struct ByteWriter {
-    package private(set) var bytes: [UInt8] = []
+public struct ByteWriter {
+    public private(set) var bytes: [UInt8] = []
 
-    package init(capacity: Int = 0) { bytes.reserveCapacity(capacity) }
+    public init(capacity: Int = 0) { bytes.reserveCapacity(capacity) }
 
-    package mutating func u8(_ v: UInt8) { bytes.append(v) }
-    package mutating func u16(_ v: UInt16) { integer(v) }
-    package mutating func u32(_ v: UInt32) { integer(v) }
-    package mutating func u64(_ v: UInt64) { integer(v) }
-    package mutating func i64(_ v: Int64) { integer(UInt64(bitPattern: v)) }
+    public mutating func u8(_ v: UInt8) { bytes.append(v) }
+    public mutating func u16(_ v: UInt16) { integer(v) }
+    public mutating func u32(_ v: UInt32) { integer(v) }
+    public mutating func u64(_ v: UInt64) { integer(v) }
+    public mutating func i64(_ v: Int64) { integer(UInt64(bitPattern: v)) }
 
-    package mutating func varint(_ v: UInt64) {
+    public mutating func varint(_ v: UInt64) {
         var rest = v
         while rest >= 0x80 {
             bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -23,18 +23,18 @@ package struct ByteWriter {
     }
 
     /// A varint length and the bytes.
-    package mutating func blob(_ v: [UInt8]) {
+    public mutating func blob(_ v: [UInt8]) {
         varint(UInt64(v.count))
         bytes.append(contentsOf: v)
     }
 
-    package mutating func text(_ v: String) { blob(Array(v.utf8)) }
-    package mutating func raw(_ v: some Sequence<UInt8>) { bytes.append(contentsOf: v) }
+    public mutating func text(_ v: String) { blob(Array(v.utf8)) }
+    public mutating func raw(_ v: some Sequence<UInt8>) { bytes.append(contentsOf: v) }
 
-    package mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
+    public mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
 
     /// Overwrites four bytes at `offset` that were written before.
-    package mutating func patch(u32 v: UInt32, at offset: Int) {
+    public mutating func patch(u32 v: UInt32, at offset: Int) {
         for i in 0..<4 { bytes[offset + i] = UInt8(truncatingIfNeeded: v >> UInt32(8 * i)) }
     }
 
@@ -46,32 +46,32 @@ package struct ByteWriter {
 }
 
 /// The bytes ended early or a length was larger than its limit.
-package struct ShortBytes: Error, Hashable, Sendable {
-    package var offset: Int
-    package init(offset: Int) { self.offset = offset }
+public struct ShortBytes: Error, Hashable, Sendable {
+    public var offset: Int
+    public init(offset: Int) { self.offset = offset }
 }
 
 /// Reads what `ByteWriter` wrote; every step is checked against the bytes that are there.
-package struct ByteReader {
-    package let bytes: [UInt8]
-    package private(set) var offset: Int
-    package let end: Int
+public struct ByteReader {
+    public let bytes: [UInt8]
+    public private(set) var offset: Int
+    public let end: Int
 
-    package init(_ bytes: [UInt8], from offset: Int = 0) {
+    public init(_ bytes: [UInt8], from offset: Int = 0) {
         self.bytes = bytes
         self.offset = min(max(0, offset), bytes.count)
         end = bytes.count
     }
 
-    package var remaining: Int { end - offset }
+    public var remaining: Int { end - offset }
 
-    package mutating func u8() throws(ShortBytes) -> UInt8 { try integer() }
-    package mutating func u16() throws(ShortBytes) -> UInt16 { try integer() }
-    package mutating func u32() throws(ShortBytes) -> UInt32 { try integer() }
-    package mutating func u64() throws(ShortBytes) -> UInt64 { try integer() }
-    package mutating func i64() throws(ShortBytes) -> Int64 { Int64(bitPattern: try integer()) }
+    public mutating func u8() throws(ShortBytes) -> UInt8 { try integer() }
+    public mutating func u16() throws(ShortBytes) -> UInt16 { try integer() }
+    public mutating func u32() throws(ShortBytes) -> UInt32 { try integer() }
+    public mutating func u64() throws(ShortBytes) -> UInt64 { try integer() }
+    public mutating func i64() throws(ShortBytes) -> Int64 { Int64(bitPattern: try integer()) }
 
-    package mutating func varint() throws(ShortBytes) -> UInt64 {
+    public mutating func varint() throws(ShortBytes) -> UInt64 {
         var result: UInt64 = 0
         for index in 0..<10 {
             let byte = try u8()
@@ -83,7 +83,7 @@ package struct ByteReader {
     }
 
     /// A varint length of at most `limit` and that many bytes.
-    package mutating func blob(limit: Int) throws(ShortBytes) -> [UInt8] {
+    public mutating func blob(limit: Int) throws(ShortBytes) -> [UInt8] {
         let count = try varint()
         guard count <= UInt64(limit), count <= UInt64(remaining) else {
             throw ShortBytes(offset: offset)
@@ -92,11 +92,11 @@ package struct ByteReader {
     }
 
     /// UTF-8 text of at most `limit` bytes; invalid sequences become U+FFFD.
-    package mutating func text(limit: Int) throws(ShortBytes) -> String {
+    public mutating func text(limit: Int) throws(ShortBytes) -> String {
         String(decoding: try blob(limit: limit), as: UTF8.self)
     }
 
-    package mutating func raw(_ count: Int) throws(ShortBytes) -> [UInt8] {
+    public mutating func raw(_ count: Int) throws(ShortBytes) -> [UInt8] {
         guard count >= 0, count <= remaining else { throw ShortBytes(offset: offset) }
         defer { offset += count }
         return Array(bytes[offset..<offset + count])
@@ -115,22 +115,22 @@ package struct ByteReader {
 /// CRC-32 as zlib and Ethernet have it (ISO 3309; polynomial 0xEDB88320 reflected, init and xorout
 /// all ones), eight bytes a step. Here because journal, batches and uplink all carry it while zlib has
 /// one importer.
-package struct CRC32: Sendable {
+public struct CRC32: Sendable {
     private var state: UInt32 = 0xFFFF_FFFF
 
-    package init() {}
+    public init() {}
 
-    package static func of(_ bytes: Span<UInt8>) -> UInt32 {
+    public static func of(_ bytes: Span<UInt8>) -> UInt32 {
         var crc = CRC32()
         crc.update(bytes)
         return crc.value
     }
 
-    package static func of(_ bytes: [UInt8]) -> UInt32 { of(bytes.span) }
+    public static func of(_ bytes: [UInt8]) -> UInt32 { of(bytes.span) }
 
-    package var value: UInt32 { ~state }
+    public var value: UInt32 { ~state }
 
-    package mutating func update(_ bytes: Span<UInt8>) {
+    public mutating func update(_ bytes: Span<UInt8>) {
         let table = CRC32.table.span
         var c = state
         var i = 0

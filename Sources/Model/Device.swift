@@ -4,20 +4,20 @@
 /// A device's identity in 16 bytes, comparable without strings. Made by `DeviceKey.init(text:)` from
 /// at most 64 characters `[A-Za-z0-9._:-]`: up to 15 bytes are kept as they are (length in the last
 /// byte), longer ones as 120 bits of hash; equal texts give equal keys on every machine.
-package struct DeviceKey: Hashable, Sendable {
-    package var high: UInt64
-    package var low: UInt64
+public struct DeviceKey: Hashable, Sendable {
+    public var high: UInt64
+    public var low: UInt64
 
-    package init(high: UInt64, low: UInt64) {
+    public init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
     }
 
-    package static let empty = DeviceKey(high: 0, low: 0)
-    package static let maximumLength = 64
+    public static let empty = DeviceKey(high: 0, low: 0)
+    public static let maximumLength = 64
 
     /// The key of identity characters; nil when empty, longer than 64 or outside the alphabet.
-    package init?(text: Span<UInt8>) {
+    public init?(text: Span<UInt8>) {
         guard text.count > 0, text.count <= DeviceKey.maximumLength else { return nil }
         var high: UInt64 = 0
         var low: UInt64 = 0
@@ -43,12 +43,12 @@ package struct DeviceKey: Hashable, Sendable {
         }
     }
 
-    package init?(_ text: String) {
+    public init?(_ text: String) {
         let bytes = Array(text.utf8)
         self.init(text: bytes.span)
     }
 
-    package static func isAllowed(_ byte: UInt8) -> Bool {
+    public static func isAllowed(_ byte: UInt8) -> Bool {
         switch byte {
         case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2E, 0x5F, 0x3A, 0x2D: true
         default: false
@@ -57,14 +57,14 @@ package struct DeviceKey: Hashable, Sendable {
 }
 
 /// A device as the catalog, the uplink and the store know it.
-package struct Device: Hashable, Sendable {
-    package var id: DeviceID
+public struct Device: Hashable, Sendable {
+    public var id: DeviceID
     /// Identity text as it is printed on the device's label: `[A-Za-z0-9._:-]{1,64}`.
-    package var identity: String
-    package var format: String
-    package var firstSeenAt: Timestamp
+    public var identity: String
+    public var format: String
+    public var firstSeenAt: Timestamp
 
-    package init(id: DeviceID, identity: String, format: String, firstSeenAt: Timestamp) {
+    public init(id: DeviceID, identity: String, format: String, firstSeenAt: Timestamp) {
         self.id = id
         self.identity = identity
         self.format = format
@@ -74,15 +74,15 @@ package struct Device: Hashable, Sendable {
 
 /// One quantity of one device. `name` is unique within the device (`voltage_a`), `quantity` is the
 /// vocabulary's word (`voltage`), `unit` its UTF-8 symbol (`V`), empty when it has none.
-package struct Stream: Hashable, Sendable {
-    package var id: StreamID
-    package var device: DeviceID
-    package var name: String
-    package var quantity: String
-    package var unit: String
-    package var priority: Priority
+public struct Stream: Hashable, Sendable {
+    public var id: StreamID
+    public var device: DeviceID
+    public var name: String
+    public var quantity: String
+    public var unit: String
+    public var priority: Priority
 
-    package init(
+    public init(
         id: StreamID, device: DeviceID, name: String, quantity: String, unit: String,
         priority: Priority
     ) {
@@ -96,7 +96,7 @@ package struct Stream: Hashable, Sendable {
 }
 
 /// What the catalog learnt: entries in order of their numbers, for its file and for the store.
-package enum CatalogEntry: Hashable, Sendable {
+public enum CatalogEntry: Hashable, Sendable {
     case device(Device)
     case stream(Stream)
 }

@@ -2,60 +2,60 @@
 // others. `unaccounted` is what these counts do not explain; it is computed, never assumed.
 
 /// Counters of one or all intakes, ever rising over restarts.
-package struct IntakeCounters: Sendable {
-    package var datagrams: UInt64 = 0
-    package var bytesReceived: UInt64 = 0
+public struct IntakeCounters: Sendable {
+    public var datagrams: UInt64 = 0
+    public var bytesReceived: UInt64 = 0
     /// Lost in the kernel's socket buffer before we could read them (SO_RXQ_OVFL); never part of
     /// `framesReceived`.
-    package var kernelDrops: UInt64 = 0
-    package var framesReceived: UInt64 = 0
-    package var framesDecoded: UInt64 = 0
-    package var framesDuplicate: UInt64 = 0
-    package var framesControl: UInt64 = 0
-    package var framesAnswered: UInt64 = 0
-    package var readingsDecoded: UInt64 = 0
+    public var kernelDrops: UInt64 = 0
+    public var framesReceived: UInt64 = 0
+    public var framesDecoded: UInt64 = 0
+    public var framesDuplicate: UInt64 = 0
+    public var framesControl: UInt64 = 0
+    public var framesAnswered: UInt64 = 0
+    public var readingsDecoded: UInt64 = 0
     /// Handed to the ring.
-    package var readingsPublished: UInt64 = 0
+    public var readingsPublished: UInt64 = 0
     /// Bytes of a stream that belonged to no frame (noise between frames).
-    package var bytesSkipped: UInt64 = 0
+    public var bytesSkipped: UInt64 = 0
     // The sizes are the numbers of cases (a type cannot name them yet); ModelTests compares them.
-    package var rejectedByReason: [25 of UInt64] = InlineArray(repeating: 0)
-    package var droppedByReason: [5 of UInt64] = InlineArray(repeating: 0)
+    public var rejectedByReason: [25 of UInt64] = InlineArray(repeating: 0)
+    public var droppedByReason: [5 of UInt64] = InlineArray(repeating: 0)
 
-    package init() {}
+    public init() {}
 
-    package subscript(reason: Rejection) -> UInt64 {
+    public subscript(reason: Rejection) -> UInt64 {
         get { rejectedByReason[Int(reason.rawValue)] }
         set { rejectedByReason[Int(reason.rawValue)] = newValue }
     }
 
-    package subscript(reason: Drop) -> UInt64 {
+    public subscript(reason: Drop) -> UInt64 {
         get { droppedByReason[Int(reason.rawValue)] }
         set { droppedByReason[Int(reason.rawValue)] = newValue }
     }
 
-    package var framesRejected: UInt64 {
+    public var framesRejected: UInt64 {
         Rejection.allCases.reduce(0) { $0 &+ self[$1] }
     }
 
-    package var readingsDropped: UInt64 {
+    public var readingsDropped: UInt64 {
         Drop.allCases.reduce(0) { $0 &+ self[$1] }
     }
 
     /// First law: frames received = decoded + duplicate + control + rejected.
-    package var framesUnaccounted: Int64 {
+    public var framesUnaccounted: Int64 {
         Int64(
             bitPattern: framesReceived &- framesDecoded &- framesDuplicate &- framesControl
                 &- framesRejected)
     }
 
     /// Second law at this stage: readings decoded = dropped + published.
-    package var readingsUnaccounted: Int64 {
+    public var readingsUnaccounted: Int64 {
         Int64(bitPattern: readingsDecoded &- readingsDropped &- readingsPublished)
     }
 
     /// Name and value of every counter in a fixed order, for the ledger's table and the tools.
-    package var named: [(name: String, value: UInt64)] {
+    public var named: [(name: String, value: UInt64)] {
         var all: [(String, UInt64)] = [
             ("datagrams", datagrams), ("bytesReceived", bytesReceived),
             ("kernelDrops", kernelDrops), ("framesReceived", framesReceived),
@@ -71,7 +71,7 @@ package struct IntakeCounters: Sendable {
 
     /// Sets the counter called `name` in `named`; false when there is none.
     @discardableResult
-    package mutating func set(_ name: String, to value: UInt64) -> Bool {
+    public mutating func set(_ name: String, to value: UInt64) -> Bool {
         switch name {
         case "datagrams": datagrams = value
         case "bytesReceived": bytesReceived = value
@@ -99,19 +99,19 @@ package struct IntakeCounters: Sendable {
 
 /// What the spool holds and what became of what it held. Each is counted on its own: `pending` is a
 /// sum over the rows that are there, `received` a counter of what was handed in.
-package struct SpoolCounters: Sendable, Hashable {
-    package var readingsReceived: UInt64 = 0
-    package var readingsPending: UInt64 = 0
-    package var readingsAcknowledged: UInt64 = 0
-    package var readingsEvicted: UInt64 = 0
-    package var readingsRejected: UInt64 = 0
-    package var batchesPending: UInt64 = 0
-    package var batchesAcknowledged: UInt64 = 0
-    package var lastSequence: UInt64 = 0
+public struct SpoolCounters: Sendable, Hashable {
+    public var readingsReceived: UInt64 = 0
+    public var readingsPending: UInt64 = 0
+    public var readingsAcknowledged: UInt64 = 0
+    public var readingsEvicted: UInt64 = 0
+    public var readingsRejected: UInt64 = 0
+    public var batchesPending: UInt64 = 0
+    public var batchesAcknowledged: UInt64 = 0
+    public var lastSequence: UInt64 = 0
 
-    package init() {}
+    public init() {}
 
-    package var unaccounted: Int64 {
+    public var unaccounted: Int64 {
         Int64(
             bitPattern: readingsReceived &- readingsPending &- readingsAcknowledged
                 &- readingsEvicted &- readingsRejected)
@@ -119,27 +119,27 @@ package struct SpoolCounters: Sendable, Hashable {
 }
 
 /// The whole ledger as of one probe that travelled through the pipeline in order.
-package struct Ledger: Sendable {
-    package var intake = IntakeCounters()
+public struct Ledger: Sendable {
+    public var intake = IntakeCounters()
     /// Readings that the batcher took from the ring, counted at its end.
-    package var readingsConsumed: UInt64 = 0
+    public var readingsConsumed: UInt64 = 0
     /// Readings in open buckets, counted from the buckets themselves.
-    package var readingsInBuckets: UInt64 = 0
+    public var readingsInBuckets: UInt64 = 0
     /// Readings of sealed batches handed to the spool.
-    package var readingsSealed: UInt64 = 0
+    public var readingsSealed: UInt64 = 0
     /// Readings of epochs that the spool holds in memory because its file cannot be written now.
-    package var readingsAwaitingSpool: UInt64 = 0
-    package var spool = SpoolCounters()
+    public var readingsAwaitingSpool: UInt64 = 0
+    public var spool = SpoolCounters()
 
-    package init() {}
+    public init() {}
 
     /// Held on the gateway: buckets, epochs in memory and spool (a probe leaves nothing in the ring).
-    package var readingsHeld: UInt64 {
+    public var readingsHeld: UInt64 {
         readingsInBuckets &+ readingsAwaitingSpool &+ spool.readingsPending
     }
 
     /// Σ over stages of |in − out − held|: 0, or there is a bug and health is red.
-    package var unaccounted: UInt64 {
+    public var unaccounted: UInt64 {
         let ring = Int64(bitPattern: intake.readingsPublished &- readingsConsumed)
         let buckets = Int64(bitPattern: readingsConsumed &- readingsInBuckets &- readingsSealed)
         let handed = Int64(

@@ -2,7 +2,7 @@
 // in the ledger: never renumber, only append.
 
 /// Reason for refusing a frame. `code` is the word that vectors, tools and the ledger use.
-package enum Rejection: UInt8, Error, CaseIterable, Sendable {
+public enum Rejection: UInt8, Error, CaseIterable, Sendable {
     case truncated = 0
     case badChecksum = 1
     case badLength = 2
@@ -39,7 +39,7 @@ package enum Rejection: UInt8, Error, CaseIterable, Sendable {
     /// Lost with a damaged part of the journal before its readings were in a batch.
     case journalDamaged = 24
 
-    package var code: String {
+    public var code: String {
         switch self {
         case .truncated: "truncated"
         case .badChecksum: "bad-checksum"
@@ -71,7 +71,7 @@ package enum Rejection: UInt8, Error, CaseIterable, Sendable {
 }
 
 /// Reason for dropping a decoded reading before the spool.
-package enum Drop: UInt8, Error, CaseIterable, Sendable {
+public enum Drop: UInt8, Error, CaseIterable, Sendable {
     /// Outside the range of its rule, whose action is `drop`.
     case outOfRange = 0
     /// Device time outside the accepted window, at a source whose rule is `drop`.
@@ -83,7 +83,7 @@ package enum Drop: UInt8, Error, CaseIterable, Sendable {
     /// The epoch could not be stored for longer than memory allows (spool unwritable).
     case spoolUnwritable = 4
 
-    package var code: String {
+    public var code: String {
         switch self {
         case .outOfRange: "out-of-range"
         case .timestampImplausible: "timestamp-implausible"

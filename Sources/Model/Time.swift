@@ -2,35 +2,35 @@
 // labels readings. Only Host reads a real clock; everything else is handed a `Clock`.
 
 /// Monotonic time in nanoseconds since an arbitrary start (CLOCK_MONOTONIC).
-package struct Instant: Comparable, Hashable, Sendable {
-    package var nanoseconds: UInt64
+public struct Instant: Comparable, Hashable, Sendable {
+    public var nanoseconds: UInt64
 
-    package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
+    public init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
 
-    package static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
+    public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
 
     /// Milliseconds from `earlier` to this instant; 0 when `earlier` is later.
-    package func milliseconds(since earlier: Instant) -> Int64 {
+    public func milliseconds(since earlier: Instant) -> Int64 {
         nanoseconds > earlier.nanoseconds
             ? Int64((nanoseconds - earlier.nanoseconds) / 1_000_000) : 0
     }
 
-    package func adding(milliseconds: Int64) -> Instant {
+    public func adding(milliseconds: Int64) -> Instant {
         Instant(nanoseconds: nanoseconds &+ UInt64(max(0, milliseconds)) &* 1_000_000)
     }
 }
 
 /// Wall-clock time in milliseconds since 1970-01-01T00:00:00Z (POSIX, without leap seconds).
-package struct Timestamp: Comparable, Hashable, Sendable {
-    package var milliseconds: Int64
+public struct Timestamp: Comparable, Hashable, Sendable {
+    public var milliseconds: Int64
 
-    package init(milliseconds: Int64) { self.milliseconds = milliseconds }
+    public init(milliseconds: Int64) { self.milliseconds = milliseconds }
 
-    package static func < (a: Timestamp, b: Timestamp) -> Bool { a.milliseconds < b.milliseconds }
+    public static func < (a: Timestamp, b: Timestamp) -> Bool { a.milliseconds < b.milliseconds }
 
     /// The time of a proleptic Gregorian calendar date, or nil when a field is out of its range
     /// (leap second 60 included). Shape: year 1...9999, month 1...12, day as the month has.
-    package init?(
+    public init?(
         year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int, millisecond: Int = 0
     ) {
         guard (1...9999).contains(year), (1...12).contains(month), (0...23).contains(hour),
@@ -43,10 +43,10 @@ package struct Timestamp: Comparable, Hashable, Sendable {
     }
 
     /// ISO 8601 in UTC, `2026-11-21T10:00:00Z`, with `.mmm` only when it is not zero.
-    package var iso8601: String { iso8601(offsetMinutes: 0) + "Z" }
+    public var iso8601: String { iso8601(offsetMinutes: 0) + "Z" }
 
     /// ISO 8601 local time at `offsetMinutes` east of UTC, without a zone suffix.
-    package func iso8601(offsetMinutes: Int) -> String {
+    public func iso8601(offsetMinutes: Int) -> String {
         let local = milliseconds &+ Int64(offsetMinutes) &* 60_000
         let (days, inDay) = local.flooredDivision(by: 86_400_000)
         let date = CivilDate(daysSinceEpoch: Int(days))
@@ -64,18 +64,18 @@ package struct Timestamp: Comparable, Hashable, Sendable {
 
 /// A day of the proleptic Gregorian calendar (H. Hinnant, "chrono-compatible low-level date
 /// algorithms": days_from_civil and civil_from_days).
-package struct CivilDate: Hashable, Sendable {
-    package var year: Int
-    package var month: Int
-    package var day: Int
+public struct CivilDate: Hashable, Sendable {
+    public var year: Int
+    public var month: Int
+    public var day: Int
 
-    package init(year: Int, month: Int, day: Int) {
+    public init(year: Int, month: Int, day: Int) {
         self.year = year
         self.month = month
         self.day = day
     }
 
-    package init(daysSinceEpoch: Int) {
+    public init(daysSinceEpoch: Int) {
         let z = daysSinceEpoch + 719_468
         let era = (z >= 0 ? z : z - 146_096) / 146_097
         let dayOfEra = z - era * 146_097
@@ -88,7 +88,7 @@ package struct CivilDate: Hashable, Sendable {
         year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
     }
 
-    package var daysSinceEpoch: Int {
+    public var daysSinceEpoch: Int {
         let y = month <= 2 ? year - 1 : year
         let era = (y >= 0 ? y : y - 399) / 400
         let yearOfEra = y - era * 400
@@ -97,7 +97,7 @@ package struct CivilDate: Hashable, Sendable {
         return era * 146_097 + dayOfEra - 719_468
     }
 
-    package static func daysIn(month: Int, year: Int) -> Int {
+    public static func daysIn(month: Int, year: Int) -> Int {
         switch month {
         case 2: (year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)) ? 29 : 28
         case 4, 6, 9, 11: 30
@@ -107,12 +107,11 @@ package struct CivilDate: Hashable, Sendable {
 }
 
 /// Where a stage gets its time from. Host's reads the machine's clocks, the simulator's is a variable.
-package struct Clock: Sendable {
-    package let now: @Sendable () -> Instant
-    package let wall: @Sendable () -> Timestamp
+public struct Clock: Sendable {
+    public let now: @Sendable () -> Instant
+    public let wall: @Sendable () -> Timestamp
 
-    package init(now: @escaping @Sendable () -> Instant, wall: @escaping @Sendable () -> Timestamp)
-    {
+    public init(now: @escaping @Sendable () -> Instant, wall: @escaping @Sendable () -> Timestamp) {
         self.now = now
         self.wall = wall
     }
@@ -120,7 +119,7 @@ package struct Clock: Sendable {
 
 extension Int64 {
     /// Quotient rounded towards minus infinity and the remainder in 0..<divisor; `divisor` > 0.
-    package func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
+    public func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
         let (q, r) = quotientAndRemainder(dividingBy: divisor)
         return r < 0 ? (q - 1, r + divisor) : (q, r)
     }

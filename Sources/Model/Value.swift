@@ -1,8 +1,8 @@
 // A value keeps what the wire said: a decimal stays a decimal, an IEEE number stays a double.
 
 /// One measured value in nine significant bytes: `kind`, decimal `exponent` and 64 `bits`.
-package struct Value: Hashable, Sendable {
-    package enum Kind: UInt8, Sendable, CaseIterable {
+public struct Value: Hashable, Sendable {
+    public enum Kind: UInt8, Sendable, CaseIterable {
         /// The device said that it has no value, or its digits were not valid.
         case none = 0
         /// mantissa × 10^exponent; `bits` is the mantissa as Int64.
@@ -15,40 +15,40 @@ package struct Value: Hashable, Sendable {
         case code = 4
     }
 
-    package var kind: Kind
-    package var exponent: Int8
-    package var bits: UInt64
+    public var kind: Kind
+    public var exponent: Int8
+    public var bits: UInt64
 
-    package init(kind: Kind, exponent: Int8, bits: UInt64) {
+    public init(kind: Kind, exponent: Int8, bits: UInt64) {
         self.kind = kind
         self.exponent = exponent
         self.bits = bits
     }
 
-    package static let none = Value(kind: .none, exponent: 0, bits: 0)
+    public static let none = Value(kind: .none, exponent: 0, bits: 0)
 
-    package static func decimal(_ mantissa: Int64, exponent: Int8 = 0) -> Value {
+    public static func decimal(_ mantissa: Int64, exponent: Int8 = 0) -> Value {
         Value(kind: .decimal, exponent: exponent, bits: UInt64(bitPattern: mantissa))
     }
 
-    package static func double(_ value: Double) -> Value {
+    public static func double(_ value: Double) -> Value {
         Value(kind: .double, exponent: 0, bits: value.bitPattern)
     }
 
-    package static func boolean(_ value: Bool) -> Value {
+    public static func boolean(_ value: Bool) -> Value {
         Value(kind: .boolean, exponent: 0, bits: value ? 1 : 0)
     }
 
-    package static func code(_ value: UInt64) -> Value {
+    public static func code(_ value: UInt64) -> Value {
         Value(kind: .code, exponent: 0, bits: value)
     }
 
-    package var mantissa: Int64 { Int64(bitPattern: bits) }
+    public var mantissa: Int64 { Int64(bitPattern: bits) }
 
     /// The nearest double; nil for `.none`. A decimal of at most 15 digits and |exponent| ≤ 22 is
     /// converted by one correctly rounded division or multiplication, so it is the double that the
     /// same decimal text parses to.
-    package var asDouble: Double? {
+    public var asDouble: Double? {
         switch kind {
         case .none: return nil
         case .double: return Double(bitPattern: bits)
@@ -66,7 +66,7 @@ package struct Value: Hashable, Sendable {
 
     /// Decimal digits exactly as the wire meant them (`230.5`, `-0.01`, `1500`), the shortest
     /// round-trip text of a double, `true`/`false`, a code's number, or `–` for no value.
-    package var description: String {
+    public var description: String {
         switch kind {
         case .none: return "–"
         case .double: return "\(Double(bitPattern: bits))"
@@ -97,29 +97,29 @@ package struct Value: Hashable, Sendable {
 
 /// What is doubtful about a reading; empty means good (design.md section 5). Bit numbers are on disk
 /// and on the wire: never renumber.
-package struct Quality: OptionSet, Hashable, Sendable {
-    package let rawValue: UInt16
+public struct Quality: OptionSet, Hashable, Sendable {
+    public let rawValue: UInt16
 
-    package init(rawValue: UInt16) { self.rawValue = rawValue }
+    public init(rawValue: UInt16) { self.rawValue = rawValue }
 
     /// The device has no value for this quantity (all-FF digits, absent phase).
-    package static let missing = Quality(rawValue: 1 << 0)
+    public static let missing = Quality(rawValue: 1 << 0)
     /// Digits that are no digits: the raw bytes are kept by the explaining path.
-    package static let badDigits = Quality(rawValue: 1 << 1)
-    package static let outOfRange = Quality(rawValue: 1 << 2)
-    package static let rateOfChange = Quality(rawValue: 1 << 3)
-    package static let stuck = Quality(rawValue: 1 << 4)
+    public static let badDigits = Quality(rawValue: 1 << 1)
+    public static let outOfRange = Quality(rawValue: 1 << 2)
+    public static let rateOfChange = Quality(rawValue: 1 << 3)
+    public static let stuck = Quality(rawValue: 1 << 4)
     /// The device's time was outside the accepted window; `observedAt` is the arrival time.
-    package static let deviceClockImplausible = Quality(rawValue: 1 << 5)
+    public static let deviceClockImplausible = Quality(rawValue: 1 << 5)
     /// The device sent no time; `observedAt` is the arrival time.
-    package static let noDeviceClock = Quality(rawValue: 1 << 6)
+    public static let noDeviceClock = Quality(rawValue: 1 << 6)
     /// The gateway's own clock was not yet set when the reading arrived.
-    package static let gatewayClockUnset = Quality(rawValue: 1 << 7)
+    public static let gatewayClockUnset = Quality(rawValue: 1 << 7)
     /// The device itself marked the value as doubtful.
-    package static let deviceFlagged = Quality(rawValue: 1 << 8)
+    public static let deviceFlagged = Quality(rawValue: 1 << 8)
 
     /// Code and meaning of each bit, in bit order: the one table for tools and documents.
-    package static let names: [(bit: Quality, code: String)] = [
+    public static let names: [(bit: Quality, code: String)] = [
         (.missing, "missing"), (.badDigits, "bad-bcd"), (.outOfRange, "out-of-range"),
         (.rateOfChange, "rate-of-change"), (.stuck, "stuck"),
         (.deviceClockImplausible, "device-clock-implausible"),
@@ -128,10 +128,10 @@ package struct Quality: OptionSet, Hashable, Sendable {
     ]
 
     /// Whether the value itself is good; missing device time alone does not make a value doubtful.
-    package var isGood: Bool { subtracting([.noDeviceClock]).isEmpty }
+    public var isGood: Bool { subtracting([.noDeviceClock]).isEmpty }
 
     /// `good`, or the codes joined by `+`. A missing device clock is named, yet stays good.
-    package var description: String {
+    public var description: String {
         let codes = Quality.names.filter { contains($0.bit) }.map(\.code)
         return codes.isEmpty ? "good" : codes.joined(separator: "+")
     }

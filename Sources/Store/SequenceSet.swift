@@ -1,5 +1,5 @@
-// Which sequences of one incarnation are on disk: runs, rising and never touching. A value; its owner
-// is an incarnation's state on the store's queue, its mirror the table `committed`.
+// Which sequences of one incarnation are on disk: runs, rising and never touching. A value; its
+// owner is an incarnation's state on the store's queue, its mirror the table `committed`.
 
 package import Uplink
 

@@ -1,8 +1,8 @@
-// The district end's file and its writer. One per data directory, owned by one serial queue together
-// with its sessions. Invariants: nothing is acknowledged before the transaction that holds it has
-// returned; an incarnation's state in memory equals the tables, or is marked stale and loaded anew;
-// row numbers only rise. Layout: StoreTables.swift. The directory must exist and belong to one store
-// process (Host keeps the lock).
+// The district end's file and its writer. One per data directory, owned by one serial queue
+// together with its sessions. Invariants: nothing is acknowledged before the transaction that
+// holds it has returned; an incarnation's state in memory equals the tables, or is marked stale
+// and loaded anew; row numbers only rise. Layout: StoreTables.swift. The directory must exist and
+// belong to one store process (Host keeps the lock).
 
 package import Batches
 import Model
@@ -31,7 +31,8 @@ package struct StoreSettings: Sendable {
     /// Devices and streams that one incarnation may define, each.
     package var definitions = 1_000_000
     package var cacheKilobytes = 16_384
-    /// Pages (× 4096 bytes) beyond which batches get the verdict `retry`; nil: the disk is the limit.
+    /// Pages (× 4096 bytes) beyond which batches get the verdict `retry`; nil: the disk is the
+    /// limit.
     package var maximumPages: Int?
 
     package init() {}
@@ -105,10 +106,10 @@ package final class Store {
     /// Batches in flight that a gateway is allowed now.
     var credit: UInt16 { lastFailure == nil ? settings.credit : min(settings.credit, 1) }
 
-    /// Moves at most `rows` readings from where they arrived to where they are found fast. Call when
-    /// the store has been idle for a moment, until it answers false: nothing is left. Readings can be
-    /// queried before and after. A failure changes nothing.
-    package func settle(rows: Int = 50_000) throws(SQLiteError) -> Bool {
+    /// Moves at most `rows` readings from where they arrived to where they are found fast. Call
+    /// when the store has been idle for a moment, until it answers false: nothing is left.
+    /// Readings can be queried before and after. A failure changes nothing.
+    package func settle(rows: Int = 20_000) throws(SQLiteError) -> Bool {
         precondition(!database.isInTransaction, "BUG: settling within a transaction")
         return try writer.settle(database, rows: rows)
     }

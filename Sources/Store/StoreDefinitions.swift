@@ -1,5 +1,5 @@
-// How devices and streams of a gateway's catalog get their rows. Within the store's transaction; see
-// protocols/uplink.md, entries.
+// How devices and streams of a gateway's catalog get their rows. Within the store's transaction;
+// see protocols/uplink.md, entries.
 
 import Model
 internal import SQLite

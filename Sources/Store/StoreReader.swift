@@ -22,8 +22,8 @@ package struct StoreCounts: Hashable, Sendable {
 /// Readings that are there more often than once: equal in stream, observed, received, value (kind,
 /// digits and exponent) and quality. Of n equal rows n − 1 are counted.
 package struct StoreDuplicates: Hashable, Sendable {
-    /// Copies in other batches: what a lost acknowledgement or a crash would make if idempotency had a
-    /// hole. Must be 0.
+    /// Copies in other batches: what a lost acknowledgement or a crash would make if idempotency
+    /// had a hole. Must be 0.
     package var acrossBatches: Int
     /// Copies within one batch: a device that said the same twice in the same millisecond.
     package var withinBatches: Int

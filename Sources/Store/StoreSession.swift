@@ -1,7 +1,7 @@
-// One connection's conversation with the store: bytes in, bytes out, no sockets. On the store's queue.
-// Everything that one `receive` writes is one transaction, committed before any acknowledgement of it
-// is in the returned bytes; when that fails, every batch of the call gets `retry`. Received bytes never
-// trap; faults end the session with a goodbye (protocols/uplink.md).
+// One connection's conversation with the store: bytes in, bytes out, no sockets. On the store's
+// queue. Everything that one `receive` writes is one transaction, committed before any
+// acknowledgement of it is in the returned bytes; when that fails, every batch of the call gets
+// `retry`. Received bytes never trap; faults end the session with a goodbye (protocols/uplink.md).
 
 import Batches
 package import Model
@@ -227,8 +227,8 @@ package final class StoreSession {
         store.rollback(ofStorage ? error : nil)
     }
 
-    /// Commits, then writes the verdicts. A goodbye when definitions were lost with the transaction:
-    /// the next welcome tells the gateway what is there.
+    /// Commits, then writes the verdicts. A goodbye when definitions were lost with the
+    /// transaction: the next welcome tells the gateway what is there.
     private func endTurn() -> Goodbye? {
         if failure == nil {
             do throws(SQLiteError) { try store.commit() } catch {

@@ -1,5 +1,5 @@
-// The store's file, `store.sqlite`: tables for ingest, one view for people. Opened WAL, FULL, NORMAL
-// locking, so anybody may read it with `sqlite3 -readonly` while the store runs.
+// The store's file, `store.sqlite`: tables for ingest, one view for people. Opened WAL, FULL,
+// NORMAL locking, so anybody may read it with `sqlite3 -readonly` while the store runs.
 //
 //     SELECT observed_at, value, unit FROM readings
 //     WHERE device = '860123456789012' AND stream = 'voltage_a' AND observed_ms >= 1795000000000;
@@ -15,8 +15,9 @@
 //     settled_readings  moved there in idle moments, ordered by stream and time
 //     readings (view) both with their names: ISO times, value as REAL, quality in words
 //
-// Measured why (this machine, 20,000 streams, rows/s of CPU): append to fresh 1,100,000; with an index on
-// (stream, time), or the table ordered so, 200,000 and falling, because each row lands on another page.
+// Measured why (this machine, 20,000 streams, rows/s of CPU): append to fresh 1,100,000; with an
+// index on (stream, time), or the table ordered so, 200,000 and falling, because each row lands on
+// another page.
 //
 // A value is exact: `kind` (Model.Value.Kind) says how to read `mantissa`: 1 decimal = mantissa ×
 // 10^exponent, 2 double (REAL; INTEGER holds the bits of a NaN), 3 boolean, 4 code, 0 none (NULL).

@@ -107,8 +107,9 @@ final class StoreWriter {
 
     // MARK: Batches
 
-    /// Tells two batches under one sequence apart. A batch ends with the CRC-32 of what precedes it, and
-    /// the CRC-32 of anything followed by its own is the same constant, so those bytes stay out.
+    /// Tells two batches under one sequence apart. A batch ends with the CRC-32 of what precedes
+    /// it, and the CRC-32 of anything followed by its own is the same constant, so those bytes
+    /// stay out.
     static func fingerprint(of bytes: [UInt8]) -> UInt32 {
         CRC32.of(bytes.span.extracting(0..<max(0, bytes.count - 4)))
     }

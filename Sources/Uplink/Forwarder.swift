@@ -1,8 +1,8 @@
-// The gateway's end of the uplink as a value: events in, effects out, no sockets, no clock. Owned by the
-// uplink queue. Invariants: a batch is acknowledged to the spool only when the store said so for a batch
-// that was sent; never more in flight than credit and settings allow; a batch leaves only after the
-// definitions of its streams; one request to the host (lease or entries) at a time; whatever is in
-// flight when a connection ends stays in the spool and is leased again.
+// The gateway's end of the uplink as a value: events in, effects out, no sockets, no clock. Owned
+// by the uplink queue. Invariants: a batch is acknowledged to the spool only when the store said
+// so for a batch that was sent; never more in flight than credit and settings allow; a batch
+// leaves only after the definitions of its streams; one request to the host (lease or entries) at
+// a time; whatever is in flight when a connection ends stays in the spool and is leased again.
 
 package import Model
 
@@ -21,8 +21,8 @@ package struct Forwarder {
         var sentAt: Instant
     }
 
-    /// A batch that the store answered with `retry`. `until` nil: it may be leased (and its attempts
-    /// are remembered).
+    /// A batch that the store answered with `retry`. `until` nil: it may be leased (and its
+    /// attempts are remembered).
     struct Retry {
         var sequence: UInt64
         var attempts: Int

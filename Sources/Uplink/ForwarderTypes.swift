@@ -117,26 +117,11 @@ extension Forwarder {
         /// connections: each is to be answered even when the connection is gone.
         case lease(excluding: [UInt64], limit: Int, maximumBytes: Int)
         case needEntries(afterDevice: UInt32, afterStream: UInt32)
-        /// On the store's disk: forget them. A sequence that the spool has evicted meanwhile is to be
-        /// ignored.
+        /// On the store's disk: forget them. A sequence that the spool has evicted meanwhile is to
+        /// be ignored.
         case acknowledged([UInt64])
         /// The store will never take these bytes.
         case rejected(sequence: UInt64, reason: String)
         case state(ForwarderState)
-    }
-}
-
-/// S. Vigna, splitmix64.c (public domain): jitter only.
-struct SplitMix64 {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -1,5 +1,5 @@
-// Bodies to frames, every field checked against the bytes that are there and its limit; bytes left over
-// are a fault (protocols/uplink.md). Nothing is reserved for an announced count.
+// Bodies to frames, every field checked against the bytes that are there and its limit; bytes left
+// over are a fault (protocols/uplink.md). Nothing is reserved for an announced count.
 
 import Model
 

@@ -1,6 +1,6 @@
-// Frames to bytes (layouts: protocols/uplink.md). Texts longer than their limit are cut at a character
-// and lists are split by `FrameEncoding.entries` and `.rows`, so that what is sent is always within the
-// limits that the other end enforces.
+// Frames to bytes (layouts: protocols/uplink.md). Texts longer than their limit are cut at a
+// character and lists are split by `FrameEncoding.entries` and `.rows`, so that what is sent is
+// always within the limits that the other end enforces.
 
 package import Model
 

@@ -1,5 +1,5 @@
-// What can be asked of a store and what it answers: the same filter and row whether the store's folder
-// is opened or the store is asked over the network. Values only.
+// What can be asked of a store and what it answers: the same filter and row whether the store's
+// folder is opened or the store is asked over the network. Values only.
 
 package import Model
 
@@ -113,8 +113,8 @@ package struct Rows: Hashable, Sendable {
     }
 }
 
-/// A reader's side of one query over the network, without sockets: send `opening` once connected, give
-/// every received byte to `receive`, send what it returns, until `isDone`.
+/// A reader's side of one query over the network, without sockets: send `opening` once connected,
+/// give every received byte to `receive`, send what it returns, until `isDone`.
 package struct QueryClient {
     package enum Failure: Error, Hashable, Sendable {
         case wire(WireError)

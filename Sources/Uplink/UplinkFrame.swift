@@ -1,6 +1,6 @@
-// The frames of the uplink protocol as values (protocols/uplink.md, version 1). Made and read by the
-// forwarder on the uplink queue, by store sessions on the store's queue, and by query clients. No
-// bytes here: FrameEncoding and FrameDecoding have them.
+// The frames of the uplink protocol as values (protocols/uplink.md, version 1). Made and read by
+// the forwarder on the uplink queue, by store sessions on the store's queue, and by query clients.
+// No bytes here: FrameEncoding and FrameDecoding have them.
 
 package import Model
 

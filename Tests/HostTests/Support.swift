@@ -1,5 +1,5 @@
-// What the Host tests share: a door that frames by a length byte, state that can be awaited, and plain
-// blocking client sockets on loopback (10 s limit each, so that a failure ends).
+// What the Host tests share: a door that frames by a length byte, state that can be awaited, and
+// plain blocking client sockets on loopback (10 s limit each, so that a failure ends).
 
 import Dispatch
 import Glibc
@@ -7,10 +7,12 @@ import Host
 import Model
 import Pipeline
 import Synchronization
+import Testing
 
 /// State that other queues change and a test awaits.
 final class Watched<State: Sendable>: Sendable {
     private struct Waiter: Sendable {
+        let number: Int
         let isDone: @Sendable (State) -> Bool
         let resume: @Sendable () -> Void
     }
@@ -18,6 +20,7 @@ final class Watched<State: Sendable>: Sendable {
     private struct Inside: Sendable {
         var state: State
         var waiters: [Waiter] = []
+        var lastNumber = 0
     }
 
     private let inside: Mutex<Inside>
@@ -37,20 +40,41 @@ final class Watched<State: Sendable>: Sendable {
         for waiter in ready { waiter.resume() }
     }
 
-    /// Waits for the event; the test's time limit ends what never comes.
+    /// Waits for the event; records an issue when it has not come within 30 s.
     @discardableResult
-    func wait(until isDone: @escaping @Sendable (State) -> Bool) async -> State {
+    func wait(
+        until isDone: @escaping @Sendable (State) -> Bool,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) async -> State {
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            let isThere = inside.withLock { inside -> Bool in
-                if isDone(inside.state) { return true }
-                inside.waiters.append(Waiter(isDone: isDone) { continuation.resume() })
-                return false
+            let number = inside.withLock { inside -> Int? in
+                if isDone(inside.state) { return nil }
+                inside.lastNumber += 1
+                inside.waiters.append(
+                    Waiter(number: inside.lastNumber, isDone: isDone) { continuation.resume() })
+                return inside.lastNumber
             }
-            if isThere { continuation.resume() }
+            guard let number else { return continuation.resume() }
+            watchdog.asyncAfter(deadline: .now() + .seconds(30)) { [weak self] in
+                self?.giveUp(number, sourceLocation)
+            }
         }
         return now
     }
+
+    private func giveUp(_ number: Int, _ place: SourceLocation) {
+        let late = inside.withLock { inside -> Waiter? in
+            let late = inside.waiters.first { $0.number == number }
+            inside.waiters.removeAll { $0.number == number }
+            return late
+        }
+        guard let late else { return }
+        Issue.record("the awaited event did not come", sourceLocation: place)
+        late.resume()
+    }
 }
+
+private let watchdog = DispatchQueue(label: "test.watchdog")
 
 struct DoorState: Sendable {
     struct Datagram: Sendable {

@@ -56,7 +56,8 @@ struct TCPTests {
         #expect(rig.statistics.bytesReceived == UInt64(bytes.count))
     }
 
-    @Test("closes a connection that brings bytes but no frame in time, keeps one that brings frames")
+    @Test(
+        "closes a connection that brings bytes but no frame in time, keeps one that brings frames")
     func firstFrame() async throws {
         var source = tcpSource()
         source.firstFrameTimeout = 200

@@ -1,4 +1,5 @@
-// UDP sources: what arrives is handed over as it was, what is lost is counted, and the visits are few.
+// UDP sources: what arrives is handed over as it was, what is lost is counted, and the visits are
+// few.
 
 import Dispatch
 import Glibc

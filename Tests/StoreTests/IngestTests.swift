@@ -176,6 +176,12 @@ struct IngestTests {
             } while got == [.stored] && sequence < 100
             #expect(got == [.storageFull])
             #expect(sequence > 1 && sequence < 100)
+            // What was rolled back is not remembered as stored.
+            #expect(try gateway.verdicts([batch, batch]) == [.storageFull, .storageFull])
+            var other = try Gateway(store)
+            #expect(other.welcome?.committed.through == sequence - 1)
+            #expect(try other.verdicts([batch]) == [.storageFull])
+            gateway = other
             let answers = try gateway.send([.ping(token: 1)])
             guard case .pong(_, _, let credit)? = answers.first else {
                 Issue.record("no pong")

@@ -1,5 +1,5 @@
-// What can be asked: every value exactly, filters, order, pages, duplicates, the view for people, and the
-// same over the network.
+// What can be asked: every value exactly, filters, order, pages, duplicates, the view for people,
+// and the same over the network.
 
 import Batches
 import Model

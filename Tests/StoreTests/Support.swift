@@ -46,8 +46,8 @@ final class TemporaryFolder {
         _ = unsafe rmdir(path)
     }
 
-    /// Copies the files of a flat folder as they are at this moment, as a power cut would leave them
-    /// when the device honours flushes.
+    /// Copies the files of a flat folder as they are at this moment, as a power cut would leave
+    /// them when the device honours flushes.
     static func copy(_ from: String, to: String) {
         // Safety: as in `remove`.
         _ = unsafe mkdir(to, 0o700)

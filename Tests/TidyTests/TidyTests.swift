@@ -135,6 +135,7 @@ private let innocent: [Innocent] = [
     Innocent(path: "Sources/Ring/A.swift", text: "let a = \"\"\"\n    import Spool\n    \"\"\""),
     Innocent(path: "Sources/Host/A.swift", text: "package import Dispatch\nimport CLinux"),
     Innocent(path: "Sources/Spool/A.swift", text: "a.socket(1)\nlet signal = 2\nb(signal)"),
+    Innocent(path: "Sources/Field/A.swift", text: "func socket() {}\nlet a = socket()"),
     Innocent(path: "Sources/Ring/A.swift", text: "// Safety: near.\n\nlet a = unsafe b[0]"),
     Innocent(
         path: "Sources/Ring/A.swift", text: "@unsafe func a() {}\n// unsafe\nlet b = \"unsafe\""),

@@ -1,4 +1,5 @@
-// The forwarder step by step, against a script: the store's side is played by hand under virtual time.
+// The forwarder step by step, against a script: the store's side is played by hand under virtual
+// time.
 
 import Model
 import Testing

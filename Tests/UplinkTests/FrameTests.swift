@@ -1,5 +1,5 @@
-// The wire form: what is written is read, however the bytes are cut; what is not a frame is refused;
-// nothing that is received traps or is believed.
+// The wire form: what is written is read, however the bytes are cut; what is not a frame is
+// refused; nothing that is received traps or is believed.
 
 import Model
 import Testing

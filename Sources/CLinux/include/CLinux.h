@@ -1,7 +1,7 @@
-// What Swift's Glibc module cannot reach (recvmmsg, sendmmsg, epoll with our tokens, credentials of a
-// socket's buffer) or what would drag kernel headers into Swift. Fixed-width types only, no system
-// header beyond stdint.h. Every function that can fail returns a negative errno; nothing sets errno
-// for the caller, nothing allocates except sluice_slab_make.
+// What Swift's Glibc module cannot reach (recvmmsg, sendmmsg, epoll with our tokens, credentials of
+// a socket's buffer) or what would drag kernel headers into Swift. Fixed-width types only, no
+// system header beyond stdint.h. Every function that can fail returns a negative errno; nothing
+// sets errno for the caller, nothing allocates except sluice_slab_make.
 #ifndef SLUICE_CLINUX_H
 #define SLUICE_CLINUX_H
 #include <stdint.h>
@@ -39,9 +39,15 @@ void sluice_error_text(int32_t error, char *text, uint32_t count);
 int32_t sluice_notify(const char *text);
 // $WATCHDOG_USEC when it is meant for this process, else 0.
 uint64_t sluice_watchdog_us(void);
-// Opens `path`, takes an exclusive flock and writes our pid into it: the descriptor, which holds the
-// lock until it is closed. -EWOULDBLOCK: taken, and *holder is the pid read from the file (0: unknown).
+// Opens `path`, takes an exclusive flock and writes our pid into it: the descriptor, which holds
+// the lock until it is closed. -EWOULDBLOCK: taken, and *holder is the pid read from the file (0:
+// unknown).
 int32_t sluice_lock_file(const char *path, int32_t *holder);
+
+// From now on these signals arrive as one byte each (their number) on the returned descriptor,
+// whichever thread the kernel picks. Once a process.
+int32_t sluice_signal_bytes(const int32_t *signals, uint32_t count);
+void sluice_ignore_broken_pipes(void);
 
 // MARK: descriptors
 
@@ -70,8 +76,8 @@ int32_t sluice_accept(int32_t fd, sluice_endpoint *from);
 // Starts a connection: wait for writability, then ask sluice_connect_result.
 int32_t sluice_tcp_connect(const sluice_endpoint *to);
 int32_t sluice_connect_result(int32_t fd);
-// Mode 0600. A stale socket file is replaced; one that answers gives -EADDRINUSE, and a file that is
-// no socket gives -EEXIST.
+// Mode 0600. A stale socket file is replaced; one that answers gives -EADDRINUSE, and a file that
+// is no socket gives -EEXIST.
 int32_t sluice_unix_listen(const char *path, uint32_t backlog);
 int32_t sluice_unix_accept(int32_t fd);
 int32_t sluice_unix_connect(const char *path);
@@ -103,7 +109,8 @@ int32_t sluice_epoll_make(void);
 int32_t sluice_epoll_add(int32_t epoll, int32_t fd, uint64_t token, uint32_t interest);
 int32_t sluice_epoll_change(int32_t epoll, int32_t fd, uint64_t token, uint32_t interest);
 int32_t sluice_epoll_remove(int32_t epoll, int32_t fd);
-// Events that are there now (never waits): their number, 0...capacity (at most 256), or negative errno.
+// Events that are there now (never waits): their number, 0...capacity (at most 256), or negative
+// errno.
 int32_t sluice_epoll_collect(int32_t epoll, sluice_event *events, uint32_t capacity);
 
 // MARK: datagrams
@@ -123,8 +130,9 @@ sluice_slab *sluice_slab_make(uint32_t slots, uint32_t slot_bytes);
 void sluice_slab_free(sluice_slab *slab);
 const uint8_t *sluice_slab_bytes(const sluice_slab *slab);
 const sluice_datagram *sluice_slab_datagrams(const sluice_slab *slab);
-// One recvmmsg: datagrams received (1...slots), or negative errno (-EAGAIN: none there). *drops becomes
-// the socket's drop counter where a datagram carries it (SO_RXQ_OVFL; from the first drop on).
+// One recvmmsg: datagrams received (1...slots), or negative errno (-EAGAIN: none there). *drops
+// becomes the socket's drop counter where a datagram carries it (SO_RXQ_OVFL; from the first drop
+// on).
 int32_t sluice_slab_receive(sluice_slab *slab, int32_t fd, uint32_t *drops);
 
 typedef struct {
@@ -133,8 +141,8 @@ typedef struct {
     uint32_t count;
 } sluice_outgoing;
 enum { SLUICE_OUTGOING_MAX = 64 };
-// One sendmmsg of up to SLUICE_OUTGOING_MAX items that lie in `bytes`: how many were sent, or negative
-// errno of the first. `ipv6` says what kind of socket it is.
+// One sendmmsg of up to SLUICE_OUTGOING_MAX items that lie in `bytes`: how many were sent, or
+// negative errno of the first. `ipv6` says what kind of socket it is.
 int32_t sluice_send_batch(
     int32_t fd, int32_t ipv6, const uint8_t *bytes, const sluice_outgoing *items, uint32_t count);
 

@@ -7,6 +7,8 @@
 //   32 battery u16 | 34 reserved 28 | 62 CRC-16/Modbus, low byte first
 //   answer: "SL" 81 00 | sequence u32 | 00 00 | CRC-16/Modbus, low byte first
 
+import Model
+
 /// The population's arithmetic: which device sends frame `index`, when, and what.
 package struct Population: Sendable {
     package var devices: Int

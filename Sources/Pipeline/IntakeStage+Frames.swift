@@ -1,0 +1,224 @@
+// One frame on its way in: which format accepts it, is it new, whose is it, what does it say. On the
+// intake's queue, the hot path: nothing here allocates once the tables are warm, except on the first
+// appearance of a device or a stream.
+
+import Catalog
+import Formats
+import Model
+import Spool
+
+extension IntakeStage {
+    // MARK: One frame
+
+    /// Decodes with the source's formats in their order; the first that accepts wins. Returns true
+    /// when the frame was decoded, a control frame or a duplicate.
+    @discardableResult
+    func accept(
+        _ bytes: Span<UInt8>, source: Int, only: Int?, at receivedAt: Timestamp,
+        answerTo recipient: Recipient
+    ) -> Bool {
+        var reason = Rejection.noFormat
+        let decoders = sources[source].decoders
+        for index in decoders.indices where only == nil || only == index {
+            do throws(Rejection) {
+                try decoders[index].decode(bytes, direction: .up, into: &frame)
+            } catch {
+                reason = IntakeStage.worse(reason, error)
+                continue
+            }
+            do throws(Rejection) {
+                try take(bytes, source: source, format: index, at: receivedAt, recipient)
+                return true
+            } catch {
+                refuse(error, bytes, source: source, at: receivedAt)
+                return false
+            }
+        }
+        refuse(reason, bytes, source: source, at: receivedAt)
+        return false
+    }
+
+    /// Of two formats' reasons, the one of the format that understood more of the frame.
+    private static func worse(_ a: Rejection, _ b: Rejection) -> Rejection {
+        func rank(_ r: Rejection) -> Int {
+            switch r {
+            case .noFormat: 0
+            case .badHeader, .badLength, .unknownType, .badType: 1
+            case .truncated, .oversized: 2
+            case .badEnd, .badEscape, .badVersion, .noIdentity: 3
+            default: 4
+            }
+        }
+        return rank(b) > rank(a) ? b : a
+    }
+
+    /// Takes a decoded frame in: duplicate, device, readings, journal, answer.
+    func take(
+        _ bytes: Span<UInt8>, source: Int, format: Int, at receivedAt: Timestamp,
+        _ recipient: Recipient
+    ) throws(Rejection) {
+        let state = sources[source]
+        if frame.isControl {
+            counters.framesControl &+= 1
+            touchCounters()
+            return answerNow(to: recipient)
+        }
+        if let key = frame.duplicateKey, recent.containsOrInsert(key, at: receivedAt) {
+            counters.framesDuplicate &+= 1
+            touchCounters()
+            return answerNow(to: recipient)
+        }
+        let device: DeviceID
+        do throws(Rejection) {
+            device = try deviceID(state, format: format, at: receivedAt)
+        } catch {
+            if let key = frame.duplicateKey { recent.remove(key) }
+            throw error
+        }
+        counters.framesDecoded &+= 1
+        takeReadings(of: device, state, format: format, at: receivedAt)
+        guard !isReplaying else { return }
+        journal.append(
+            bytes, source: state.journalBase + UInt16(format), receivedAt: receivedAt)
+        if firstJournaledAt == nil { firstJournaledAt = clock.now() }
+        if frame.answer.count > 0 {
+            if firstWaitingAt == nil { firstWaitingAt = clock.now() }
+            pending.append(frame.answer, to: recipient, needs: journal.nextPosition)
+        }
+    }
+
+    func takeReadings(
+        of device: DeviceID, _ state: SourceState, format: Int, at receivedAt: Timestamp
+    ) {
+        let clockIsSet = receivedAt >= settings.clockSetAfter
+        let rules = state.rules[format]
+        counters.readingsDecoded &+= UInt64(frame.readings.count)
+        for index in frame.readings.indices {
+            let decoded = frame.readings[index]
+            var quality = decoded.quality
+            do throws(Drop) {
+                let observedAt = try validate(
+                    value: decoded.value, quality: &quality, observedAt: decoded.observedAt,
+                    receivedAt: receivedAt, rule: rules[Int(decoded.output)],
+                    timeRule: state.source.timeRule, gatewayClockIsSet: clockIsSet)
+                let stream = try streamID(device, state, format: format, decoded)
+                outgoing.append(
+                    Reading(
+                        stream: stream, value: decoded.value, quality: quality,
+                        observedAt: observedAt, receivedAt: receivedAt))
+                counters.readingsPublished &+= 1
+            } catch {
+                counters[error] &+= 1
+            }
+        }
+    }
+
+    // MARK: Catalog, slow paths
+
+    func deviceID(
+        _ state: SourceState, format: Int, at receivedAt: Timestamp
+    ) throws(Rejection) -> DeviceID {
+        let isLocal = state.source.formats[format].identityIsLocal
+        let scope = isLocal ? state.scope : 0
+        if frame.device == .empty && !isLocal { throw .noIdentity }
+        if let known = catalog.device(frame.device, scope: scope, seenAt: receivedAt) {
+            return known
+        }
+        let text = state.decoders[format].identityText()
+        let identity =
+            isLocal ? text.isEmpty ? state.source.name : state.source.name + ":" + text : text
+        if let known = catalog.device(
+            frame.device, scope: scope, identity: identity, seenAt: receivedAt)
+        {
+            return known
+        }
+        // At replay the frame was taken in once, under the policy of its time.
+        if !isReplaying {
+            switch state.source.policy {
+            case .accept: break
+            case .quarantine: throw .quarantined
+            case .reject: throw .unknownDevice
+            }
+        }
+        return try catalog.addDevice(
+            frame.device, scope: scope, identity: identity,
+            format: state.source.formats[format].name, at: receivedAt)
+    }
+
+    func streamID(
+        _ device: DeviceID, _ state: SourceState, format: Int, _ reading: DecodedReading
+    ) throws(Drop) -> StreamID {
+        let number = state.formatNumbers[format]
+        if let known = catalog.stream(
+            device, format: number, output: reading.output, discriminator: reading.discriminator)
+        {
+            return known
+        }
+        let words = state.source.formats[format].describe(
+            output: reading.output, discriminator: reading.discriminator)
+        return try catalog.addStream(
+            device, format: number, output: reading.output, discriminator: reading.discriminator,
+            name: words.name, quantity: words.quantity, unit: words.unit, priority: words.priority)
+    }
+
+    // MARK: Helpers
+
+    func refuse(
+        _ reason: Rejection, _ bytes: Span<UInt8>, source: Int, at receivedAt: Timestamp
+    ) {
+        counters[reason] &+= 1
+        touchCounters()
+        // At replay the frame was taken in once: keep its bytes, its format has changed since.
+        if reason == .quarantined || isReplaying {
+            setAside.append(
+                QuarantinedFrame(
+                    source: sources[source].source.name, reason: reason, receivedAt: receivedAt,
+                    bytes: copy(bytes)))
+        }
+    }
+
+    func copy(_ bytes: Span<UInt8>) -> [UInt8] {
+        var copy: [UInt8] = []
+        copy.reserveCapacity(bytes.count)
+        for i in 0..<bytes.count { copy.append(bytes[i]) }
+        return copy
+    }
+
+    func skipped(_ count: Int) {
+        counters.bytesSkipped &+= UInt64(count)
+        counters.bytesReceived &+= UInt64(count)
+    }
+
+    /// Answers a control frame or a retransmission: at once when all earlier frames are durable, else
+    /// with the commit that makes them so.
+    func answerNow(to recipient: Recipient) {
+        guard frame.answer.count > 0, !isReplaying else { return }
+        pending.append(frame.answer, to: recipient, needs: journal.nextPosition)
+    }
+
+    /// Looks for a frame with the format that the connection is known to speak, or with each in turn:
+    /// the one that finds a frame first; if none does, the one that skips least, so that no byte that
+    /// may begin a frame is lost.
+    func find(
+        _ bytes: Span<UInt8>, source: Int, known: Int?
+    ) -> (FrameSearch, Int) {
+        let decoders = sources[source].decoders
+        if let known { return (decoders[known].search(bytes, direction: .up), known) }
+        var waiting: (skip: Int, format: Int)?
+        var rejected: (FrameSearch, Int)?
+        var found: (FrameSearch, Int, skip: Int)?
+        for index in decoders.indices {
+            let search = decoders[index].search(bytes, direction: .up)
+            switch search {
+            case .frame(let skip, _):
+                if skip < found?.skip ?? .max { found = (search, index, skip) }
+            case .rejected: if rejected == nil { rejected = (search, index) }
+            case .needsMore(let skip):
+                if skip < waiting?.skip ?? .max { waiting = (skip, index) }
+            }
+        }
+        if let found { return (found.0, found.1) }
+        if let waiting { return (.needsMore(skip: waiting.skip), waiting.format) }
+        return rejected ?? (.needsMore(skip: bytes.count), 0)
+    }
+}

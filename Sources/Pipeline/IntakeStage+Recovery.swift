@@ -1,0 +1,53 @@
+// At start: frames that the last run had journaled. Those that a cut covers only refill the duplicate
+// memory; the others are decoded again, under the policy of the time when they were taken in.
+
+import Formats
+package import Model
+package import Spool
+
+extension IntakeStage {
+    // MARK: Recovery
+
+    /// A frame of the journal, at start. Frames that a cut covers only refill the duplicate memory;
+    /// the others are decoded again. They are in `framesReceived` already.
+    package func replay(
+        _ bytes: Span<UInt8>, source: JournalSource, receivedAt: Timestamp, isCovered: Bool
+    ) {
+        isReplaying = true
+        defer { isReplaying = false }
+        let number = sources.firstIndex { $0.source.name == source.name }
+        let format = number.flatMap { n in
+            sources[n].source.formats.firstIndex { $0.name == source.format }
+        }
+        guard let number, let format else {
+            if !isCovered { goneAtReplay(bytes, source: source, at: receivedAt) }
+            return
+        }
+        if isCovered {
+            let decoder = sources[number].decoders[format]
+            guard (try? decoder.decode(bytes, direction: .up, into: &frame)) != nil else { return }
+            if let key = frame.duplicateKey { _ = recent.containsOrInsert(key, at: receivedAt) }
+            return
+        }
+        accept(
+            bytes, source: number, only: format, at: receivedAt,
+            answerTo: .connection(ConnectionID(0)))
+    }
+
+    /// Publishes what `replay` yielded; false while the ring is full.
+    package func publishReplayed() -> Bool {
+        postEntries()
+        publish()
+        return publishedTo == outgoing.count
+    }
+
+    /// Uncovered frames that the spool could not read back.
+    package func lostAtReplay(_ count: UInt64) { counters[.journalDamaged] &+= count }
+
+    func goneAtReplay(_ bytes: Span<UInt8>, source: JournalSource, at time: Timestamp) {
+        counters[.formatGone] &+= 1
+        setAside.append(
+            QuarantinedFrame(
+                source: source.name, reason: .formatGone, receivedAt: time, bytes: copy(bytes)))
+    }
+}

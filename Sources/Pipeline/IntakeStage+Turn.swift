@@ -1,0 +1,98 @@
+// The end of a turn: what was gathered leaves for the ring, the spool and the devices, each in as few
+// steps as it can.
+
+import Catalog
+import Model
+import Ring
+import Spool
+
+extension IntakeStage {
+    func finishTurn() {
+        postEntries()
+        publish()
+        if journal.byteCount >= settings.commitBytes { handOver() }
+        handOverIfDue()
+        if pending.count > 0 {
+            counters.framesAnswered &+= UInt64(
+                pending.release(upTo: committed, through: ports.answers))
+        }
+    }
+
+    func postEntries() {
+        if catalog.hasAdditions {
+            let additions = catalog.takeAdditions()
+            ports.lanes(additions)
+            ports.toSpool(.entries(additions))
+        }
+        if !setAside.isEmpty {
+            ports.toSpool(.quarantine(setAside))
+            setAside.removeAll()
+        }
+    }
+
+    /// Moves readings into the ring, whole turns while they fit, else as many as there is room for.
+    func publish() {
+        guard publishedTo < outgoing.count else { return }
+        let room = min(producer.free, outgoing.count - publishedTo)
+        if room > 0 {
+            let isPublished = producer.publish(
+                outgoing.span.extracting(publishedTo..<publishedTo + room))
+            precondition(isPublished, "the producer has just said that there is room")
+            publishedTo += room
+            unpoked += room
+            // The batcher need not run for every turn: it is told of the epoch's first reading, so that
+            // its time begins, of marks, and when a good part of the ring waits.
+            if isEpochNew || unpoked >= IntakeStage.readingsPerPoke || publishedTo < outgoing.count
+            {
+                pokeBatcher()
+            }
+        }
+        if publishedTo == outgoing.count {
+            outgoing.removeAll(keepingCapacity: true)
+            publishedTo = 0
+        }
+    }
+
+    func pokeBatcher() {
+        isEpochNew = false
+        unpoked = 0
+        ports.pokeBatcher()
+    }
+
+    func handOverIfDue() {
+        updateDeadline()
+        guard let due = deadline else { return }
+        if clock.now() >= due {
+            handOver()
+            deadline = nil
+        } else {
+            ports.wakeAt(due)
+        }
+    }
+
+    func handOver() {
+        firstJournaledAt = nil
+        firstWaitingAt = nil
+        countersDirtySince = nil
+        let part = journal.take(sources: journalSources, counters: counters)
+        bytesInFlight += part.bytes.count
+        partsInFlight.append((part.nextPosition, part.bytes.count))
+        ports.toSpool(.part(part))
+    }
+
+    func touchCounters() {
+        if countersDirtySince == nil { countersDirtySince = clock.now() }
+    }
+
+    func updateDeadline() {
+        var next: Instant?
+        func consider(_ start: Instant?, _ milliseconds: Int64) {
+            guard let at = start?.adding(milliseconds: milliseconds) else { return }
+            if next == nil || at < next! { next = at }
+        }
+        consider(firstWaitingAt, settings.commitAnswerMilliseconds)
+        consider(firstJournaledAt, settings.commitMilliseconds)
+        consider(countersDirtySince, settings.countersMilliseconds)
+        deadline = next
+    }
+}
