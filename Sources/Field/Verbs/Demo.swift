@@ -80,14 +80,15 @@ private struct Demo {
         say("gateway  takes UDP and TCP on loopback, state in \(district.spoolFolder)")
         say("")
         var sent: [JSON] = []
-        var datagrams = 0
+        var bytes = 0
         for scene in Demo.scenes {
             let (words, count) = try play(scene, district.targets[scene.source])
             sent.append(words)
-            datagrams += count
+            bytes += count
         }
         console.progress("waiting for the store to acknowledge everything")
-        guard let ledger = try drained(district, datagrams) else {
+        guard let ledger = try district.ledgerWhenDrained(milliseconds: 30_000, .bytes(bytes))
+        else {
             throw DistrictError(
                 what: "sluiced", why: "does not answer", remedy: district.lastLines("gateway.log"))
         }
@@ -103,7 +104,7 @@ private struct Demo {
 
     private func play(
         _ scene: (file: String, what: String, source: Int), _ target: Target
-    ) throws(DistrictError) -> (JSON, datagrams: Int) {
+    ) throws(DistrictError) -> (JSON, bytes: Int) {
         let path = "\(captures)/\(scene.file)"
         let bytes: [UInt8]
         do throws(FileError) {
@@ -124,20 +125,12 @@ private struct Demo {
                 ("capture", .string(scene.file)), ("shows", .string(scene.what)),
                 ("sent", summary.json(capture)),
             ])
-            return (words, summary.isStream ? 0 : summary.framesSent)
+            return (words, summary.bytesSent)
         } catch {
             throw DistrictError(
                 what: target.description, why: Files.words(error.code),
                 remedy: "see the gateway's log")
         }
-    }
-
-    /// A stream's frames are not known here: its bytes were taken when the gateway closed the
-    /// connection, which the replay waits for.
-    private func drained(
-        _ district: LocalDistrict, _ datagrams: Int
-    ) throws(DistrictError) -> LedgerReport? {
-        try district.ledgerWhenDrained(milliseconds: 30_000, datagrams: datagrams)
     }
 
     private func stored(_ district: LocalDistrict) throws(DistrictError) -> [StoredReading] {

@@ -165,7 +165,7 @@ private struct LoadJob {
         console.progress("waiting for the store to acknowledge everything")
         var outcome = LoadOutcome()
         let ledger = try district.ledgerWhenDrained(
-            milliseconds: drain, datagrams: summary.counts.datagramsSent, since: before)
+            milliseconds: drain, .datagrams(summary.counts.datagramsSent), since: before)
         outcome.take(ledger, since: before)
         outcome.gatewayCpuSeconds = district.gatewayCpuSeconds - cpuBefore
         outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
