@@ -196,21 +196,49 @@ package final class LocalDistrict {
         return LedgerReport(answer.body)
     }
 
-    /// The ledger once the store has acknowledged everything, or as it stands after the time.
+    /// What the gateway must have taken in before its ledger means anything: what still lies in a
+    /// socket's buffer is in no ledger.
+    package enum Arrival: Sendable {
+        /// Datagrams, those that the kernel dropped included.
+        case datagrams(Int)
+        /// Bytes of datagrams and streams.
+        case bytes(Int)
+    }
+
+    /// The ledger once `arrival` is in since `before` and the store has acknowledged everything; or
+    /// as it stands when nothing has come in for three seconds, or the time is over.
     package func ledgerWhenDrained(
-        milliseconds: Int64
+        milliseconds: Int64, _ arrival: Arrival, since before: LedgerReport? = nil
     ) throws(DistrictError) -> LedgerReport? {
         let limit = SendingClock.now + milliseconds * 1_000_000
-        var last: LedgerReport?
+        let base = LocalDistrict.arrived(before, arrival).count
+        var last: (report: LedgerReport, count: UInt64)?
+        var movedAt = SendingClock.now
         while SendingClock.now < limit {
             if let report = ledger() {
-                last = report
-                if report.number("readingsHeld") == 0 { return report }
+                let (count, wanted) = LocalDistrict.arrived(report, arrival)
+                if last?.count != count { movedAt = SendingClock.now }
+                last = (report, count)
+                let isIn = count &- base >= wanted
+                let isQuiet = SendingClock.now - movedAt > 3_000_000_000
+                if report.number("readingsHeld") == 0, isIn || isQuiet { return report }
             }
             try checkInterrupt()
             SendingClock.sleep(milliseconds: 50)
         }
-        return last
+        return last?.report
+    }
+
+    private static func arrived(
+        _ report: LedgerReport?, _ arrival: Arrival
+    ) -> (count: UInt64, wanted: UInt64) {
+        func sum(_ names: [String]) -> UInt64 {
+            names.reduce(0) { $0 &+ (report?.number($1) ?? 0) }
+        }
+        switch arrival {
+        case .datagrams(let wanted): return (sum(["datagrams", "kernelDrops"]), UInt64(wanted))
+        case .bytes(let wanted): return (sum(["bytesReceived", "bytesSkipped"]), UInt64(wanted))
+        }
     }
 
     /// Until the store has moved its fresh rows into order, which makes reading it all cheap; it does

@@ -251,10 +251,14 @@ package struct ReplayRun: ~Copyable {
             player.isEnding = true
             flush(player)
         }
-        let limit = SendingClock.now + max(plan.waitMilliseconds, 100) * 1_000_000
-        // Data that waits for a slow gateway is not cut off: only silence ends it.
-        while players.contains(where: { !$0.isEnded }), SendingClock.now < limit {
-            handleReady(nanoseconds: 50_000_000)
+        // Gateways need not close when the device has finished; and bytes that wait for a slow one
+        // are not cut off: silence ends the wait, a short one when all is sent.
+        var quietSince = SendingClock.now
+        while players.contains(where: { !$0.isEnded }) {
+            if handleReady(nanoseconds: 20_000_000) > 0 { quietSince = SendingClock.now }
+            let isSent = players.allSatisfy { $0.outbox.isEmpty || $0.isEnded }
+            let patience = isSent ? plan.waitMilliseconds / 4 : max(plan.waitMilliseconds, 5000)
+            if SendingClock.now - quietSince > patience * 1_000_000 { break }
         }
         for player in players { summary.framesUnsent += player.piecesWaiting }
         players = []

@@ -80,9 +80,15 @@ private struct Demo {
         say("gateway  takes UDP and TCP on loopback, state in \(district.spoolFolder)")
         say("")
         var sent: [JSON] = []
-        for scene in Demo.scenes { sent.append(try play(scene, district.targets[scene.source])) }
+        var bytes = 0
+        for scene in Demo.scenes {
+            let (words, count) = try play(scene, district.targets[scene.source])
+            sent.append(words)
+            bytes += count
+        }
         console.progress("waiting for the store to acknowledge everything")
-        guard let ledger = try district.ledgerWhenDrained(milliseconds: 30_000) else {
+        guard let ledger = try district.ledgerWhenDrained(milliseconds: 30_000, .bytes(bytes))
+        else {
             throw DistrictError(
                 what: "sluiced", why: "does not answer", remedy: district.lastLines("gateway.log"))
         }
@@ -98,7 +104,7 @@ private struct Demo {
 
     private func play(
         _ scene: (file: String, what: String, source: Int), _ target: Target
-    ) throws(DistrictError) -> JSON {
+    ) throws(DistrictError) -> (JSON, bytes: Int) {
         let path = "\(captures)/\(scene.file)"
         let bytes: [UInt8]
         do throws(FileError) {
@@ -115,10 +121,11 @@ private struct Demo {
             let summary = try run.play { _ in }
             let what = summary.isStream ? "stream piece" : "datagram"
             say("replayed \(scene.file): \(Words.count(summary.framesSent, what)): \(scene.what)")
-            return .object([
+            let words = JSON.object([
                 ("capture", .string(scene.file)), ("shows", .string(scene.what)),
                 ("sent", summary.json(capture)),
             ])
+            return (words, summary.bytesSent)
         } catch {
             throw DistrictError(
                 what: target.description, why: Files.words(error.code),

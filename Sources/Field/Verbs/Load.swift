@@ -164,7 +164,9 @@ private struct LoadJob {
         }
         console.progress("waiting for the store to acknowledge everything")
         var outcome = LoadOutcome()
-        outcome.take(try district.ledgerWhenDrained(milliseconds: drain), since: before)
+        let ledger = try district.ledgerWhenDrained(
+            milliseconds: drain, .datagrams(summary.counts.datagramsSent), since: before)
+        outcome.take(ledger, since: before)
         outcome.gatewayCpuSeconds = district.gatewayCpuSeconds - cpuBefore
         outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
         outcome.uplinkBytes = district.uplinkBytes
