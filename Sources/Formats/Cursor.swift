@@ -6,6 +6,8 @@
 // Invariants: a `Cursor` lives no longer than the call it is made for (frames) or than its
 // `BytePlane` (scratch); slot numbers are masked, so none is out of range.
 
+import Model
+
 /// Borrowed bytes with checked loads of 1 to 8 bytes; nil when a load would leave the bytes.
 @safe struct Cursor {
     private let base: UnsafePointer<UInt8>
@@ -172,6 +174,70 @@ struct Slot {
     }
 }
 
+/// An immutable table of trivial rows, read without counting references. Reading outside it is a
+/// programmer's error.
+@safe struct FixedTable<Element: BitwiseCopyable>: @unchecked Sendable {
+    let count: Int
+    private let base: UnsafeMutablePointer<Element>
+
+    init(_ rows: [Element]) {
+        count = rows.count
+        // Safety: freshly allocated for `count` rows and initialised at once; never written again,
+        // which also makes sharing it between threads sound.
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: max(1, rows.count))
+        for (i, row) in rows.enumerated() { unsafe (base + i).initialize(to: row) }
+    }
+
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the table no more.
+        unsafe base.deallocate()
+    }
+
+    @inline(__always)
+    subscript(_ row: Int) -> Element {
+        precondition(row >= 0 && row < count, "row outside its table")
+        // Safety: 0 <= row < count, checked in the line above.
+        return unsafe base[row]
+    }
+}
+
+/// A stack of 16 trivial elements; its depth is kept by who uses it.
+@safe struct FixedStack<Element: BitwiseCopyable> {
+    static var capacity: Int { 16 }
+    private let base: UnsafeMutablePointer<Element>
+
+    init(repeating element: Element) {
+        // Safety: freshly allocated for exactly `capacity` elements and initialised at once.
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: Self.capacity)
+        unsafe base.initialize(repeating: element, count: Self.capacity)
+    }
+
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the stack no more.
+        unsafe base.deallocate()
+    }
+
+    /// False when the stack is full.
+    @inline(__always)
+    func push(_ element: Element, _ depth: inout Int) -> Bool {
+        guard depth >= 0, depth < Self.capacity else { return false }
+        // Safety: 0 <= depth < capacity, checked in the line above.
+        unsafe base[depth] = element
+        depth &+= 1
+        return true
+    }
+
+    @inline(__always)
+    func pop(_ depth: inout Int) -> Element? {
+        guard depth > 0, depth <= Self.capacity else { return nil }
+        depth &-= 1
+        // Safety: 0 <= depth < capacity after the line above.
+        return unsafe base[depth]
+    }
+}
+
 /// Scratch bytes of a fixed capacity for transformed regions and text carriers.
 @safe final class BytePlane {
     enum Map {
@@ -186,6 +252,8 @@ struct Slot {
     private(set) var map = Map.same
     /// Plane that this one was made from.
     private(set) var below: UInt8 = 0
+    /// Bytes appended since `clear`, for planes that are filled by `append`.
+    private(set) var count = 0
 
     init(capacity: Int) {
         self.capacity = max(1, capacity)
@@ -202,6 +270,27 @@ struct Slot {
     func cursor(count: Int) -> Cursor {
         // Safety: capacity bytes are initialised; the plane outlives the decode call.
         unsafe Cursor(base: UnsafePointer(base), count: min(max(0, count), capacity))
+    }
+
+    func clear() { count = 0 }
+
+    /// Adds a byte; what does not fit is left out, which the count no longer tells from full.
+    @inline(__always)
+    func append(_ byte: UInt8) {
+        guard count < capacity else { return }
+        // Safety: count < capacity, checked in the line above.
+        unsafe base[count] = byte
+        count &+= 1
+    }
+
+    /// The appended bytes as text.
+    var text: String { String(decoding: cursor(count: count).bytes(0..<count), as: UTF8.self) }
+
+    /// The key of the appended bytes; nil when they are no identity.
+    var deviceKey: DeviceKey? {
+        // Safety: count <= capacity bytes are initialised; the span does not leave the call.
+        let buffer = unsafe UnsafeBufferPointer(start: base, count: count)
+        return unsafe DeviceKey(text: buffer.span)
     }
 
     /// Writes `range` of `source`, changed byte by byte, to the same offsets of the plane. False when

@@ -37,6 +37,55 @@ struct ExpressionCompiler {
         return result
     }
 
+    /// Compiles a condition to jumps that are taken when it does not hold; returns their places for
+    /// landing. `a && b && c` stops at the first that fails.
+    static func compileCondition(
+        _ text: String, constants: [String: Int64], into builder: inout ProgramBuilder
+    ) throws(ExpressionFault) -> [Int] {
+        var compiler = ExpressionCompiler(constants: constants)
+        try compiler.scan(text)
+        var jumps: [Int] = []
+        if compiler.isChain {
+            repeat {
+                jumps.append(
+                    compiler.jump(try compiler.binary(&builder, level: 2, depth: 0), &builder))
+            } while compiler.take("&&")
+        } else {
+            jumps.append(compiler.jump(try compiler.ternary(&builder, depth: 0), &builder))
+        }
+        guard compiler.at == compiler.tokens.count else {
+            throw ExpressionFault(what: "cannot read \"\(text)\" to its end", suggestion: "")
+        }
+        return jumps
+    }
+
+    /// Only `&&` stands outside parentheses, no `||` and no `?:`.
+    private var isChain: Bool {
+        var depth = 0
+        for token in tokens {
+            if token == .mark("(") { depth += 1 }
+            if token == .mark(")") { depth -= 1 }
+            if depth == 0, token == .mark("||") || token == .mark("?") { return false }
+        }
+        return true
+    }
+
+    /// The comparison and the jump become one instruction.
+    private func jump(_ condition: Operand, _ b: inout ProgramBuilder) -> Int {
+        let slot = slot(condition, &b)
+        let isFused = b.replaceLast { last in
+            guard last.code == .arithmetic, last.a == slot,
+                last.x >= Operator.equal.rawValue
+            else { return nil }
+            var jump = last
+            jump.code = .jumpUnless
+            jump.a = SlotFile.none
+            return jump
+        }
+        if isFused { return Int(b.here) - 1 }
+        return b.add(Op(code: .jumpIfZero, a: slot))
+    }
+
     private init(constants: [String: Int64]) { self.constants = constants }
 
     // MARK: Words
@@ -215,6 +264,10 @@ struct ExpressionCompiler {
             instruction.meta = Int32(s)
         }
         b.add(instruction)
+        if op.rawValue >= Operator.equal.rawValue { b.markTruth(result) }
+        if op == .and || op == .or, b.isTruth(from), case .slot(let s) = right, b.isTruth(s) {
+            b.markTruth(result)
+        }
         return .slot(result)
     }
 

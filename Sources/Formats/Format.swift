@@ -133,7 +133,7 @@ package final class Decoder {
     }
 
     /// Identity text of the frame decoded last, empty when it has none. Slow path.
-    package func identityText() -> String { String(decoding: work.identity, as: UTF8.self) }
+    package func identityText() -> String { work.identity.text }
 
     /// Explains one frame, as far as it can be decoded.
     package func explain(_ frame: [UInt8], direction: Direction) -> Explanation {

@@ -21,7 +21,7 @@ extension FormatCompiler {
         let slot = builder.slot()
         var rule = ShowRule()
         var binding = Binding(slot: slot, bits: 16)
-        let at = Int32(integer(node, "at") ?? -1)
+        let at = Int32(clamping: integer(node, "at") ?? -1)
         switch type {
         case "bcd": bcd(node, slot, at, &rule)
         case "hex", "ascii", "digits": bytes(node, type, slot, at, &rule, &binding)
@@ -40,23 +40,22 @@ extension FormatCompiler {
             number(node, kind, slot, at, &rule)
         }
         bits(node, slot, &binding, &rule)
-        if let name = node["name"]?.string { builder.bind(name, binding) }
+        bind(node, binding)
         present(node, slot, rule)
         constant(node, slot)
     }
 
     /// `{ name, value: expression, … }`
     mutating func valueItem(_ node: JSONNode) {
-        let operand = operand(node, "value") ?? .number(0)
-        let slot = builder.slot()
-        switch operand {
-        case .number(let n): builder.add(Op(code: .constant, a: slot, imm: n))
-        case .slot(let s): builder.add(Op(code: .copy, a: slot, b: s))
-        }
-        if let name = node["name"]?.string {
-            builder.bind(name, Binding(slot: slot, bits: 16))
-        }
+        let slot = named(operand(node, "value"), node)
+        bind(node, Binding(slot: slot, bits: 16))
         present(node, slot, ShowRule())
+    }
+
+    /// Names made from fields are for people; expressions cannot speak of them.
+    private mutating func bind(_ node: JSONNode, _ binding: Binding) {
+        guard let name = node["name"]?.string, !name.contains("{") else { return }
+        builder.bind(name, binding)
     }
 
     // MARK: Wire

@@ -52,10 +52,10 @@ extension FormatCompiler {
         }
         guard let kind = FormatCompiler.kinds.first(where: { node[$0.key] != nil }) else {
             let keys = FormatCompiler.kinds.map(\.key)
-            let unknown = node.members?.first { !keys.contains($0.key) }?.key ?? ""
+            let slip = node.members?.first { Suggestion.nearest($0.key, among: keys) != nil }
             complain(
                 node, "cannot tell what kind of item this is",
-                Suggestion.text(unknown, among: keys))
+                Suggestion.text(slip?.key ?? "", among: keys))
             return
         }
         check(node, kind.keys + [kind.key, "when", "note"])
@@ -85,11 +85,11 @@ extension FormatCompiler {
         if repeatDepth > 0, let binding = builder.binding(name), kind.key != "text" {
             // In a later round the field must not keep what it had in an earlier one.
             let end = builder.add(Op(code: .jump))
-            builder.land(over)
+            land(over)
             builder.add(Op(code: .constant, a: binding.slot))
             builder.land(end)
         } else {
-            builder.land(over)
+            land(over)
         }
     }
 
@@ -108,10 +108,10 @@ extension FormatCompiler {
     // MARK: Conditions
 
     /// `{ when, layout, otherwise }`
-    private mutating func layoutItem(_ node: JSONNode, _ over: Int?) {
+    private mutating func layoutItem(_ node: JSONNode, _ over: [Int]?) {
         scoped(node["layout"], of: node)
         guard let other = node["otherwise"] else {
-            if let over { builder.land(over) }
+            if let over { land(over) }
             return
         }
         guard let over else {
@@ -119,7 +119,7 @@ extension FormatCompiler {
             return
         }
         let end = builder.add(Op(code: .jump))
-        builder.land(over)
+        land(over)
         scoped(other, of: node)
         builder.land(end)
     }
@@ -284,7 +284,7 @@ extension FormatCompiler {
     private mutating func regionItem(_ node: JSONNode, _ key: String) {
         var op = Op(code: key == "region" ? .enterRegion : .enterHex)
         amount(node, key, &op)
-        op.at = Int32(integer(node, "at") ?? -1)
+        op.at = Int32(clamping: integer(node, "at") ?? -1)
         if key == "hexText" {
             op.x = UInt8(truncatingIfNeeded: builder.plane())
         } else if let transform = transform(node) {
@@ -367,19 +367,24 @@ extension FormatCompiler {
     private mutating func assertItem(_ node: JSONNode) {
         let condition = slot(operand(node, "assert") ?? .number(1))
         builder.add(
-            Op(
-                code: .assertTrue, x: rejection(node, "else").rawValue, a: condition,
-                meta: builder.reason(node["assert"]?.string ?? "")))
+            Op(code: .assertTrue, x: rejection(node, "else").rawValue, a: condition))
     }
 
     private mutating func letItem(_ node: JSONNode) {
         guard let name = string(node, "let") else { return }
+        builder.bind(name, Binding(slot: named(operand(node, "value"), node), bits: 16))
+    }
+
+    /// The slot that keeps an operand under a name. The result of an expression stays where it is,
+    /// unless the item may be left out and must then read as 0.
+    mutating func named(_ operand: Operand?, _ node: JSONNode) -> UInt16 {
+        if case .slot(let s)? = operand, builder.isTemporary(s), node["when"] == nil { return s }
         let slot = builder.slot()
-        switch operand(node, "value") ?? .number(0) {
+        switch operand ?? .number(0) {
         case .number(let n): builder.add(Op(code: .constant, a: slot, imm: n))
         case .slot(let s): builder.add(Op(code: .copy, a: slot, b: s))
         }
-        builder.bind(name, Binding(slot: slot, bits: 16))
+        return slot
     }
 
     private mutating func textItem(_ node: JSONNode) {

@@ -64,12 +64,11 @@ extension FormatCompiler {
     mutating func pack(_ plan: NamePlan) -> UInt16? {
         guard !plan.fields.isEmpty else { return nil }
         let slot = builder.temporary()
-        builder.add(Op(code: .constant, a: slot))
         for field in plan.fields {
             builder.add(
                 Op(
-                    code: .pack, width: UInt8(field.bits), a: slot, b: field.slot,
-                    imm: Int64(min(63, field.shift))))
+                    code: .pack, width: UInt8(field.bits), x: field.shift == 0 ? 1 : 0, a: slot,
+                    b: field.slot, imm: Int64(min(63, field.shift))))
         }
         return slot
     }
@@ -158,7 +157,7 @@ extension FormatCompiler {
         answers = true
         let over = jumpUnless(answer, "when")
         for part in answer["parts"]?.array ?? [] { answerPart(part) }
-        if let over { builder.land(over) }
+        if let over { land(over) }
     }
 
     /// `duplicate: { key: "frame" | [fields], windowSeconds: 120 }`
@@ -258,7 +257,7 @@ extension FormatCompiler {
                 ]), line: block.line, column: block.column)
             let over = jumpUnless(wrapped, "when")
             scoped(layout, of: block)
-            if let over { builder.land(over) }
+            if let over { land(over) }
         }
     }
 

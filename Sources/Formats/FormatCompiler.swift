@@ -131,8 +131,11 @@ struct FormatCompiler {
 
     mutating func integer(_ node: JSONNode, _ key: String) -> Int? {
         guard let value = node[key] else { return nil }
-        if let n = value.integer { return n }
-        if let name = value.string, let n = constants[name] { return Int(n) }
+        if let n = value.integer ?? value.string.flatMap({ constants[$0] }).map({ Int($0) }) {
+            if n.magnitude <= 0x0FFF_FFFF { return n }
+            complain(value, "\"\(key)\" is too large")
+            return nil
+        }
         complain(value, "\(value.kindName) where \"\(key)\" needs an integer", "write 10 or 0x0A")
         return nil
     }
@@ -194,26 +197,25 @@ struct FormatCompiler {
         }
     }
 
-    /// Emits a jump that is taken when the condition does not hold; land it with `builder.land`.
-    mutating func jumpUnless(_ node: JSONNode, _ key: String) -> Int? {
+    /// Emits jumps that are taken when the condition does not hold; land them with `land`. Nil when
+    /// there is no condition.
+    mutating func jumpUnless(_ node: JSONNode, _ key: String) -> [Int]? {
         guard let value = node[key] else { return nil }
         guard let text = value.string else {
             complain(value, "\(value.kindName) where \"\(key)\" needs an expression", "quote it")
             return nil
         }
-        let condition = slot(expression(text, at: value))
-        // The comparison and the jump become one instruction.
-        let isFused =
-            builder.isTruth(condition)
-            && builder.replaceLast { last in
-                guard last.a == condition else { return nil }
-                var jump = last
-                jump.code = .jumpUnless
-                jump.a = SlotFile.none
-                return jump
-            }
-        if isFused { return Int(builder.here) - 1 }
-        return builder.add(Op(code: .jumpIfZero, a: condition))
+        do {
+            return try ExpressionCompiler.compileCondition(
+                text, constants: constants, into: &builder)
+        } catch {
+            complain(value, error.what, error.suggestion)
+            return nil
+        }
+    }
+
+    mutating func land(_ jumps: [Int]) {
+        for jump in jumps { builder.land(jump) }
     }
 
     // MARK: Framing
@@ -299,7 +301,7 @@ struct FormatCompiler {
                 check(entry, ["when", "is"])
                 let over = jumpUnless(entry, "when")
                 finishLength(operand(entry, "is") ?? .number(0))
-                if let over { builder.land(over) }
+                if let over { land(over) }
             }
             builder.add(Op(code: .reject, x: Rejection.badHeader.rawValue))
         } else if let n = length.integer {
@@ -327,8 +329,8 @@ struct FormatCompiler {
         // The slot is bound first: a field that is left out reads as 0.
         let slot = builder.slot()
         let over = jumpUnless(node, "when")
-        builder.add(kind.read(into: slot, at: Int32(at)))
-        if let over { builder.land(over) }
+        builder.add(kind.read(into: slot, at: Int32(clamping: max(0, at))))
+        if let over { land(over) }
         builder.bind(name, Binding(slot: slot, bits: kind.width * 8))
     }
 

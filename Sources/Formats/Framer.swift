@@ -18,7 +18,7 @@ extension Machine {
 
     /// Judges the frame that starts at `from` (behind any preamble) within `from..<end`.
     mutating func judge(
-        _ rule: FrameRule, _ program: borrowing Program, from: Int, end: Int
+        _ rule: FrameRule, _ program: Program, from: Int, end: Int
     ) -> Judgement {
         var isCut = false
         for i in 0..<rule.anchorCount {
@@ -63,7 +63,7 @@ extension Machine {
     }
 
     private mutating func length(
-        _ rule: FrameRule, _ program: borrowing Program, from: Int, end: Int
+        _ rule: FrameRule, _ program: Program, from: Int, end: Int
     ) -> Length {
         let (position, start, limit, overrun) = (
             self.position, self.start, self.limit, self.overrun
@@ -88,7 +88,7 @@ extension Machine {
     /// Enters the one frame that `from..<limit` must be: afterwards `position`, `start` and `limit`
     /// are its body's.
     mutating func enter<S: FrameSink>(
-        _ rule: FrameRule, _ program: borrowing Program, from: Int, _ sink: inout S
+        _ rule: FrameRule, _ program: Program, from: Int, _ sink: inout S
     ) throws(Rejection) {
         let end = limit
         var at = from
@@ -115,8 +115,8 @@ extension Machine {
                 throw .badLength
             }
             describe(rule, program, at..<at &+ total, &sink)
-            start = at &+ rule.bodyFrom
-            limit = rule.bodyTo > 0 ? at &+ rule.bodyTo : end &+ rule.bodyTo
+            start = max(at, at &+ rule.bodyFrom)
+            limit = min(end, rule.bodyTo > 0 ? at &+ rule.bodyTo : end &+ rule.bodyTo)
             position = start
             overrun = rule.isDatagram ? .truncated : .badLength
             guard start <= limit else { throw overrun }
@@ -124,7 +124,7 @@ extension Machine {
     }
 
     private func describe<S: FrameSink>(
-        _ rule: FrameRule, _ program: borrowing Program, _ range: Range<Int>, _ sink: inout S
+        _ rule: FrameRule, _ program: Program, _ range: Range<Int>, _ sink: inout S
     ) {
         for i in 0..<rule.anchorCount where rule.anchors[i].mask == .max {
             let at = range.lowerBound &+ rule.anchors[i].at
@@ -147,7 +147,7 @@ extension Machine {
     ///
     /// A complete frame that ends exactly where the bytes end beats an unfinished one before it:
     /// noise that looks like the start of a long frame would otherwise hold good frames back.
-    mutating func search(_ rule: FrameRule, _ program: borrowing Program) -> FrameSearch {
+    mutating func search(_ rule: FrameRule, _ program: Program) -> FrameSearch {
         let end = cursor.count
         var unfinished = -1
         var at = 0
@@ -191,7 +191,7 @@ extension Machine {
     /// The next place inside a refused frame where a frame may start; its end at the latest. Faulty
     /// frames that begin inside it are part of the same refusal.
     private mutating func nextStart(
-        _ rule: FrameRule, _ program: borrowing Program, after: Int, upTo: Int, end: Int
+        _ rule: FrameRule, _ program: Program, after: Int, upTo: Int, end: Int
     ) -> Int {
         var at = after &+ 1
         while at < upTo {

@@ -56,12 +56,12 @@ extension ValueRule {
 }
 
 extension Machine {
-    /// a |= b << imm, where b must fit `width` bits.
+    /// a |= b << imm, where b must fit `width` bits; x = 1: a = b.
     @inline(__always)
     func pack(_ op: Op) throws(Rejection) {
         let part = UInt64(bitPattern: slots.value(op.b))
         guard op.width >= 64 || part >> UInt64(op.width) == 0 else { throw .malformed }
-        let before = UInt64(bitPattern: slots.value(op.a))
+        let before = op.x == 1 ? 0 : UInt64(bitPattern: slots.value(op.a))
         slots.setValue(Int64(bitPattern: before | part << UInt64(op.imm)), at: op.a)
     }
 
@@ -151,8 +151,7 @@ extension Machine {
     }
 
     func endIdentity<S: FrameSink>(_ sink: inout S) throws(Rejection) {
-        let text = work.identity
-        guard let key = DeviceKey(text: text.span) else { throw .noIdentity }
+        guard let key = work.identity.deviceKey else { throw .noIdentity }
         sink.device(key)
     }
 

@@ -24,45 +24,50 @@ protocol FrameSink {
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine)
 }
 
-/// Scratch of a decoder that outlives single frames.
+/// A region that reading will come back to.
+struct Region {
+    var cursor: Cursor
+    var plane: UInt8
+    var start: Int
+    var limit: Int
+    /// Where reading goes on after the region.
+    var after: Int
+    /// Raw `Rejection`.
+    var overrun: UInt8
+}
+
+/// The times of the readings around a repeated group.
+struct Scope {
+    var firstReading: Int
+    var time: Int64?
+}
+
+/// Scratch of a decoder that outlives single frames. Only constants: what changes lies behind the
+/// fence of Cursor.swift, so that the hot path pays for no exclusivity checks.
 final class Workspace {
-    struct Region {
-        var cursor: Cursor
-        var plane: UInt8
-        var start: Int
-        var limit: Int
-        /// Where reading goes on after the region.
-        var after: Int
-        var overrun: Rejection
-    }
-
-    struct Scope {
-        var firstReading: Int
-        var time: Int64?
-    }
-
     let slots = SlotFile()
     let planes: [BytePlane]
+    let identity = BytePlane(capacity: DeviceKey.maximumLength + 64)
+    let regions = FixedStack<Region>(
+        repeating: Region(
+            cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
+    let scopes = FixedStack<Scope>(repeating: Scope(firstReading: 0, time: nil))
     let seed: UInt64
-    var regions: [Region] = []
-    var scopes: [Scope] = []
-    var identity: [UInt8] = []
 
     init(planes count: Int, capacity: Int, seed: UInt64) {
         planes = (0..<count).map { _ in BytePlane(capacity: capacity) }
         self.seed = seed
-        regions.reserveCapacity(16)
-        scopes.reserveCapacity(16)
-        identity.reserveCapacity(128)
     }
 
-    deinit { slots.deallocate() }
+    deinit {
+        slots.deallocate()
+        regions.deallocate()
+        scopes.deallocate()
+    }
 
     func reset(slots count: Int) {
         slots.clear(count)
-        regions.removeAll(keepingCapacity: true)
-        scopes.removeAll(keepingCapacity: true)
-        identity.removeAll(keepingCapacity: true)
+        identity.clear()
     }
 }
 
@@ -85,7 +90,8 @@ struct Machine {
     var overrun = Rejection.truncated
     var firstReading = 0
     var time: Int64?
-    var reason = -1
+    var regionDepth = 0
+    var scopeDepth = 0
 
     init(_ frame: Cursor, work: Workspace, direction: Direction, isExact: Bool) {
         self.frame = frame
@@ -99,9 +105,10 @@ struct Machine {
 
     /// Runs a list from `entry` to `end`. Returns the value of `end`'s slot (lengths use it).
     mutating func run<S: FrameSink>(
-        _ program: borrowing Program, _ list: Program.List, entry: Int, into sink: inout S
+        _ program: Program, _ list: Program.List, entry: Int, into sink: inout S
     ) throws(Rejection) -> Int64 {
         let ops = program.ops(list)
+        let slots = self.slots
         var pc = entry
         while true {
             let op = ops[pc]
@@ -118,13 +125,17 @@ struct Machine {
             case .missing: markMissing(op)
             case .toTime: toTime(op)
             case .constant: slots.setValue(op.imm, at: op.a)
-            case .arithmetic: try arithmetic(op)
+            case .arithmetic:
+                guard let result = Machine.operation(op, slots) else { throw .malformed }
+                slots.setValue(result, at: op.a)
             case .builtin: slots.setValue(builtin(op.x), at: op.a)
             case .copy: slots[op.a] = slots[op.b]
             case .jump: pc = Int(op.at)
             case .jumpIfZero: if slots.value(op.a) == 0 { pc = Int(op.at) }
-            case .jumpUnless: if try !compare(op) { pc = Int(op.at) }
-            case .select: pc = select(op, program.selects.span)
+            case .jumpUnless:
+                guard let result = Machine.operation(op, slots) else { throw .malformed }
+                if result == 0 { pc = Int(op.at) }
+            case .select: pc = Machine.select(op, program.selects, slots)
             case .loop:
                 slots.setValue(0, at: op.a)
             case .test: if try isLoopDone(op) { pc = Int(op.at) }
@@ -137,7 +148,8 @@ struct Machine {
             case .enterFrame: try enterFrame(op, program, &sink)
             case .leave: leave(&sink)
             case .enterScope:
-                work.scopes.append(.init(firstReading: firstReading, time: time))
+                guard work.scopes.push(Scope(firstReading: firstReading, time: time), &scopeDepth)
+                else { throw .tooDeep }
                 firstReading = sink.readingCount
                 time = nil
             case .leaveScope: leaveScope(&sink)
@@ -148,7 +160,8 @@ struct Machine {
             case .emit: try emit(op, program.values[Int(op.meta)], &sink)
             case .observe: observe(op, &sink)
             case .control: sink.control()
-            case .identityText: work.identity.append(contentsOf: program.literals[Int(op.meta)])
+            case .identityText:
+                for byte in program.literals[Int(op.meta)] { work.identity.append(byte) }
             case .identitySlot: appendIdentity(op)
             case .identityEnd: try endIdentity(&sink)
             case .duplicate: duplicate(op, &sink)
@@ -202,27 +215,17 @@ struct Machine {
     // MARK: Numbers
 
     @inline(__always)
-    private mutating func arithmetic(_ op: Op) throws(Rejection) {
-        guard let result = operation(op) else { throw .malformed }
-        slots.setValue(result, at: op.a)
-    }
-
-    @inline(__always)
-    private func compare(_ op: Op) throws(Rejection) -> Bool {
-        guard let result = operation(op) else { throw .malformed }
-        return result != 0
-    }
-
-    @inline(__always)
-    private func operation(_ op: Op) -> Int64? {
+    private static func operation(_ op: Op, _ slots: SlotFile) -> Int64? {
         let right =
             op.flags.contains(.register)
             ? slots.value(UInt16(truncatingIfNeeded: op.meta)) : op.imm
-        return (Operator(rawValue: op.x) ?? .add).apply(slots.value(op.b), right)
+        return Operator.apply(op.x, slots.value(op.b), right)
     }
 
     @inline(__always)
-    private func select(_ op: Op, _ cases: Span<SelectCase>) -> Int {
+    private static func select(
+        _ op: Op, _ cases: FixedTable<SelectCase>, _ slots: SlotFile
+    ) -> Int {
         let value = slots.value(op.b)
         var row = Int(op.meta)
         let end = row &+ Int(op.imm)
@@ -255,7 +258,7 @@ struct Machine {
     }
 
     private mutating func leaveScope<S: FrameSink>(_ sink: inout S) {
-        guard let outer = work.scopes.popLast() else { return }
+        guard let outer = work.scopes.pop(&scopeDepth) else { return }
         if time == nil, let outerTime = outer.time {
             sink.stamp(from: firstReading, milliseconds: outerTime)
         }
@@ -263,11 +266,11 @@ struct Machine {
         time = outer.time
     }
 
-    private mutating func push(after: Int) {
-        work.regions.append(
-            .init(
-                cursor: cursor, plane: plane, start: start, limit: limit, after: after,
-                overrun: overrun))
+    private mutating func push(after: Int) throws(Rejection) {
+        let region = Region(
+            cursor: cursor, plane: plane, start: start, limit: limit, after: after,
+            overrun: overrun.rawValue)
+        guard work.regions.push(region, &regionDepth) else { throw .tooDeep }
     }
 
     /// Count of bytes that `op` asks for: the rest, a slot's value or a fixed number.
@@ -283,11 +286,11 @@ struct Machine {
 
     /// meta: transform; x: its plane.
     private mutating func enterRegion(
-        _ op: Op, _ program: borrowing Program
+        _ op: Op, _ program: Program
     ) throws(Rejection) {
         let count = try wanted(op)
         let from = try place(op, count)
-        push(after: position)
+        try push(after: position)
         if op.meta >= 0 {
             let scratch = work.planes[Int(op.x)]
             let rule = program.transforms[Int(op.meta)]
@@ -310,7 +313,7 @@ struct Machine {
         guard let decoded = scratch.decodeHex(cursor, from..<from &+ count, below: plane) else {
             throw .malformed
         }
-        push(after: position)
+        try push(after: position)
         cursor = scratch.cursor(count: decoded)
         plane = op.x &+ 1
         position = 0
@@ -321,24 +324,24 @@ struct Machine {
 
     /// Finds the frame of another format in the rest of the region and enters its body.
     private mutating func enterFrame<S: FrameSink>(
-        _ op: Op, _ program: borrowing Program, _ sink: inout S
+        _ op: Op, _ program: Program, _ sink: inout S
     ) throws(Rejection) {
         let count = try wanted(op)
         let from = try place(op, count)
-        push(after: position)
+        try push(after: position)
         limit = from &+ count
         try enter(program.frames[Int(op.meta)], program, from: from, &sink)
     }
 
     private mutating func leave<S: FrameSink>(_ sink: inout S) {
-        guard let outer = work.regions.popLast() else { return }
+        guard let outer = work.regions.pop(&regionDepth) else { return }
         if position < limit { sink.structure("unread", position..<limit, machine: self) }
         cursor = outer.cursor
         plane = outer.plane
         start = outer.start
         limit = outer.limit
         position = outer.after
-        overrun = outer.overrun
+        overrun = Rejection(rawValue: outer.overrun) ?? .truncated
     }
 
     /// The bytes of a plane, for slots that were captured in it.

@@ -61,29 +61,32 @@ enum Operator: UInt8, Sendable {
     case equal, unequal, less, lessEqual, greater, greaterEqual
 
     /// Nil when the result does not fit or divides by zero.
+    func apply(_ l: Int64, _ r: Int64) -> Int64? { Operator.apply(rawValue, l, r) }
+
+    /// By raw value, which the engine has at hand.
     @inline(__always)
-    func apply(_ l: Int64, _ r: Int64) -> Int64? {
-        switch self {
-        case .equal: return l == r ? 1 : 0
-        case .unequal: return l != r ? 1 : 0
-        case .less: return l < r ? 1 : 0
-        case .lessEqual: return l <= r ? 1 : 0
-        case .greater: return l > r ? 1 : 0
-        case .greaterEqual: return l >= r ? 1 : 0
-        case .and: return l & r
-        case .or: return l | r
-        case .xor: return l ^ r
-        case .shiftLeft: return r < 0 || r > 62 ? nil : l << r
-        case .shiftRight: return r < 0 ? nil : l >> r
-        case .add: return Operator.checked(l.addingReportingOverflow(r))
-        case .subtract: return Operator.checked(l.subtractingReportingOverflow(r))
-        case .multiply: return Operator.checked(l.multipliedReportingOverflow(by: r))
-        case .divide: return Operator.checked(l.dividedReportingOverflow(by: r))
-        case .remainder:
-            return Operator.checked(l.remainderReportingOverflow(dividingBy: r))
+    static func apply(_ code: UInt8, _ l: Int64, _ r: Int64) -> Int64? {
+        switch code {
+        case 0: return checked(l.addingReportingOverflow(r))
+        case 1: return checked(l.subtractingReportingOverflow(r))
+        case 2: return checked(l.multipliedReportingOverflow(by: r))
+        case 3: return checked(l.dividedReportingOverflow(by: r))
+        case 4: return checked(l.remainderReportingOverflow(dividingBy: r))
+        case 5: return l & r
+        case 6: return l | r
+        case 7: return l ^ r
+        case 8: return r < 0 || r > 62 ? nil : l &<< r
+        case 9: return r < 0 ? nil : (r > 63 ? l &>> 63 : l &>> r)
+        case 10: return l == r ? 1 : 0
+        case 11: return l != r ? 1 : 0
+        case 12: return l < r ? 1 : 0
+        case 13: return l <= r ? 1 : 0
+        case 14: return l > r ? 1 : 0
+        default: return l >= r ? 1 : 0
         }
     }
 
+    @inline(__always)
     private static func checked(_ r: (partialValue: Int64, overflow: Bool)) -> Int64? {
         r.overflow ? nil : r.partialValue
     }
@@ -286,10 +289,8 @@ struct OutputRule: Sendable {
     var priorityCode: UInt8
 }
 
-/// Everything a decoder runs.
-struct Program: Sendable {
-    enum List { case hot, tree, lengths }
-
+/// What a compilation collects.
+struct ProgramParts {
     var hot: [Op] = []
     var tree: [Op] = []
     /// Instructions that find a frame's length.
@@ -307,16 +308,66 @@ struct Program: Sendable {
     var groups: [GroupRule] = []
     var outputs: [OutputRule] = []
     var tables: [Table] = []
-    /// Reasons for people, by `assertTrue`'s and `reject`'s meta.
-    var reasons: [String] = []
+}
+
+/// Everything a decoder runs. A class, so that a frame's run borrows it without counting references
+/// of the tables.
+final class Program: Sendable {
+    enum List { case hot, tree, lengths }
+
+    let hot: FixedTable<Op>
+    let tree: FixedTable<Op>
+    let lengths: FixedTable<Op>
+    let values: FixedTable<ValueRule>
+    let selects: FixedTable<SelectCase>
+    let transforms: FixedTable<TransformRule>
+    let times: FixedTable<TimeRule>
+    let frames: FixedTable<FrameRule>
+    let slotCount: Int
+    let planeCount: Int
+    let checksums: [ChecksumRule]
+    let literals: [[UInt8]]
+    let shows: [ShowRule]
+    let groups: [GroupRule]
+    let outputs: [OutputRule]
+    let tables: [Table]
+
+    init(_ parts: ProgramParts) {
+        hot = FixedTable(parts.hot)
+        tree = FixedTable(parts.tree)
+        lengths = FixedTable(parts.lengths)
+        values = FixedTable(parts.values)
+        selects = FixedTable(parts.selects)
+        transforms = FixedTable(parts.transforms)
+        times = FixedTable(parts.times)
+        frames = FixedTable(parts.frames)
+        slotCount = parts.slotCount
+        planeCount = parts.planeCount
+        checksums = parts.checksums
+        literals = parts.literals
+        shows = parts.shows
+        groups = parts.groups
+        outputs = parts.outputs
+        tables = parts.tables
+    }
+
+    deinit {
+        hot.deallocate()
+        tree.deallocate()
+        lengths.deallocate()
+        values.deallocate()
+        selects.deallocate()
+        transforms.deallocate()
+        times.deallocate()
+        frames.deallocate()
+    }
 
     @inline(__always)
-    @_lifetime(borrow self)
-    func ops(_ list: List) -> Span<Op> {
+    func ops(_ list: List) -> FixedTable<Op> {
         switch list {
-        case .hot: hot.span
-        case .tree: tree.span
-        case .lengths: lengths.span
+        case .hot: hot
+        case .tree: tree
+        case .lengths: lengths
         }
     }
 }

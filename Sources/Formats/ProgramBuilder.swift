@@ -15,7 +15,7 @@ struct Binding {
 struct ProgramBuilder {
     enum List { case layout, lengths }
 
-    private(set) var program = Program()
+    private(set) var program = ProgramParts()
     private(set) var list = List.layout
     private var ops: [Op] = []
     /// Innermost last.
@@ -79,13 +79,13 @@ struct ProgramBuilder {
         return lastTemporary
     }
 
-    /// Whether the last instruction left 0 or 1 in `slot`.
-    func isTruth(_ slot: UInt16) -> Bool {
-        guard let last = list == .layout ? ops.last : program.lengths.last,
-            last.code == .arithmetic, last.a == slot
-        else { return false }
-        return last.x >= Operator.equal.rawValue
-    }
+    func isTemporary(_ slot: UInt16) -> Bool { slot >= lastTemporary }
+
+    /// Temporaries that hold 0 or 1.
+    private var truths = Set<UInt16>()
+
+    func isTruth(_ slot: UInt16) -> Bool { truths.contains(slot) }
+    mutating func markTruth(_ slot: UInt16) { truths.insert(slot) }
 
     mutating func bind(_ name: String, _ binding: Binding) {
         scopes[scopes.count - 1][name] = binding
@@ -172,11 +172,6 @@ struct ProgramBuilder {
         return program.tables.count - 1
     }
 
-    mutating func reason(_ text: String) -> Int32 {
-        program.reasons.append(text)
-        return Int32(program.reasons.count - 1)
-    }
-
     mutating func plane() -> Int {
         program.planeCount += 1
         return program.planeCount - 1
@@ -190,9 +185,10 @@ struct ProgramBuilder {
         program.slotCount = Int(nextSlot)
         program.tree = ops
         var hot = strip(ops, program.selects, keep: ops.map { !$0.code.isForPeople })
+        hot = prune(hot)
         hot = skipUnused(hot)
         program.hot = hot
-        return program
+        return Program(program)
     }
 
     /// Selects are shared by both lists, so the hot list gets its own rows.
@@ -221,6 +217,22 @@ struct ProgramBuilder {
         return result
     }
 
+    /// Removes what has no effect until nothing changes: results that nobody reads, jumps to the next
+    /// instruction. An instruction that can refuse the frame always stays, so both lists agree.
+    private mutating func prune(_ list: [Op]) -> [Op] {
+        var result = list
+        while true {
+            var used = Set<UInt16>()
+            for op in result { used.formUnion(op.readSlots(program)) }
+            var keep = result.map { op in !(op.isPure && !used.contains(op.a)) }
+            for (i, op) in result.enumerated() where op.isPlainJump && Int(op.at) == i + 1 {
+                keep[i] = false
+            }
+            if !keep.contains(false) { return result }
+            result = strip(result, program.selects, keep: keep)
+        }
+    }
+
     private mutating func skipUnused(_ list: [Op]) -> [Op] {
         var used = Set<UInt16>()
         for op in list { used.formUnion(op.readSlots(program)) }
@@ -236,11 +248,15 @@ struct ProgramBuilder {
         }
         var targets = Set<Int32>()
         for op in result where op.code.jumps { targets.insert(op.at) }
-        for row in program.selects { targets.insert(row.target) }
+        for op in result where op.code == .select {
+            for row in program.selects[Int(op.meta)..<Int(op.meta) + Int(op.imm)] {
+                targets.insert(row.target)
+            }
+        }
         var keep = [Bool](repeating: true, count: result.count)
         var previous = -1
         for i in result.indices {
-            guard result[i].code == .skip, result[i].at < 0 else {
+            guard result[i].code == .skip else {
                 previous = -1
                 continue
             }
@@ -270,9 +286,32 @@ extension OpCode {
 }
 
 extension Op {
+    /// Writes slot a and can do nothing else, not even refuse.
+    fileprivate var isPure: Bool {
+        switch code {
+        case .constant, .copy, .builtin: true
+        case .arithmetic:
+            switch Operator(rawValue: x) {
+            case .and, .or, .xor, .equal, .unequal, .less, .lessEqual, .greater, .greaterEqual: true
+            case .shiftRight, .shiftLeft: !flags.contains(.register) && imm >= 0 && imm <= 62
+            case .add, .subtract, .multiply, .divide, .remainder, nil: false
+            }
+        default: false
+        }
+    }
+
+    /// A jump whose condition cannot refuse the frame.
+    fileprivate var isPlainJump: Bool {
+        switch code {
+        case .jump, .jumpIfZero: true
+        case .jumpUnless: x >= Operator.equal.rawValue
+        default: false
+        }
+    }
+
     /// Slots that the instruction reads, for finding reads that nobody uses. Changes of a slot
     /// (`bits`, `missing`, `toTime`) count as uses: they are rare and cheap.
-    fileprivate func readSlots(_ program: Program) -> [UInt16] {
+    fileprivate func readSlots(_ program: ProgramParts) -> [UInt16] {
         var slots: [UInt16] = []
         switch code {
         case .readBytes, .enterRegion, .enterHex, .enterFrame: slots = [b]

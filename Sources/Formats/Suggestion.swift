@@ -3,7 +3,7 @@
 enum Suggestion {
     /// The candidate nearest to `word` when it is near enough to be a slip of the hand.
     static func nearest(_ word: String, among candidates: [String]) -> String? {
-        let limit = max(1, word.count / 3)
+        let limit = word.count < 3 ? 0 : max(1, word.count / 3)
         var best: (name: String, distance: Int)?
         for candidate in candidates.sorted() {
             let d = distance(Array(word.lowercased()), Array(candidate.lowercased()))
