@@ -147,9 +147,13 @@ struct ProgramBuilder {
         return program.checksums.count - 1
     }
 
-    mutating func literal(_ bytes: [UInt8]) -> Int32 {
-        program.literals.append(bytes)
-        return Int32(program.literals.count - 1)
+    /// An instruction about constant bytes.
+    mutating func add(_ code: OpCode, literal bytes: [UInt8]) {
+        program.literals += bytes
+        add(
+            Op(
+                code: code, meta: Int32(program.literals.count - bytes.count),
+                imm: Int64(bytes.count)))
     }
 
     mutating func show(_ rule: ShowRule) -> Int32 {
