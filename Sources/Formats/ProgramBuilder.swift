@@ -28,6 +28,10 @@ struct ProgramBuilder {
 
     var here: Int32 { Int32(list == .layout ? ops.count : program.lengths.count) }
 
+    /// No format needs more; files that insert in circles of their own would.
+    static let maximum = 32_768
+    var isFull: Bool { ops.count >= ProgramBuilder.maximum }
+
     mutating func select(_ list: List) { self.list = list }
 
     @discardableResult
