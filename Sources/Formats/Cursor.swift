@@ -97,14 +97,18 @@ import Model
         return sum
     }
 
-    /// CRC over `range` by a 256-entry table, one byte a step; nil when the range leaves the bytes.
+    /// CRC over `range`; nil when the range leaves the bytes.
     func crc16(_ range: Range<Int>, rule: CRC16Rule) -> UInt16? {
         guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
         var crc = rule.start
-        let table = rule.table.span
-        for i in range {
-            // Safety: range lies in 0..<count, checked above.
-            crc = rule.step(crc, unsafe base[i], table)
+        var i = range.lowerBound
+        while i &+ 8 <= range.upperBound {
+            crc = rule.step8(crc, big(i, width: 8) ?? 0)
+            i &+= 8
+        }
+        while i < range.upperBound {
+            crc = rule.step(crc, byte(i) ?? 0)
+            i &+= 1
         }
         return crc ^ rule.final
     }

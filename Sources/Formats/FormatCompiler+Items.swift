@@ -45,6 +45,13 @@ extension FormatCompiler {
     }
 
     private mutating func item(_ node: JSONNode) {
+        guard !builder.isFull else {
+            if !isOverlong {
+                complain(node, "more than \(ProgramBuilder.maximum) instructions", "split it")
+            }
+            isOverlong = true
+            return
+        }
         guard node.members != nil else {
             complain(
                 node, "\(node.kindName) where an item must stand", "write { name: …, type: … }")
@@ -358,6 +365,12 @@ extension FormatCompiler {
     /// `{ insert: "name" }`: what a format that extends this one puts here.
     private mutating func insertItem(_ node: JSONNode) {
         guard let name = string(node, "insert") else { return }
+        guard insertDepth < 8 else {
+            complain(node, "insertions nested more than 8 deep or in a circle")
+            return
+        }
+        insertDepth += 1
+        defer { insertDepth -= 1 }
         if let inserted = root["inserts"]?[name] { scoped(inserted, of: node) }
         if name == "registers", let blocks = root["registers"] { registers(blocks) }
     }

@@ -143,7 +143,7 @@ extension FormatCompiler {
 
     private mutating func identityLiteral(_ text: Substring) {
         guard !text.isEmpty else { return }
-        builder.add(Op(code: .identityText, meta: builder.literal(Array(text.utf8))))
+        builder.add(.identityText, literal: Array(text.utf8))
     }
 
     // MARK: Exchange
@@ -196,7 +196,7 @@ extension FormatCompiler {
     private mutating func answerPart(_ node: JSONNode) {
         check(node, ["hex", "field", "type", "checksum", "from", "to", "order"])
         if let text = node["hex"] {
-            builder.add(Op(code: .answerText, meta: builder.literal(hex(text) ?? [])))
+            builder.add(.answerText, literal: hex(text) ?? [])
         } else if let name = string(node, "field") {
             guard let binding = builder.binding(name) else {
                 complain(

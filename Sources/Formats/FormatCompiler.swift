@@ -37,6 +37,8 @@ struct FormatCompiler {
     var nesting: [String] = []
 
     var repeatDepth = 0
+    var insertDepth = 0
+    var isOverlong = false
 
     var outputs: [Output] = []
     var outputRows: [String: Int] = [:]

@@ -161,11 +161,14 @@ struct Machine {
             case .observe: observe(op, &sink)
             case .control: sink.control()
             case .identityText:
-                for byte in program.literals[Int(op.meta)] { work.identity.append(byte) }
+                for i in 0..<Int(op.imm) {
+                    work.identity.append(program.literals[Int(op.meta) &+ i])
+                }
             case .identitySlot: appendIdentity(op)
             case .identityEnd: try endIdentity(&sink)
             case .duplicate: duplicate(op, &sink)
-            case .answerText: for byte in program.literals[Int(op.meta)] { sink.answer(byte) }
+            case .answerText:
+                for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
             case .answerSlot: answerSlot(op, &sink)
             case .answerChecksum: sink.answerChecksum(program.checksums[Int(op.meta)])
             case .show:

@@ -303,7 +303,8 @@ struct ProgramParts {
     var times: [TimeRule] = []
     var frames: [FrameRule] = []
     var checksums: [ChecksumRule] = []
-    var literals: [[UInt8]] = []
+    /// Bytes of answers and identities; instructions name start and count.
+    var literals: [UInt8] = []
     var shows: [ShowRule] = []
     var groups: [GroupRule] = []
     var outputs: [OutputRule] = []
@@ -325,8 +326,8 @@ final class Program: Sendable {
     let frames: FixedTable<FrameRule>
     let slotCount: Int
     let planeCount: Int
-    let checksums: [ChecksumRule]
-    let literals: [[UInt8]]
+    let checksums: FixedTable<ChecksumRule>
+    let literals: FixedTable<UInt8>
     let shows: [ShowRule]
     let groups: [GroupRule]
     let outputs: [OutputRule]
@@ -343,8 +344,8 @@ final class Program: Sendable {
         frames = FixedTable(parts.frames)
         slotCount = parts.slotCount
         planeCount = parts.planeCount
-        checksums = parts.checksums
-        literals = parts.literals
+        checksums = FixedTable(parts.checksums)
+        literals = FixedTable(parts.literals)
         shows = parts.shows
         groups = parts.groups
         outputs = parts.outputs
@@ -360,6 +361,8 @@ final class Program: Sendable {
         transforms.deallocate()
         times.deallocate()
         frames.deallocate()
+        checksums.deallocate()
+        literals.deallocate()
     }
 
     @inline(__always)

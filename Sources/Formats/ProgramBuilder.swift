@@ -28,6 +28,10 @@ struct ProgramBuilder {
 
     var here: Int32 { Int32(list == .layout ? ops.count : program.lengths.count) }
 
+    /// No format needs more; files that insert in circles of their own would.
+    static let maximum = 32_768
+    var isFull: Bool { ops.count >= ProgramBuilder.maximum }
+
     mutating func select(_ list: List) { self.list = list }
 
     @discardableResult
@@ -147,9 +151,13 @@ struct ProgramBuilder {
         return program.checksums.count - 1
     }
 
-    mutating func literal(_ bytes: [UInt8]) -> Int32 {
-        program.literals.append(bytes)
-        return Int32(program.literals.count - 1)
+    /// An instruction about constant bytes.
+    mutating func add(_ code: OpCode, literal bytes: [UInt8]) {
+        program.literals += bytes
+        add(
+            Op(
+                code: code, meta: Int32(program.literals.count - bytes.count),
+                imm: Int64(bytes.count)))
     }
 
     mutating func show(_ rule: ShowRule) -> Int32 {

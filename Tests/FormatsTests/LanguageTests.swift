@@ -70,6 +70,11 @@ struct LanguageTests {
                 "{ format: \"x\", \(frame), layout: [ { name: \"{b}\", type: \"u8\" } ] }",
                 "f:1:79: unknown field \"b\""
             ),
+            (
+                "{ format: \"x\", \(frame), inserts: { a: [ { insert: \"a\" } ] },\n"
+                    + " layout: [ { insert: \"a\" } ] }",
+                "f:1:77: insertions nested more than 8 deep or in a circle"
+            ),
             ("{ title: \"x\" }", "f:1:1: no name: write format: \"…\" first"),
             (
                 "{ format: \"x\", \(frame), layout: [ { name: \"a\", type: \"u8\" } ], tests: [\n"

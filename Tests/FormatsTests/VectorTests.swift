@@ -10,12 +10,12 @@ struct VectorTests {
         if case .failure(let complaints) = Fixtures.library {
             for complaint in complaints.all { Issue.record("\(complaint.description)") }
         }
-        #expect(try Fixtures.library.get().formats.count >= 12)
+        #expect(try Fixtures.library.get().formats.count >= 13)
     }
 
     @Test(
         "every row of the vectors decodes as expected",
-        arguments: [("dlt645", 86), ("modbus-rtu", 59), ("vendor", 29)])
+        arguments: [("dlt645", 86), ("modbus-rtu", 59), ("vendor", 29), ("cjt188", 52)])
     func vectors(name: String, count: Int) throws {
         let bytes = Repository.bytes("fixtures/vectors/\(name).jsonl")
         let report = VectorRunner(try Fixtures.library.get()).run(bytes, name: name)
@@ -72,7 +72,7 @@ struct VectorTests {
 
     @Test("a frame with a check value refuses every single wrong bit")
     func mutation() throws {
-        let checked = ["dlt645", "modbus-rtu"]
+        let checked = ["dlt645", "modbus-rtu", "cjt188"]
         for row in try Fixtures.rows() where !row.isError && !row.isStream {
             let decoder = Decoder(row.format)
             var frame = DecodedFrame()
