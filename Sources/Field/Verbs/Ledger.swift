@@ -1,4 +1,5 @@
-// `sluice ledger` and `sluice status`: what the running daemon says of itself. The daemon's JSON is shown
+// `sluice ledger` and `sluice status`: what the running daemon says of itself. The daemon's JSON
+// is shown
 // as it comes, flattened to lines, so that a counter that it learns tomorrow is shown tomorrow.
 
 import Formats
