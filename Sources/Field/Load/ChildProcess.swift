@@ -55,6 +55,7 @@ package final class ChildProcess {
         unsafe posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO)
         // The tool blocks SIGINT and SIGTERM for itself; a child must not inherit that. A group of
         // its own keeps the terminal's Ctrl-C for the tool, which ends its children in order.
+        // Safety: each call writes only the variables above, which outlive them all.
         unsafe sigemptyset(&none)
         unsafe posix_spawnattr_setsigmask(&attributes, &none)
         unsafe posix_spawnattr_setpgroup(&attributes, 0)

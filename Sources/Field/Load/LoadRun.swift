@@ -144,10 +144,10 @@ package struct LoadRun: ~Copyable {
         deliver(waiting.frame, waiting.device)
     }
 
-    /// Twice as long after each try, up to sixteen times, and never all devices at once: a
+    /// Twice as long after each try, up to four times, and never all devices at once: a
     /// population that repeats in step would flood a gateway that comes back.
     private mutating func schedule(_ sequence: UInt32, _ now: Int64, tries: Int) {
-        let factor = Double(1 << min(4, tries - 1))
+        let factor = Double(1 << min(2, tries - 1))
         let jitter = 0.75 + Double(random.next() >> 11) * 0x1p-54
         let delay = Double(plan.retryMilliseconds) * 1e6 * factor * jitter
         retries.add(sequence, at: now + Int64(min(delay, 1e15)))
