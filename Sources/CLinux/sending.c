@@ -1,4 +1,5 @@
-// See CLinuxSending.h. _GNU_SOURCE stays in this file: in a header it would collide with Glibc's module.
+// See CLinuxSending.h. _GNU_SOURCE stays in this file: in a header it would collide with Glibc's
+// module.
 #define _GNU_SOURCE
 #include "CLinuxSending.h"
 

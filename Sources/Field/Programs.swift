@@ -1,5 +1,7 @@
-// The three programs and their tables. Main files call `Programs.main`, which is nonisolated: closures
-// written in a main file would inherit the main actor and crash on other threads (style.md section 5).
+// The three programs and their tables. Main files call `Programs.main`, which is nonisolated:
+// closures
+// written in a main file would inherit the main actor and crash on other threads (style.md section
+// 5).
 
 import Glibc
 
@@ -7,8 +9,10 @@ package enum Programs {
     package static let sluice = Program(
         name: "sluice", summary: "field tool for a Sluice gateway and its store",
         details: [
-            "Decodes frames, replays captures, loads a gateway with made-up devices, and looks into a "
-                + "running gateway and its store. `sluice demo` shows the whole path at work without "
+            "Decodes frames, replays captures, loads a gateway with made-up devices, and looks "
+                + "into a "
+                + "running gateway and its store. `sluice demo` shows the whole path at work "
+                + "without "
                 + "any configuration."
         ],
         section: 1,

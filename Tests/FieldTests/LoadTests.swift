@@ -1,4 +1,5 @@
-// The load harness's arithmetic against the daemon's own decoder, its sending against a socket of the
+// The load harness's arithmetic against the daemon's own decoder, its sending against a socket of
+// the
 // test, and the audit against planted mistakes: a harness that cannot fail proves nothing.
 
 import Field

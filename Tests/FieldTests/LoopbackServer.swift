@@ -1,4 +1,5 @@
-// Gateways of the tests: a UDP socket that answers each datagram with its first byte, and a TCP socket
+// Gateways of the tests: a UDP socket that answers each datagram with its first byte, and a TCP
+// socket
 // that keeps what each connection brought. Each runs on one thread of its own until `stop`.
 
 import Dispatch

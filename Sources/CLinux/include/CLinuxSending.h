@@ -1,5 +1,7 @@
-// The sending side of sockets in fixed-width types, for the field tool: devices played back or made up.
-// Every function returns a count or descriptor >= 0, or -errno. Addresses are IPv6 in network order;
+// The sending side of sockets in fixed-width types, for the field tool: devices played back or
+// made up.
+// Every function returns a count or descriptor >= 0, or -errno. Addresses are IPv6 in network
+// order;
 // IPv4 is ::ffff:a.b.c.d and gets an IPv4 socket.
 #ifndef SLUICE_CLINUX_SENDING_H
 #define SLUICE_CLINUX_SENDING_H
@@ -50,7 +52,8 @@ void sluice_sending_sleep_until(int64_t nanoseconds);
 // Asks the kernel to round this thread's sleeps to a microsecond instead of 50.
 void sluice_sending_sharpen_timers(void);
 
-// Blocks SIGINT and SIGTERM in this thread and those it starts; wait returns the signal that came, or
+// Blocks SIGINT and SIGTERM in this thread and those it starts; wait returns the signal that came,
+// or
 // 0 after the time.
 void sluice_interrupts_block(void);
 int32_t sluice_interrupts_wait(int64_t nanoseconds);

@@ -1,4 +1,5 @@
-// A capture as conversations: datagrams and ordered stream bytes with their time, their endpoints and
+// A capture as conversations: datagrams and ordered stream bytes with their time, their endpoints
+// and
 // which way they went. The door of this folder; everything else in it serves `Capture`.
 
 package import Model
@@ -36,7 +37,8 @@ package struct Capture: Sendable {
     package private(set) var counters = CaptureCounters()
     package let damage: CaptureDamage?
 
-    /// Reads all of a capture file's bytes. `serverPort` says which side is the server; without it the
+    /// Reads all of a capture file's bytes. `serverPort` says which side is the server; without it
+    /// the
     /// side that opened the connection is the client, then a well-known port decides, then the port
     /// that more conversations share, then who spoke first.
     package init(_ bytes: [UInt8], file: String, serverPort: UInt16? = nil) {

@@ -1,5 +1,7 @@
-// The link-layer frames of a capture file: classic pcap (both byte orders, µs and ns; Internet-Draft
-// draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng: section, interface, enhanced, simple
+// The link-layer frames of a capture file: classic pcap (both byte orders, µs and ns;
+// Internet-Draft
+// draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng: section, interface, enhanced,
+// simple
 // and the obsolete packet block). Pure functions over the file's bytes. A damaged file yields what
 // stands before the damage and the place where it begins; nothing is allocated by a length that the
 // file announces.

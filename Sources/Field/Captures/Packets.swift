@@ -251,7 +251,8 @@ struct PacketReader {
     }
 }
 
-/// IP fragments on their way to whole packets. The bytes that came first win where fragments overlap.
+/// IP fragments on their way to whole packets. The bytes that came first win where fragments
+/// overlap.
 struct FragmentTable {
     struct Name: Hashable {
         var from: Endpoint

@@ -1,5 +1,6 @@
 // Puts one direction of a TCP connection back in order by sequence number (RFC 9293 section 3.4):
-// repeated and overlapping segments yield each byte once, segments that came early wait, a hole that
+// repeated and overlapping segments yield each byte once, segments that came early wait, a hole
+// that
 // the capture never fills is skipped and counted. Bounded: 1 MB and 512 segments wait at most.
 
 struct StreamAssembly {

@@ -1,4 +1,5 @@
-// The one table of a program: its verbs and flags with their words. Parsing (`Invocation`), `--help`
+// The one table of a program: its verbs and flags with their words. Parsing (`Invocation`),
+// `--help`
 // (`Help`), manual pages (`ManualPage`) and later completions all read this table, so they cannot
 // disagree. Values only; nothing here runs. Used on the main thread of the three programs.
 

@@ -1,4 +1,5 @@
-// Help and manual pages from the flag table. Help is wrapped at 80 columns; manual pages are roff with
+// Help and manual pages from the flag table. Help is wrapped at 80 columns; manual pages are roff
+// with
 // the `man` macros only, so that groff and mandoc both read them.
 
 package enum Help {

@@ -1,5 +1,6 @@
 // Turns arguments into a verb with its flags' values, by the program's table. GNU long options:
-// `--rate=N`, `--rate N`, `--` ends the options, a lone `-` is an operand, options and operands may be
+// `--rate=N`, `--rate N`, `--` ends the options, a lone `-` is an operand, options and operands
+// may be
 // mixed. Errors are thrown in words that say what to do.
 
 /// A parsed command line.

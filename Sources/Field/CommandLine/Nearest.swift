@@ -2,7 +2,8 @@
 // neighbours counts one), bounded by the words' lengths.
 
 package enum Nearest {
-    /// The nearest of `words` to `word` when it is near enough to be worth suggesting: at most a third
+    /// The nearest of `words` to `word` when it is near enough to be worth suggesting: at most a
+    /// third
     /// of the letters differ, or `word` is a prefix of it.
     package static func of(_ word: String, among words: [String]) -> String? {
         var best: (word: String, distance: Int)?

@@ -1,4 +1,5 @@
-// From arguments to exit status, the same for the three programs. Called once on the main thread by the
+// From arguments to exit status, the same for the three programs. Called once on the main thread
+// by the
 // main files; everything here and below is nonisolated, so that nothing inherits the main actor.
 
 extension Program {

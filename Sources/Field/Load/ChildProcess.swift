@@ -1,4 +1,5 @@
-// A process that the tool started: spawned, looked at through /proc, ended by its own id only. Owned by
+// A process that the tool started: spawned, looked at through /proc, ended by its own id only.
+// Owned by
 // the tool's main thread; a child that still runs when its owner goes is killed.
 
 package import Glibc
@@ -36,12 +37,14 @@ package final class ChildProcess {
     private static func spawn(
         _ path: String, _ arguments: [String], output: Int32
     ) -> Result<pid_t, SpawnError> {
+        // Safety: plain C values, filled by the init calls below before anything reads them.
         var actions = unsafe posix_spawn_file_actions_t()
         var attributes = posix_spawnattr_t()
         var none = sigset_t()
         var pid: pid_t = 0
         // Safety: both objects are initialised here, used by one call and destroyed before return;
-        // posix_spawn copies the argument strings, which live until strdup's copies are freed below.
+        // posix_spawn copies the argument strings, which live until strdup's copies are freed
+        // below.
         unsafe posix_spawn_file_actions_init(&actions)
         unsafe posix_spawnattr_init(&attributes)
         defer {
@@ -52,16 +55,19 @@ package final class ChildProcess {
         unsafe posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO)
         // The tool blocks SIGINT and SIGTERM for itself; a child must not inherit that. A group of
         // its own keeps the terminal's Ctrl-C for the tool, which ends its children in order.
+        // Safety: each call writes only the variables above, which outlive them all.
         unsafe sigemptyset(&none)
         unsafe posix_spawnattr_setsigmask(&attributes, &none)
         unsafe posix_spawnattr_setpgroup(&attributes, 0)
         let flags = Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETPGROUP)
         unsafe posix_spawnattr_setflags(&attributes, flags)
+        // Safety: strdup's copies live until the loop frees them after the spawn, which copies them.
         var texts: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) }
         unsafe texts.append(nil)
         defer {
             for i in unsafe texts.indices { unsafe free(texts[i]) }
         }
+        // Safety: every argument above outlives the call; the list ends with the nil it needs.
         let code = unsafe posix_spawn(&pid, path, &actions, &attributes, texts, environ)
         return code == 0
             ? .success(pid) : .failure(SpawnError(program: path, why: Files.words(code)))

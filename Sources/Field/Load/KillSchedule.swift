@@ -1,4 +1,5 @@
-// When processes are killed during a load run: at even parts of the frames, gateway and store apart.
+// When processes are killed during a load run: at even parts of the frames, gateway and store
+// apart.
 
 struct KillSchedule {
     enum Victim { case gateway, store }
@@ -10,7 +11,8 @@ struct KillSchedule {
 
     let steps: [Step]
 
-    /// `kills` times at k/(kills + 1) of the frames; the store's moments are a little later, so that
+    /// `kills` times at k/(kills + 1) of the frames; the store's moments are a little later, so
+    /// that
     /// it is not always killed together with the gateway.
     init(frames: Int, _ kills: (gateway: Int, store: Int)) {
         var steps: [Step] = []

@@ -1,6 +1,9 @@
-// Plays a population of devices over UDP: open loop (a slow gateway does not slow the devices), frames
-// made ahead in one slab and sent with sendmmsg, answers matched, asked-for answers repeated for with
-// the same bytes. One thread. Latency counts from when a frame was due, not from when it was sent, so
+// Plays a population of devices over UDP: open loop (a slow gateway does not slow the devices),
+// frames
+// made ahead in one slab and sent with sendmmsg, answers matched, asked-for answers repeated for
+// with
+// the same bytes. One thread. Latency counts from when a frame was due, not from when it was sent,
+// so
 // that waiting is not hidden (coordinated omission).
 
 package import Host
@@ -14,11 +17,6 @@ package struct LoadRun: ~Copyable {
         var tries: Int
     }
 
-    private struct Retry {
-        var sequence: UInt32
-        var at: Int64
-    }
-
     private let plan: LoadPlan
     private let sockets: [DatagramSocket]
     private let poller: Poller
@@ -30,9 +28,7 @@ package struct LoadRun: ~Copyable {
     private var slabSocket = 0
     /// Frames that ask and are not answered, by sequence.
     private var pending: [UInt32: Pending] = [:]
-    /// In order of their time, because the delay is always the same.
-    private var retries: [Retry] = []
-    private var retryHead = 0
+    private var retries = RetryWheel(now: 0)
     /// A frame held back so that the next one overtakes it.
     private var held: (frame: [UInt8], device: Int)?
     private var answer = [UInt8](repeating: 0, count: 2048)
@@ -68,6 +64,7 @@ package struct LoadRun: ~Copyable {
         SendingClock.sharpen()
         let cpuBefore = LoadRun.cpuSeconds
         let start = SendingClock.now
+        retries = RetryWheel(now: start)
         let burst = plan.rate == nil ? LoadRun.slabFrames : max(1, plan.burst)
         while framesDone < plan.frames {
             let count = min(burst, plan.frames - framesDone)
@@ -117,15 +114,8 @@ package struct LoadRun: ~Copyable {
             }
         }
         let now = SendingClock.now
-        while retryHead < retries.count, retries[retryHead].at <= now {
-            repeatFrame(retries[retryHead].sequence, now)
-            retryHead += 1
-        }
+        for sequence in retries.due(now) { repeatFrame(sequence, now) }
         flush()
-        if retryHead > 4096, retryHead * 2 > retries.count {
-            retries.removeFirst(retryHead)
-            retryHead = 0
-        }
     }
 
     private mutating func takeAnswer(_ count: Int) {
@@ -150,8 +140,17 @@ package struct LoadRun: ~Copyable {
         waiting.tries += 1
         pending[sequence] = waiting
         summary.framesRepeated += 1
-        retries.append(Retry(sequence: sequence, at: now + plan.retryMilliseconds * 1_000_000))
+        schedule(sequence, now, tries: waiting.tries)
         deliver(waiting.frame, waiting.device)
+    }
+
+    /// Twice as long after each try, up to four times, and never all devices at once: a
+    /// population that repeats in step would flood a gateway that comes back.
+    private mutating func schedule(_ sequence: UInt32, _ now: Int64, tries: Int) {
+        let factor = Double(1 << min(2, tries - 1))
+        let jitter = 0.75 + Double(random.next() >> 11) * 0x1p-54
+        let delay = Double(plan.retryMilliseconds) * 1e6 * factor * jitter
+        retries.add(sequence, at: now + Int64(min(delay, 1e15)))
     }
 
     // MARK: Sending
@@ -166,9 +165,7 @@ package struct LoadRun: ~Copyable {
         if asks {
             summary.framesAsking += 1
             pending[sequence] = Pending(frame: frame, dueAt: dueAt, device: device, tries: 1)
-            retries.append(
-                Retry(sequence: sequence, at: SendingClock.now + plan.retryMilliseconds * 1_000_000)
-            )
+            schedule(sequence, SendingClock.now, tries: 1)
         }
         if held == nil, random.chance(plan.reorder) {
             held = (frame, device)

@@ -1,5 +1,7 @@
-// A store and a gateway as separate processes on loopback with temporary state, for demo, load and the
-// end-to-end tests. Owned by the tool's main thread. Ports are kept over restarts; processes are ended
+// A store and a gateway as separate processes on loopback with temporary state, for demo, load and
+// the
+// end-to-end tests. Owned by the tool's main thread. Ports are kept over restarts; processes are
+// ended
 // and the folder removed by `close`, or by deinit when something went wrong on the way.
 
 import Formats
@@ -241,7 +243,8 @@ package final class LocalDistrict {
         }
     }
 
-    /// Until the store has moved its fresh rows into order, which makes reading it all cheap; it does
+    /// Until the store has moved its fresh rows into order, which makes reading it all cheap; it
+    /// does
     /// so in idle moments. Not an error when it does not get there.
     package func awaitSettled(milliseconds: Int64) throws(DistrictError) {
         let limit = SendingClock.now + milliseconds * 1_000_000

@@ -1,5 +1,7 @@
-// Where a program's words go: stdout and stderr, or arrays in tests. Owned by the thread that runs the
-// verb. stdout is collected and written in large pieces; a reader that went away (EPIPE) ends output
+// Where a program's words go: stdout and stderr, or arrays in tests. Owned by the thread that runs
+// the
+// verb. stdout is collected and written in large pieces; a reader that went away (EPIPE) ends
+// output
 // silently, as for any filter.
 
 import Glibc

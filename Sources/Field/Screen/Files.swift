@@ -1,4 +1,5 @@
-// Reading whole files and standard input for the tools: in pieces, up to a limit, with errors in words.
+// Reading whole files and standard input for the tools: in pieces, up to a limit, with errors in
+// words.
 // Nothing is allocated by a size that the file system announces.
 
 import Glibc

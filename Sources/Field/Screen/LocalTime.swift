@@ -9,8 +9,9 @@ package enum LocalTime {
     package static func text(_ timestamp: Timestamp) -> String {
         let (seconds, _) = timestamp.milliseconds.flooredDivision(by: 1000)
         var wanted = time_t(seconds)
+        // Safety: an all-zero tm has a null zone and is not read before localtime_r, which writes only
+        // this variable; both live across the call.
         var parts = unsafe tm()
-        // Safety: both variables live across the call; localtime_r writes only `parts`.
         guard unsafe localtime_r(&wanted, &parts) != nil else { return timestamp.iso8601 }
         let offset = unsafe parts.tm_gmtoff / 60
         // Safety: tm_zone points into libc's zone table, which lives as long as the process and is
@@ -60,8 +61,9 @@ extension LocalTime {
     /// Milliseconds east of UTC at a time.
     private static func offset(_ timestamp: Timestamp) -> Int64 {
         var wanted = time_t(timestamp.milliseconds.flooredDivision(by: 1000).quotient)
+        // Safety: an all-zero tm has a null zone and is not read before localtime_r, which writes only
+        // this variable; both live across the call.
         var parts = unsafe tm()
-        // Safety: both variables live across the call; localtime_r writes only `parts`.
         guard unsafe localtime_r(&wanted, &parts) != nil else { return 0 }
         return unsafe Int64(parts.tm_gmtoff) * 1000
     }

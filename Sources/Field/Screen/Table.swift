@@ -1,4 +1,5 @@
-// Columns that line up, also with Chinese text: widths are counted in terminal columns, not characters.
+// Columns that line up, also with Chinese text: widths are counted in terminal columns, not
+// characters.
 // Pure text, no terminal.
 
 package struct Table: Sendable {

@@ -1,4 +1,5 @@
-// The tables of `sluiced` and `sluice-store`: flags, checks of the configuration, then the process itself.
+// The tables of `sluiced` and `sluice-store`: flags, checks of the configuration, then the process
+// itself.
 // The process bodies live in Host; `DaemonBodies` is the only place that calls them.
 
 import Formats
@@ -9,7 +10,8 @@ enum DaemonVerbs {
     static let gateway = Verb(
         "", "the Sluice gateway daemon",
         details: [
-            "Takes in frames of sensors and meters over UDP and TCP, decodes and journals them, and "
+            "Takes in frames of sensors and meters over UDP and TCP, decodes and journals them, "
+                + "and "
                 + "hands compressed batches to the district store.",
             "SIGTERM ends it in order, SIGHUP reads the configuration again.",
         ],

@@ -1,4 +1,5 @@
-// `sluice decode`: frames from the command line through the daemon's own decoder, as readings or byte
+// `sluice decode`: frames from the command line through the daemon's own decoder, as readings or
+// byte
 // by byte. Runs on the main thread; a refused frame makes the exit status 1.
 
 import Formats
@@ -11,7 +12,8 @@ enum DecodeVerb {
             "Each operand is one frame; operands of one byte each (as pasted from a serial tool) "
                 + "together are one frame. Blanks, colons, commas and 0x are ignored. With the "
                 + "operand - each line of standard input is one frame.",
-            "--explain shows every byte, the field it belongs to and what it means. A refused frame "
+            "--explain shows every byte, the field it belongs to and what it means. A refused "
+                + "frame "
                 + "is shown as far as it was understood, with the reason and its offset.",
             "--json prints one object a frame and line.",
         ],
@@ -267,7 +269,8 @@ struct FramePrinter {
         }
     }
 
-    /// The root's fields in the order of their bytes; one without bytes follows what it was read from.
+    /// The root's fields in the order of their bytes; one without bytes follows what it was read
+    /// from.
     private static func inByteOrder(_ root: FieldNode) -> FieldNode {
         var last = 0
         let keyed = root.children.enumerated().map { i, child in

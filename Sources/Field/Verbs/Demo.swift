@@ -1,4 +1,5 @@
-// `sluice demo`: the whole path at work without any configuration: a store and a gateway on loopback with
+// `sluice demo`: the whole path at work without any configuration: a store and a gateway on
+// loopback with
 // temporary state, captures of a made-up street replayed into them, and what arrived.
 
 import Formats
@@ -10,11 +11,15 @@ enum DemoVerb {
     static let verb = Verb(
         "demo", "shows water, electricity and air sensors arriving in a store",
         details: [
-            "Starts sluice-store and sluiced on loopback with temporary state, replays the captures "
-                + "fixtures/captures/demo-*.pcap (flow sensors on water meters, electricity meters over "
-                + "UDP and behind a TCP concentrator, temperature and humidity sensors), waits until the "
+            "Starts sluice-store and sluiced on loopback with temporary state, replays the "
+                + "captures "
+                + "fixtures/captures/demo-*.pcap (flow sensors on water meters, electricity "
+                + "meters over "
+                + "UDP and behind a TCP concentrator, temperature and humidity sensors), waits "
+                + "until the "
                 + "store has acknowledged everything, and prints what it holds and the ledger.",
-            "The captures are from 21 November 2026: the demo's gateway believes device times up to "
+            "The captures are from 21 November 2026: the demo's gateway believes device times up "
+                + "to "
                 + "ten years old, where others flag them after 30 days.",
             "--keep leaves both programs running until Ctrl-C.",
         ],

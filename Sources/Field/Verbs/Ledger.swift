@@ -1,4 +1,5 @@
-// `sluice ledger` and `sluice status`: what the running daemon says of itself. The daemon's JSON is shown
+// `sluice ledger` and `sluice status`: what the running daemon says of itself. The daemon's JSON
+// is shown
 // as it comes, flattened to lines, so that a counter that it learns tomorrow is shown tomorrow.
 
 import Formats
@@ -160,15 +161,19 @@ struct StatusScreen {
     private func block(_ node: JSONNode) -> [String] {
         if let elements = node.array { return list(elements) }
         var table = Table([("", .left), ("", .right)])
-        for line in Flattened.lines(node) { table.add([line.name, line.value]) }
-        return Array(table.lines().dropFirst())
+        for line in Flattened.lines(node) where !StatusScreen.isNothing(line) {
+            table.add([line.name, line.value])
+        }
+        return table.rows.isEmpty ? ["nothing"] : Array(table.lines().dropFirst())
     }
 
     private func list(_ elements: [JSONNode]) -> [String] {
         var headings: [String] = []
         let rows = elements.map { Flattened.lines($0) }
         for row in rows {
-            for cell in row where !headings.contains(cell.name) { headings.append(cell.name) }
+            for cell in row where !headings.contains(cell.name) && !StatusScreen.isNothing(cell) {
+                headings.append(cell.name)
+            }
         }
         guard !headings.isEmpty else { return ["none"] }
         var table = Table(headings.map { ($0, .left) })
@@ -177,6 +182,11 @@ struct StatusScreen {
                 headings.map { heading in row.first { $0.name == heading }?.value ?? "" })
         }
         return table.lines()
+    }
+
+    /// Counters at 0 and values that are not there would fill the screen; `unaccounted` always shows.
+    private static func isNothing(_ line: (name: String, value: String)) -> Bool {
+        (line.value == "0" || line.value == "–") && line.name != "unaccounted"
     }
 
     private static func isGroup(_ node: JSONNode) -> Bool {

@@ -1,4 +1,5 @@
-// `sluice load`: flags and result of a load run; `LoadRun` sends, `LoadJudge` asks gateway and store.
+// `sluice load`: flags and result of a load run; `LoadRun` sends, `LoadJudge` asks gateway and
+// store.
 
 import Formats
 import Host
@@ -8,12 +9,16 @@ enum LoadVerb {
     static let verb = Verb(
         "load", "loads a gateway with made-up devices and checks what arrived",
         details: [
-            "Devices send 64-byte frames of the format sluice-reference over UDP at a steady rate that "
-                + "a slow gateway does not slow down. With --answers some frames ask for an answer and "
+            "Devices send 64-byte frames of the format sluice-reference over UDP at a steady rate "
+                + "that "
+                + "a slow gateway does not slow down. With --answers some frames ask for an "
+                + "answer and "
                 + "are repeated, byte for byte, until they get it.",
             "With --local a store and a gateway are started as separate processes with temporary "
-                + "state; at the end the store's content is compared with what was answered and the "
-                + "ledger must balance. --kill-gateway and --kill-store end them with kill -9 on the "
+                + "state; at the end the store's content is compared with what was answered and "
+                + "the "
+                + "ledger must balance. --kill-gateway and --kill-store end them with kill -9 on "
+                + "the "
                 + "way and start them again.",
         ],
         flags: [
@@ -25,7 +30,7 @@ enum LoadVerb {
             .value("devices", "N", "devices that send", default: "1000"),
             .value("connections", "N", "sockets that the devices share", default: "1"),
             .value("answers", "P", "share of frames that ask for an answer", default: "0"),
-            .value("retry", "DURATION", "wait before a frame is repeated", default: "1s"),
+            .value("retry", "DURATION", "wait before the first repetition; doubles", default: "1s"),
             .value("tries", "N", "times a frame is sent at most", default: "60"),
             .value("loss", "P", "share of frames lost on the way", default: "0"),
             .value("duplicate", "P", "share of frames delivered twice", default: "0"),

@@ -1,11 +1,13 @@
-// Where the field tool finds formats, captures and its sister programs: beside itself. Resolved once a
+// Where the field tool finds formats, captures and its sister programs: beside itself. Resolved
+// once a
 // run on the main thread.
 
 import Formats
 import Glibc
 
 enum Places {
-    /// The formats' folder: `--formats`, else the nearest `protocols` at or above the working folder
+    /// The formats' folder: `--formats`, else the nearest `protocols` at or above the working
+    /// folder
     /// or the program, else the installed one.
     static func formats(_ given: String?) throws(UsageError) -> String {
         if let given {

@@ -9,7 +9,8 @@ enum QueryVerb {
     static let verb = Verb(
         "query", "prints readings of a store",
         details: [
-            "Times are local unless they end in Z; a duration such as 2h means that long ago. The table "
+            "Times are local unless they end in Z; a duration such as 2h means that long ago. The "
+                + "table "
                 + "shows local times with their zone, CSV and JSON show UTC."
         ],
         flags: [

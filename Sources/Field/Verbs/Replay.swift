@@ -1,4 +1,5 @@
-// `sluice replay`: feeds a capture to a gateway with its own timing. The verb reads flags and prints;
+// `sluice replay`: feeds a capture to a gateway with its own timing. The verb reads flags and
+// prints;
 // `ReplayRun` does the work.
 
 import Formats
@@ -9,8 +10,10 @@ enum ReplayVerb {
     static let verb = Verb(
         "replay", "feeds a capture to a gateway",
         details: [
-            "Sends what devices sent in a pcap or pcapng file to the gateway at --to, each original "
-                + "endpoint from a socket of its own, each TCP connection as a connection of its own, "
+            "Sends what devices sent in a pcap or pcapng file to the gateway at --to, each "
+                + "original "
+                + "endpoint from a socket of its own, each TCP connection as a connection of its "
+                + "own, "
                 + "in the capture's timing. Answers are counted and timed.",
             "With --to udp:// the capture's datagrams are sent, with --to tcp:// its streams.",
             "A damaged capture is replayed as far as it can be read; the exit status is then 1.",

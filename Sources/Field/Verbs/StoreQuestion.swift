@@ -1,4 +1,5 @@
-// Asks a store, whether it is a folder on this machine or a store at HOST:PORT, with the same answer.
+// Asks a store, whether it is a folder on this machine or a store at HOST:PORT, with the same
+// answer.
 // Blocks; on the tool's main thread.
 
 import Host

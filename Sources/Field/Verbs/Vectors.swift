@@ -1,4 +1,5 @@
-// `sluice vectors`: runs vector files with the daemon's decoders. The comparing is VectorRunner's; this
+// `sluice vectors`: runs vector files with the daemon's decoders. The comparing is VectorRunner's;
+// this
 // verb finds files and prints.
 
 import Formats
@@ -7,8 +8,10 @@ enum VectorsVerb {
     static let verb = Verb(
         "vectors", "runs vector files: frames with expected values",
         details: [
-            "A vector file (*.jsonl) holds one JSON object a line: a frame in hex and what it must decode "
-                + "to, or the error. A folder stands for its files. One line a file, then each failing "
+            "A vector file (*.jsonl) holds one JSON object a line: a frame in hex and what it "
+                + "must decode "
+                + "to, or the error. A folder stands for its files. One line a file, then each "
+                + "failing "
                 + "row with what differed; the last line counts."
         ],
         operands: "PATH…", operandCount: 1...Int.max,

@@ -1,5 +1,7 @@
-// Ports for daemons that a tool starts and may have to start again on the same port: below the range
-// from which the kernel gives ports to outgoing sockets (32768 up by default), so that no socket of ours
+// Ports for daemons that a tool starts and may have to start again on the same port: below the
+// range
+// from which the kernel gives ports to outgoing sockets (32768 up by default), so that no socket
+// of ours
 // takes the port while its owner is down.
 
 import CLinux

@@ -1,4 +1,5 @@
-// The sending side: sockets of devices that the field tool plays. A sender is owned by one thread, never
+// The sending side: sockets of devices that the field tool plays. A sender is owned by one thread,
+// never
 // blocks and closes its socket when it goes. What the gateway answers is read with the same socket.
 
 import CLinux
@@ -105,7 +106,8 @@ package struct DatagramSender: ~Copyable {
     }
 }
 
-/// One TCP connection to the gateway. It is being opened when made; `Poller` says when it is writable.
+/// One TCP connection to the gateway. It is being opened when made; `Poller` says when it is
+/// writable.
 package struct StreamSender: ~Copyable {
     fileprivate let descriptor: Int32
 
