@@ -18,16 +18,17 @@ extension IntakeStage {
         answerTo recipient: Recipient
     ) -> Bool {
         var reason = Rejection.noFormat
-        let decoders = sources[source].decoders
-        for index in decoders.indices where only == nil || only == index {
+        let state = sources[source]
+        for index in state.formats.indices where only == nil || only == index {
+            let format = state.formats[index]
             do throws(Rejection) {
-                try decoders[index].decode(bytes, direction: .up, into: &frame)
+                try format.decoder.decode(bytes, direction: .up, into: &frame)
             } catch {
                 reason = IntakeStage.worse(reason, error)
                 continue
             }
             do throws(Rejection) {
-                try take(bytes, source: source, format: index, at: receivedAt, recipient)
+                try take(bytes, state, format, at: receivedAt, answerTo: recipient)
                 return true
             } catch {
                 refuse(error, bytes, source: source, at: receivedAt)
@@ -54,32 +55,32 @@ extension IntakeStage {
 
     /// Takes a decoded frame in: duplicate, device, readings, journal, answer.
     func take(
-        _ bytes: Span<UInt8>, source: Int, format: Int, at receivedAt: Timestamp,
-        _ recipient: Recipient
+        _ bytes: Span<UInt8>, _ state: SourceState, _ format: FormatState,
+        at receivedAt: Timestamp, answerTo recipient: Recipient
     ) throws(Rejection) {
-        let state = sources[source]
         if frame.isControl {
             counters.framesControl &+= 1
             touchCounters()
             return answerNow(to: recipient)
         }
-        if let key = frame.duplicateKey, recent.containsOrInsert(key, at: receivedAt) {
+        // What is in the journal was no duplicate when it came.
+        if let key = frame.duplicateKey, recent.containsOrInsert(key, at: receivedAt), !isReplaying
+        {
             counters.framesDuplicate &+= 1
             touchCounters()
             return answerNow(to: recipient)
         }
         let device: DeviceID
         do throws(Rejection) {
-            device = try deviceID(state, format: format, at: receivedAt)
+            device = try deviceID(state, format, at: receivedAt)
         } catch {
             if let key = frame.duplicateKey { recent.remove(key) }
             throw error
         }
         counters.framesDecoded &+= 1
-        takeReadings(of: device, state, format: format, at: receivedAt)
+        takeReadings(of: device, state, format, at: receivedAt)
         guard !isReplaying else { return }
-        journal.append(
-            bytes, source: state.journalBase + UInt16(format), receivedAt: receivedAt)
+        journal.append(bytes, source: format.journalNumber, receivedAt: receivedAt)
         if firstJournaledAt == nil { firstJournaledAt = clock.now() }
         if frame.answer.count > 0 {
             if firstWaitingAt == nil { firstWaitingAt = clock.now() }
@@ -88,10 +89,11 @@ extension IntakeStage {
     }
 
     func takeReadings(
-        of device: DeviceID, _ state: SourceState, format: Int, at receivedAt: Timestamp
+        of device: DeviceID, _ state: SourceState, _ format: FormatState,
+        at receivedAt: Timestamp
     ) {
         let clockIsSet = receivedAt >= settings.clockSetAfter
-        let rules = state.rules[format]
+        let timeRule = state.timeRule
         counters.readingsDecoded &+= UInt64(frame.readings.count)
         for index in frame.readings.indices {
             let decoded = frame.readings[index]
@@ -99,9 +101,9 @@ extension IntakeStage {
             do throws(Drop) {
                 let observedAt = try validate(
                     value: decoded.value, quality: &quality, observedAt: decoded.observedAt,
-                    receivedAt: receivedAt, rule: rules[Int(decoded.output)],
-                    timeRule: state.source.timeRule, gatewayClockIsSet: clockIsSet)
-                let stream = try streamID(device, state, format: format, decoded)
+                    receivedAt: receivedAt, rule: format.rules[Int(decoded.output)],
+                    timeRule: timeRule, gatewayClockIsSet: clockIsSet)
+                let stream = try streamID(device, format, decoded)
                 outgoing.append(
                     Reading(
                         stream: stream, value: decoded.value, quality: quality,
@@ -116,15 +118,15 @@ extension IntakeStage {
     // MARK: Catalog, slow paths
 
     func deviceID(
-        _ state: SourceState, format: Int, at receivedAt: Timestamp
+        _ state: SourceState, _ format: FormatState, at receivedAt: Timestamp
     ) throws(Rejection) -> DeviceID {
-        let isLocal = state.source.formats[format].identityIsLocal
-        let scope = isLocal ? state.scope : 0
+        let scope = format.scope
+        let isLocal = scope != 0
         if frame.device == .empty && !isLocal { throw .noIdentity }
         if let known = catalog.device(frame.device, scope: scope, seenAt: receivedAt) {
             return known
         }
-        let text = state.decoders[format].identityText()
+        let text = format.decoder.identityText()
         let identity =
             isLocal ? text.isEmpty ? state.source.name : state.source.name + ":" + text : text
         if let known = catalog.device(
@@ -142,22 +144,23 @@ extension IntakeStage {
         }
         return try catalog.addDevice(
             frame.device, scope: scope, identity: identity,
-            format: state.source.formats[format].name, at: receivedAt)
+            format: format.format.name, at: receivedAt)
     }
 
     func streamID(
-        _ device: DeviceID, _ state: SourceState, format: Int, _ reading: DecodedReading
+        _ device: DeviceID, _ format: FormatState, _ reading: DecodedReading
     ) throws(Drop) -> StreamID {
-        let number = state.formatNumbers[format]
         if let known = catalog.stream(
-            device, format: number, output: reading.output, discriminator: reading.discriminator)
+            device, format: format.number, output: reading.output,
+            discriminator: reading.discriminator)
         {
             return known
         }
-        let words = state.source.formats[format].describe(
+        let words = format.format.describe(
             output: reading.output, discriminator: reading.discriminator)
         return try catalog.addStream(
-            device, format: number, output: reading.output, discriminator: reading.discriminator,
+            device, format: format.number, output: reading.output,
+            discriminator: reading.discriminator,
             name: words.name, quantity: words.quantity, unit: words.unit, priority: words.priority)
     }
 
@@ -202,13 +205,13 @@ extension IntakeStage {
     func find(
         _ bytes: Span<UInt8>, source: Int, known: Int?
     ) -> (FrameSearch, Int) {
-        let decoders = sources[source].decoders
-        if let known { return (decoders[known].search(bytes, direction: .up), known) }
+        let formats = sources[source].formats
+        if let known { return (formats[known].decoder.search(bytes, direction: .up), known) }
         var waiting: (skip: Int, format: Int)?
         var rejected: (FrameSearch, Int)?
         var found: (FrameSearch, Int, skip: Int)?
-        for index in decoders.indices {
-            let search = decoders[index].search(bytes, direction: .up)
+        for index in formats.indices {
+            let search = formats[index].decoder.search(bytes, direction: .up)
             switch search {
             case .frame(let skip, _):
                 if skip < found?.skip ?? .max { found = (search, index, skip) }

@@ -24,7 +24,7 @@ extension IntakeStage {
             return
         }
         if isCovered {
-            let decoder = sources[number].decoders[format]
+            let decoder = sources[number].formats[format].decoder
             guard (try? decoder.decode(bytes, direction: .up, into: &frame)) != nil else { return }
             if let key = frame.duplicateKey { _ = recent.containsOrInsert(key, at: receivedAt) }
             return

@@ -47,17 +47,45 @@ package final class IntakeStage: IntakeDoor {
     var countersDirtySince: Instant?
     var isReplaying = false
 
-    /// A source's decoders; `scope` separates devices whose identity is local to the source.
-    struct SourceState {
+    /// A source and its formats. Classes, so that the hot path passes one reference.
+    final class SourceState {
         let source: IntakeSource
-        let decoders: [Decoder]
-        let formatNumbers: [UInt16]
-        /// Value rules by format, by output.
-        let rules: [[ValueRule]]
-        let scope: UInt32
-        /// Index of the source's first format in `journalSources`.
-        let journalBase: UInt16
+        let timeRule: TimeRule
+        let formats: [FormatState]
         let maximumFrame: Int
+
+        init(source: IntakeSource, formats: [FormatState]) {
+            self.source = source
+            timeRule = source.timeRule
+            self.formats = formats
+            maximumFrame = source.formats.map(\.maximumFrame).max() ?? 0
+        }
+    }
+
+    final class FormatState {
+        let format: Format
+        let decoder: Decoder
+        /// The format's number in the library.
+        let number: UInt16
+        /// Value rules by output.
+        let rules: [ValueRule]
+        /// 0, or the source's number when identities are local to the source.
+        let scope: UInt32
+        /// Index in `journalSources`.
+        let journalNumber: UInt16
+
+        init(_ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64) {
+            self.format = format
+            decoder = Decoder(format, seed: seed)
+            self.number = UInt16(number)
+            rules = format.outputs.map {
+                ValueRule(
+                    range: $0.range, dropsOutOfRange: $0.dropsOutOfRange,
+                    dropsMissing: $0.dropsMissing)
+            }
+            scope = format.identityIsLocal ? UInt32(source + 1) : 0
+            self.journalNumber = UInt16(journalNumber)
+        }
     }
 
     package init(
@@ -79,23 +107,16 @@ package final class IntakeStage: IntakeDoor {
         var pairs: [JournalSource] = []
         var states: [SourceState] = []
         for (number, source) in sources.enumerated() {
-            let base = UInt16(pairs.count)
-            pairs += source.formats.map { JournalSource(name: source.name, format: $0.name) }
-            states.append(
-                SourceState(
-                    source: source, decoders: source.formats.map { Decoder($0, seed: seed) },
-                    formatNumbers: source.formats.map { format in
-                        UInt16(library.formats.firstIndex { $0 === format } ?? 0)
-                    },
-                    rules: source.formats.map { format in
-                        format.outputs.map {
-                            ValueRule(
-                                range: $0.range, dropsOutOfRange: $0.dropsOutOfRange,
-                                dropsMissing: $0.dropsMissing)
-                        }
-                    },
-                    scope: UInt32(number + 1), journalBase: base,
-                    maximumFrame: source.formats.map(\.maximumFrame).max() ?? 0))
+            var formats: [FormatState] = []
+            for format in source.formats {
+                let inLibrary = library.formats.firstIndex { $0 === format } ?? 0
+                formats.append(
+                    FormatState(
+                        format, number: inLibrary, source: number, journalNumber: pairs.count,
+                        seed: seed))
+                pairs.append(JournalSource(name: source.name, format: format.name))
+            }
+            states.append(SourceState(source: source, formats: formats))
         }
         self.sources = states
         journalSources = pairs
