@@ -163,19 +163,22 @@ package struct Epoch: ~Copyable {
     // MARK: Cut
 
     /// Encodes every bucket into batches of at most `readingsPerBatch`, lanes in order, buckets of a
-    /// lane oldest first, history last, and leaves the epoch empty.
-    package mutating func seal() -> [SealedBatch] {
+    /// lane oldest first, history last, and leaves the epoch empty. `effort` nil: as the settings say.
+    package mutating func seal(effort: BatchEffort? = nil) -> [SealedBatch] {
+        let effort = effort ?? settings.effort
         let order = buckets.indices.sorted {
             let (a, b) = (buckets[$0], buckets[$1])
             return (a.priority.rawValue, a.start ?? .max) < (b.priority.rawValue, b.start ?? .max)
         }
         var batches: [SealedBatch] = []
-        for index in order { seal(buckets[index], into: &batches) }
+        for index in order { seal(buckets[index], effort, into: &batches) }
         empty()
         return batches
     }
 
-    private mutating func seal(_ bucket: Bucket, into batches: inout [SealedBatch]) {
+    private mutating func seal(
+        _ bucket: Bucket, _ effort: BatchEffort, into batches: inout [SealedBatch]
+    ) {
         var from = 0
         while from < bucket.readings.count {
             let end = min(from + settings.readingsPerBatch, bucket.readings.count)
@@ -185,7 +188,7 @@ package struct Epoch: ~Copyable {
                     bucket.readings.span.extracting(from..<end),
                     bucketStart: Timestamp(milliseconds: bucket.start ?? 0),
                     bucketMilliseconds: bucket.start == nil ? 0 : settings.bucketMilliseconds,
-                    revision: revision, priority: bucket.priority, effort: settings.effort))
+                    revision: revision, priority: bucket.priority, effort: effort))
             from = end
         }
     }

@@ -184,7 +184,8 @@ package final class BatchStage {
     private func cut(covering position: UInt64, counters: IntakeCounters) {
         isCutRequested = false
         deadline = nil
-        let sealed = epoch.seal()
+        // An epoch that filled before its time means load: then time is worth more than bytes.
+        let sealed = epoch.seal(effort: epoch.readingCount >= settings.readings ? .fast : nil)
         let batches = sealed.map { batch in
             CutBatch(
                 bytes: batch.bytes, readings: batch.info.readings, priority: batch.info.priority,

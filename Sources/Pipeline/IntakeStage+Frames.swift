@@ -103,7 +103,7 @@ extension IntakeStage {
                     value: decoded.value, quality: &quality, observedAt: decoded.observedAt,
                     receivedAt: receivedAt, rule: format.rules[Int(decoded.output)],
                     timeRule: timeRule, gatewayClockIsSet: clockIsSet)
-                let stream = try streamID(device, format, decoded)
+                let stream = try streamID(device, format, decoded, place: index)
                 outgoing.append(
                     Reading(
                         stream: stream, value: decoded.value, quality: quality,
@@ -148,10 +148,10 @@ extension IntakeStage {
     }
 
     func streamID(
-        _ device: DeviceID, _ format: FormatState, _ reading: DecodedReading
+        _ device: DeviceID, _ format: FormatState, _ reading: DecodedReading, place: Int
     ) throws(Drop) -> StreamID {
         if let known = catalog.stream(
-            device, format: format.number, output: reading.output,
+            device, place: place, format: format.number, output: reading.output,
             discriminator: reading.discriminator)
         {
             return known

@@ -288,3 +288,46 @@ extension CatalogTable {
         }
     }
 }
+
+@Suite("Places of a frame")
+struct CatalogPlaceTests {
+    @Test("find the same streams as the table, in any order of readings", arguments: 1...5)
+    func samePlaces(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        var table = emptyTable(devices: 50, streams: 5000)
+        var devices: [DeviceID] = []
+        for n in 0..<50 { devices.append(try table.enter("meter-\(n)")) }
+        for _ in 0..<20_000 {
+            let device = devices[Int(random.next() % 50)]
+            let place = Int(random.next() % 12)
+            let format = UInt16(random.next() % 2)
+            let output = UInt16(random.next() % 6)
+            let discriminator = random.next() % 3
+            let known = table.stream(
+                device, format: format, output: output, discriminator: discriminator)
+            let atPlace = table.stream(
+                device, place: place, format: format, output: output, discriminator: discriminator)
+            #expect(atPlace == known, "seed \(seed)")
+            if known == nil {
+                _ = try table.addStream(
+                    device, format: format, output: output, discriminator: discriminator,
+                    name: "s\(format).\(output).\(discriminator)", quantity: "q", unit: "",
+                    priority: .live)
+            }
+        }
+    }
+
+    @Test("are forgotten with the numbers of formats")
+    func forgotten() throws {
+        var table = emptyTable()
+        let device = try table.enter("meter")
+        let stream = try table.addStream(
+            device, format: 1, output: 2, discriminator: 3, name: "a", quantity: "q", unit: "",
+            priority: .live)
+        var found = table.stream(device, place: 0, format: 1, output: 2, discriminator: 3)
+        #expect(found == stream)
+        table.forgetPassingNames()
+        found = table.stream(device, place: 0, format: 1, output: 2, discriminator: 3)
+        #expect(found == nil)
+    }
+}
