@@ -16,10 +16,7 @@ let strict: [SwiftSetting] = [
     // Storing a Span in the decoder's cursor needs lifetime annotations, still experimental in 6.3.
     .enableExperimentalFeature("Lifetimes"),
     // Small functions of Model and Ring are called for each reading from other rooms.
-    // Exclusive access is proven by the debug and sanitizer runs; in release its dynamic checks cost 2 %.
-    .unsafeFlags(
-        ["-cross-module-optimization", "-enforce-exclusivity=unchecked"],
-        .when(configuration: .release)),
+    .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
 ]
 
 func room(_ name: String, _ dependencies: [String]) -> Target {
