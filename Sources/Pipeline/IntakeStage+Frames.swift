@@ -63,7 +63,10 @@ extension IntakeStage {
             touchCounters()
             return answerNow(to: recipient)
         }
-        if let key = frame.duplicateKey, recent.containsOrInsert(key, at: receivedAt) {
+        // What the journal holds was new when it came. The memory keeps a key for one to two windows,
+        // at replay perhaps longer than it did then: it must not refuse what was answered.
+        if let key = frame.duplicateKey, recent.containsOrInsert(key, at: receivedAt), !isReplaying
+        {
             counters.framesDuplicate &+= 1
             touchCounters()
             return answerNow(to: recipient)
