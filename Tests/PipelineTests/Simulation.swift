@@ -56,6 +56,7 @@ final class Simulation {
     private var generation = 0
     private let ledgers = Collected<Ledger>()
     private var ledgersSeen = 0
+    private var ledgersAtFinish = Int.max
     private var isStopping = false
 
     // Devices
@@ -430,7 +431,9 @@ final class Simulation {
     /// Asked again until nothing is held; then the gateway stops as Host stops it.
     private func finish() {
         guard let gateway else { return plan(milliseconds: 500) { [unowned self] in finish() } }
-        if let last = ledgers.all.last, unheard.isEmpty, last.readingsHeld == 0, !isStopping,
+        // One of the last two was asked for after the last round.
+        if let last = ledgers.all.last, ledgersSeen > ledgersAtFinish + 1, unheard.isEmpty,
+            last.readingsHeld == 0, !isStopping,
             last.intake.readingsPublished == last.spool.readingsReceived
         {
             isStopping = true
@@ -448,6 +451,7 @@ final class Simulation {
             }
             return waitForEnd(isEnd)
         }
+        ledgersAtFinish = ledgersSeen
         gateway.cutSoon()
         askLedger()
         plan(milliseconds: 1000) { [unowned self] in finish() }
