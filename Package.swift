@@ -83,7 +83,12 @@ let package = Package(
         tests("SpoolTests", ["Spool", "SQLite", "Model"]),
         tests("UplinkTests", ["Uplink", "Model"]),
         tests("StoreTests", ["Store", "Batches", "Uplink", "SQLite", "Model"]),
-        tests("PipelineTests", ["Pipeline", "Formats", "Batches", "Store", "Uplink", "Model"]),
+        tests(
+            "PipelineTests",
+            [
+                "Pipeline", "Formats", "Catalog", "Ring", "Batches", "Spool", "Store", "Uplink",
+                "Model",
+            ]),
         tests("HostTests", ["Host", "Catalog", "Pipeline", "Formats", "Model"]),
         tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),
         tests("TidyTests", []),

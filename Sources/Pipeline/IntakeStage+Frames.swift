@@ -63,7 +63,8 @@ extension IntakeStage {
             touchCounters()
             return answerNow(to: recipient)
         }
-        // What is in the journal was no duplicate when it came.
+        // What the journal holds was new when it came. The memory keeps a key for one to two windows,
+        // at replay perhaps longer than it did then: it must not refuse what was answered.
         if let key = frame.duplicateKey, recent.containsOrInsert(key, at: receivedAt), !isReplaying
         {
             counters.framesDuplicate &+= 1

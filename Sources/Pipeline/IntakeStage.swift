@@ -240,6 +240,9 @@ package final class IntakeStage: IntakeDoor {
     /// Ends the turn with a mark, for a cut or for a probe of the ledger.
     package func mark(_ purpose: MarkNote.Purpose) {
         finishTurn()
+        // The part reaches the spool before the cut. A cut that was stored without it would leave, after
+        // a crash, readings in a batch whose frame nobody remembers: repeated, it would be stored again.
+        if case .cut = purpose, !journal.isEmpty { handOver() }
         ports.note(MarkNote(purpose: purpose, counters: counters))
         outgoing.append(Reading(markCovering: journal.nextPosition))
         publish()

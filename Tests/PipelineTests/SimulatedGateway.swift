@@ -1,0 +1,381 @@
+// A gateway of the simulation: the real stages over a real spool and catalog, wired as Host wires
+// them (GatewayProcess, StageActors), with plain lists of jobs in place of dispatch queues. Owned by
+// the simulation, which runs one job at a time. A crash is: this object is abandoned with its lists,
+// its directory is copied, and a new one is made over the copy.
+
+import Batches
+import Catalog
+import Formats
+import Model
+import Pipeline
+import Ring
+import Spool
+import Uplink
+
+/// A rule that is broken on purpose, to see that the laws notice.
+enum Mutation {
+    case none
+    /// Answers leave when their journal part is handed over, not when it is durable.
+    case answersBeforeCommit
+    /// A cut says that it covers the frames of the next turn as well.
+    case cutCoversTooMuch
+    /// A restart does not refill the duplicate memory.
+    case forgetsDuplicates
+    /// The spool forgets batches when they are lent to the uplink.
+    case forgetsWhenSent
+}
+
+/// What the simulation may turn for each seed.
+struct GatewayKnobs {
+    var ring = 2048
+    var interval: Int64 = 2000
+    var readings = 500
+    var duplicateWindow: Int64 = 120_000
+    var mutation = Mutation.none
+}
+
+final class SimulatedGateway {
+    enum Queue: Int, CaseIterable { case intake, batch, spool, uplink }
+
+    struct Outside {
+        var answer: ([UInt8], Recipient) -> Void
+        var connect: () -> Void
+        var close: () -> Void
+        var send: ([UInt8]) -> Void
+    }
+
+    let directory: String
+    let spool: Spool
+    private(set) var jobs: [[() -> Void]]
+    private(set) var timers: [Instant?]
+    /// Frames that the recovery decoded again.
+    private(set) var replayed = 0
+    private(set) var intake: IntakeStage!
+    private(set) var batch: BatchStage!
+    private(set) var stage: SpoolStage!
+    private(set) var uplink: UplinkStage!
+
+    // The sockets: datagrams and a connection's bytes that nobody has read yet.
+    private var datagrams: [([UInt8], Endpoint, isTruncated: Bool)] = []
+    private var connections: [(id: ConnectionID, bytes: [UInt8])] = []
+    private var isVisitDue = false
+    private var isPokeDue = false
+    private var isRoomPokeDue = false
+    private var kernelDrops: UInt64 = 0
+
+    private let time: VirtualTime
+    private let outside: Outside
+    private let knobs: GatewayKnobs
+    private static let socketSlots = 64
+
+    /// Starts over what is in `directory`, exactly as GatewayProcess.init does.
+    init(
+        directory: String, knobs: GatewayKnobs, time: VirtualTime, seed: UInt64, outside: Outside
+    ) throws {
+        self.directory = directory
+        self.time = time
+        self.outside = outside
+        self.knobs = knobs
+        jobs = Array(repeating: [], count: Queue.allCases.count)
+        timers = Array(repeating: nil, count: Queue.allCases.count)
+        var settings = SpoolSettings()
+        settings.duplicateWindow = knobs.duplicateWindow
+        spool = try Spool(directory: directory, settings: settings)
+        let file = try CatalogFile(directory: directory)
+        let contents = try file.load()
+        let counters = spool.recoveredCounters().first ?? IntakeCounters()
+        let ring = Ring(capacity: knobs.ring)
+        let notes = SideNotes()
+        batch = makeBatch(ring, notes, counters)
+        intake = makeIntake(ring, notes, counters, contents, seed)
+        uplink = makeUplink(seed)
+        stage = makeSpool(file)
+        try recover()
+        post(.uplink) { [unowned self] in uplink.step(.start) }
+    }
+
+    // MARK: Queues
+
+    func post(_ queue: Queue, _ job: @escaping () -> Void) { jobs[queue.rawValue].append(job) }
+
+    var waitingQueues: [Queue] { Queue.allCases.filter { !jobs[$0.rawValue].isEmpty } }
+
+    func runFirst(of queue: Queue) {
+        let job = jobs[queue.rawValue].removeFirst()
+        job()
+    }
+
+    /// The earliest timer.
+    var nextTimer: Instant? { timers.compactMap { $0 }.min() }
+
+    /// Posts the handlers of all timers that are due.
+    func fireTimers() {
+        for queue in Queue.allCases {
+            guard let due = timers[queue.rawValue], due <= time.now else { continue }
+            timers[queue.rawValue] = nil
+            post(queue) { [unowned self] in
+                switch queue {
+                case .intake:
+                    intake.timer()
+                    lookForRoom()
+                case .batch: batch.timer()
+                case .spool: stage.timer()
+                case .uplink: uplink.timer()
+                }
+            }
+        }
+    }
+
+    private func wake(_ queue: Queue, at due: Instant) {
+        if let armed = timers[queue.rawValue], armed <= due { return }
+        timers[queue.rawValue] = due
+    }
+
+    // MARK: Sockets
+
+    func receive(datagram: [UInt8], from: Endpoint, isTruncated: Bool) {
+        guard datagrams.count < SimulatedGateway.socketSlots else {
+            kernelDrops += 1
+            return
+        }
+        datagrams.append((datagram, from, isTruncated))
+        visitSoon()
+    }
+
+    func receive(stream: [UInt8], on id: ConnectionID) {
+        if let at = connections.firstIndex(where: { $0.id == id }) {
+            connections[at].bytes += stream
+        } else {
+            connections.append((id, stream))
+        }
+        visitSoon()
+    }
+
+    func connectionEnded(_ id: ConnectionID) {
+        post(.intake) { [unowned self] in
+            guard let at = connections.firstIndex(where: { $0.id == id }) else { return }
+            let left = connections.remove(at: at)
+            intake.connectionEnded(id, source: 1, unconsumed: left.bytes.count)
+        }
+    }
+
+    private func visitSoon() {
+        guard !isVisitDue else { return }
+        isVisitDue = true
+        post(.intake) { [unowned self] in
+            isVisitDue = false
+            visit()
+        }
+    }
+
+    private func visit() {
+        if intake.hasRoom {
+            var taken = 0
+            while taken < min(32, datagrams.count), intake.hasRoom {
+                let (bytes, from, isTruncated) = datagrams[taken]
+                intake.datagram(
+                    bytes.span, source: 0, from: from, at: time.wall, isTruncated: isTruncated)
+                taken += 1
+            }
+            datagrams.removeFirst(taken)
+            intake.endTurn(source: 0, kernelDrops: kernelDrops)
+            kernelDrops = 0
+            if !datagrams.isEmpty, intake.hasRoom { visitSoon() }
+        }
+        for at in connections.indices where !connections[at].bytes.isEmpty {
+            let bytes = connections[at].bytes
+            let progress = intake.stream(
+                bytes.span, source: 1, connection: connections[at].id,
+                from: Endpoint.ipv4(1, port: 1), at: time.wall)
+            connections[at].bytes.removeFirst(progress.consumed)
+        }
+        intake.endTurn(source: 1, kernelDrops: 0)
+    }
+
+    private func lookForRoom() {
+        if intake.roomAgain(),
+            !datagrams.isEmpty || connections.contains(where: { !$0.bytes.isEmpty })
+        {
+            visitSoon()
+        }
+    }
+
+    // MARK: Questions
+
+    func probe(_ reply: @escaping @Sendable (Ledger) -> Void) {
+        post(.intake) { [unowned self] in intake.mark(.probe(LedgerProbe(reply: reply))) }
+    }
+
+    func cutSoon() { post(.batch) { [unowned self] in batch.requestCut() } }
+
+    // MARK: Building
+
+    private func makeBatch(
+        _ ring: Ring, _ notes: SideNotes, _ counters: IntakeCounters
+    )
+        -> BatchStage
+    {
+        var settings = BatchSettings()
+        settings.intervalMilliseconds = knobs.interval
+        settings.readings = knobs.readings
+        var epoch = Epoch(settings: EpochSettings())
+        epoch.restore(revisions: spool.restoredRevisions.map { ($0.bucketStart, $0.revision) })
+        return BatchStage(
+            settings: settings, clock: time.clock, consumer: ring.takeConsumer(), epoch: epoch,
+            epochNumber: spool.lastEpoch, counted: counters.readingsPublished, notes: notes,
+            ports: BatchPorts(
+                toSpool: { [unowned self] job in
+                    var job = job
+                    if knobs.mutation == .cutCoversTooMuch, case .cut(var cut) = job {
+                        cut.covered[0] += 4
+                        job = .cut(cut)
+                    }
+                    post(.spool) { [unowned self] in stage.take(job) }
+                },
+                requestCut: { [unowned self] in
+                    post(.intake) { [unowned self] in intake.mark(.cut) }
+                },
+                roomAgain: { [unowned self] in
+                    guard !isRoomPokeDue else { return }
+                    isRoomPokeDue = true
+                    post(.intake) { [unowned self] in
+                        isRoomPokeDue = false
+                        lookForRoom()
+                    }
+                },
+                wakeAt: { [unowned self] in wake(.batch, at: $0) }))
+    }
+
+    private func pokeBatcher() {
+        guard !isPokeDue else { return }
+        isPokeDue = true
+        post(.batch) { [unowned self] in
+            isPokeDue = false
+            if batch.turn() { pokeBatcher() }
+        }
+    }
+
+    private func makeIntake(
+        _ ring: Ring, _ notes: SideNotes, _ counters: IntakeCounters,
+        _ contents: CatalogFile.Contents, _ seed: UInt64
+    ) -> IntakeStage {
+        var settings = IntakeSettings()
+        settings.duplicateWindowMilliseconds = knobs.duplicateWindow
+        settings.duplicateSlots = 1 << 12
+        let format = Formats.named("sluice-reference")
+        let rule = TimeRule(drops: true)
+        return IntakeStage(
+            sources: ["datagrams", "streams"].map {
+                IntakeSource(name: $0, formats: [format], policy: .accept, timeRule: rule)
+            },
+            library: Formats.library, settings: settings, clock: time.clock,
+            catalog: CatalogTable(
+                limits: CatalogLimits(devices: 1000, streams: 10_000), seed: seed,
+                restoring: contents.entries,
+                highest: (contents.highestDevice, contents.highestStream)),
+            producer: ring.takeProducer(),
+            journal: JournalBuffer(
+                intake: 0, capacity: settings.commitBytes,
+                firstPosition: spool.nextPosition(intake: 0)),
+            counters: counters, seed: seed,
+            ports: IntakePorts(
+                toSpool: { [unowned self] job in
+                    if knobs.mutation == .answersBeforeCommit, case .part(let part) = job {
+                        post(.intake) { [unowned self] in
+                            intake.committed(upTo: part.nextPosition)
+                        }
+                    }
+                    post(.spool) { [unowned self] in stage.take(job) }
+                },
+                note: { notes.append($0) }, lanes: { notes.append(lanesOf: $0) },
+                pokeBatcher: { [unowned self] in pokeBatcher() }, answers: Answers(outside.answer),
+                wakeAt: { [unowned self] in wake(.intake, at: $0) }))
+    }
+
+    private func makeSpool(_ file: CatalogFile) -> SpoolStage {
+        SpoolStage(
+            spool: spool, catalog: file, clock: time.clock,
+            ports: SpoolPorts(
+                committed: { [unowned self] position in
+                    post(.intake) { [unowned self] in
+                        intake.committed(upTo: position)
+                        lookForRoom()
+                    }
+                },
+                cutStored: { [unowned self] in
+                    post(.batch) { [unowned self] in
+                        if batch.cutStored(), batch.turn() { pokeBatcher() }
+                    }
+                },
+                catalogGrew: { [unowned self] in tellUplink(.batchesAvailable) },
+                batchesAvailable: { [unowned self] in tellUplink(.batchesAvailable) },
+                trouble: { _ in }, wakeAt: { [unowned self] in wake(.spool, at: $0) }))
+    }
+
+    func tellUplink(_ event: Forwarder.Event) {
+        post(.uplink) { [unowned self] in uplink.step(event) }
+    }
+
+    private func makeUplink(_ seed: UInt64) -> UplinkStage {
+        guard let incarnation = Incarnation(spool.incarnation) else {
+            preconditionFailure("the spool makes 16 bytes")
+        }
+        let settings = ForwarderSettings(
+            gateway: "simulated", incarnation: incarnation, software: "simulation")
+        return UplinkStage(
+            forwarder: Forwarder(settings: settings, seed: seed), clock: time.clock,
+            ports: UplinkPorts(
+                connect: outside.connect, close: outside.close, send: outside.send,
+                lease: { [unowned self] excluding, limit, bytes in
+                    post(.spool) { [unowned self] in
+                        let leased = stage.lease(
+                            excluding: excluding, limit: limit, maximumBytes: bytes)
+                        if knobs.mutation == .forgetsWhenSent {
+                            stage.acknowledge(leased.map(\.sequence))
+                        }
+                        tellUplink(.leased(leased))
+                    }
+                },
+                needEntries: { [unowned self] device, stream in
+                    post(.spool) { [unowned self] in
+                        tellUplink(
+                            .entries(
+                                stage.entries(
+                                    afterDevice: device, afterStream: stream, limit: 7)))
+                    }
+                },
+                acknowledged: { [unowned self] sequences in
+                    post(.spool) { [unowned self] in stage.acknowledge(sequences) }
+                },
+                rejected: { [unowned self] sequence, reason in
+                    post(.spool) { [unowned self] in stage.reject(sequence, reason: reason) }
+                },
+                state: { _ in }, wakeAt: { [unowned self] in wake(.uplink, at: $0) }))
+    }
+
+    private func recover() throws {
+        let lost = try spool.recover { frame, bytes in
+            if knobs.mutation == .forgetsDuplicates, frame.isCovered { return }
+            if !frame.isCovered { replayed += 1 }
+            intake.replay(
+                bytes, source: frame.source, receivedAt: frame.receivedAt,
+                isCovered: frame.isCovered)
+            while !intake.publishReplayed() { _ = batch.turn() }
+        }
+        intake.lostAtReplay(lost.first ?? 0)
+        guard spool.nextPosition(intake: 0) > spool.coveredPosition(intake: 0) else { return }
+        intake.mark(.cut)
+        while batch.turn() {}
+    }
+}
+
+/// Hands answers over one by one.
+final class Answers: AnswerPort {
+    private let send: ([UInt8], Recipient) -> Void
+    private(set) var flushes = 0
+
+    init(_ send: @escaping ([UInt8], Recipient) -> Void) { self.send = send }
+
+    func answer(_ bytes: Span<UInt8>, to recipient: Recipient) { send(copied(bytes), recipient) }
+    func flush() { flushes += 1 }
+}
