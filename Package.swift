@@ -92,6 +92,6 @@ let package = Package(
         tests("HostTests", ["Host", "Catalog", "Pipeline", "Formats", "Model"]),
         tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),
         tests("TidyTests", []),
-        tests("EndToEndTests", ["Field", "Model", "Formats", "Store"]),
+        tests("EndToEndTests", ["Field", "Host", "Store", "Uplink", "Formats", "Model"]),
     ]
 )

@@ -13,6 +13,7 @@ package import Model
 import Pipeline
 import Ring
 import Spool
+import Synchronization
 import Uplink
 
 /// What kept the gateway from starting: what, why, what to do.
@@ -31,11 +32,21 @@ package final class GatewayProcess {
 
     private let configuration: Configuration
     private let clock: Clock
-    private let intakeQueue = DispatchQueue(label: "sluice.intake", attributes: .initiallyInactive)
-    private let batchQueue = DispatchQueue(label: "sluice.batch", attributes: .initiallyInactive)
-    private let spoolQueue = DispatchQueue(label: "sluice.spool", attributes: .initiallyInactive)
-    private let uplinkQueue = DispatchQueue(label: "sluice.uplink", attributes: .initiallyInactive)
-    private let adminQueue = DispatchQueue(label: "sluice.admin", attributes: .initiallyInactive)
+    private let intakeQueue = GatewayProcess.sleepingQueue("sluice.intake")
+    private let batchQueue = GatewayProcess.sleepingQueue("sluice.batch")
+    private let spoolQueue = GatewayProcess.sleepingQueue("sluice.spool")
+    private let uplinkQueue = GatewayProcess.sleepingQueue("sluice.uplink")
+    private let adminQueue = GatewayProcess.sleepingQueue("sluice.admin")
+
+    private static let queuesKept = Mutex<[DispatchQueue]>([])
+
+    /// An `init` that throws lets go of its queues, and libdispatch ends the process when an inactive one
+    /// is released, before the error is said. So they are kept for good: a program makes one gateway.
+    private static func sleepingQueue(_ label: String) -> DispatchQueue {
+        let queue = DispatchQueue(label: label, attributes: .initiallyInactive)
+        queuesKept.withLock { $0.append(queue) }
+        return queue
+    }
 
     private let intake: IntakeActor
     private let batch: BatchActor

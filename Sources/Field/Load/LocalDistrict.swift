@@ -14,6 +14,12 @@ package struct DistrictError: Error, Hashable, Sendable {
     package var what: String
     package var why: String
     package var remedy: String
+
+    package init(what: String, why: String, remedy: String) {
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+    }
 }
 
 package struct DistrictSource: Sendable {

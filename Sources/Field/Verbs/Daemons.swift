@@ -72,6 +72,9 @@ enum DaemonVerbs {
             throw UsageError(
                 "sluice-store", "needs a configuration",
                 "add --config FILE, or --listen HOST:PORT and --data DIR")
+        } else {
+            // Two flags are the whole configuration: no folder of a service is needed.
+            configuration.admin.socket = ""
         }
         if let listen = invocation.text("listen") {
             guard let endpoint = HostPort(listen)?.endpoint else {

@@ -1,0 +1,181 @@
+// A store and a gateway whose lives the tests direct: started, stopped, killed and started again on the
+// same ports and the same folders, each on its own. Unlike LocalDistrict of `sluice load` it starts
+// nothing by itself and takes any configuration. Owned by one test.
+
+import Field
+import Formats
+import Glibc
+import Host
+import Model
+import Store
+import Uplink
+
+/// Host's type of this name makes ledgers, Field's reads them.
+typealias LedgerReport = Field.LedgerReport
+
+final class District {
+    struct Source {
+        var name: String
+        var isStream = false
+        var formats: [String]
+        var more: [(String, JSON)] = []
+
+        static let reference = Source(name: "reference", formats: ["sluice-reference"])
+    }
+
+    let folder: Folder
+    /// Where each source listens.
+    let targets: [Target]
+    private let storePort: UInt16
+    private(set) var gateway: Program?
+    private(set) var store: Program?
+
+    var adminSocket: String { folder.path + "/gateway.sock" }
+    var storeFolder: String { folder.path + "/store" }
+    var spoolFolder: String { folder.path + "/spool" }
+    private var gatewayFile: String { folder.path + "/gateway.json5" }
+
+    init(_ sources: [Source], interval: String = "200ms") throws {
+        folder = try Folder()
+        // Kept over restarts, so the kernel must not give them to anybody while a daemon is down.
+        targets = try sources.map { source in
+            Target(
+                isStream: source.isStream,
+                endpoint: .ipv4(0x7F00_0001, port: try District.port(isStream: source.isStream)))
+        }
+        storePort = try District.port(isStream: true)
+        try Files.makeFolder(storeFolder)
+        try Files.makeFolder(spoolFolder)
+        _ = try folder.write(
+            configuration(sources, interval).text(pretty: true), to: "gateway.json5")
+    }
+
+    deinit {
+        // A stopped process (SIGSTOP) takes no other signal than these.
+        gateway?.stop(SIGKILL)
+        store?.stop(SIGKILL)
+    }
+
+    private static func port(isStream: Bool) throws -> UInt16 {
+        guard let port = FreePort.pick(isStream: isStream) else {
+            throw DistrictError(what: "ports", why: "none is free", remedy: "end other programs")
+        }
+        return port
+    }
+
+    private func configuration(_ sources: [Source], _ interval: String) -> JSON {
+        let described = zip(sources, targets).map { source, target -> JSON in
+            .object(
+                [
+                    ("name", .string(source.name)), ("listen", .string(target.description)),
+                    ("formats", .array(source.formats.map(JSON.string))),
+                    ("timestamps", .object([("maximumAge", .string("3650d"))])),
+                ] + source.more)
+        }
+        return .object([
+            ("gateway", .string("e2e-gateway")), ("formats", .string(Place.protocols)),
+            ("sources", .array(described)),
+            ("batch", .object([("interval", .string(interval))])),
+            ("spool", .object([("directory", .string(spoolFolder))])),
+            ("store", .object([("address", .string("127.0.0.1:\(storePort)"))])),
+            ("admin", .object([("socket", .string(adminSocket))])),
+        ])
+    }
+
+    // MARK: Processes
+
+    func startGateway() throws(DistrictError) {
+        let started = try Program("sluiced", ["--config", gatewayFile], in: folder.path)
+        gateway = started
+        try started.awaitReady()
+    }
+
+    func startStore() throws(DistrictError) {
+        let started = try Program(
+            "sluice-store", ["--listen", "127.0.0.1:\(storePort)", "--data", storeFolder],
+            in: folder.path)
+        store = started
+        try started.awaitReady()
+    }
+
+    func killGateway() throws(DistrictError) {
+        gateway?.stop(SIGKILL)
+        try startGateway()
+    }
+
+    func killStore() throws(DistrictError) {
+        store?.stop(SIGKILL)
+        try startStore()
+    }
+
+    // MARK: Questions
+
+    private func ask(_ route: String) -> LedgerReport? {
+        guard let answer = try? adminGet(socket: adminSocket, route: route, timeout: 5000),
+            answer.status == 200
+        else { return nil }
+        return LedgerReport(answer.body)
+    }
+
+    func ledger() throws(DistrictError) -> LedgerReport {
+        try eventually("the ledger is told") { ask("/ledger") }
+    }
+
+    func status() throws(DistrictError) -> LedgerReport {
+        try eventually("the status is told") { ask("/status") }
+    }
+
+    /// The ledger as soon as it is as wanted.
+    func ledger(
+        _ what: String, within seconds: Double = 30, _ isSo: (LedgerReport) -> Bool
+    ) throws(DistrictError) -> LedgerReport {
+        var last: LedgerReport?
+        do throws(DistrictError) {
+            return try eventually(what, within: seconds) {
+                last = ask("/ledger")
+                return last.flatMap { isSo($0) ? $0 : nil }
+            }
+        } catch {
+            throw DistrictError(what: error.what, why: error.why, remedy: last?.text ?? "no ledger")
+        }
+    }
+
+    /// The ledger once the store has acknowledged everything, of at least so many frames.
+    func drained(frames: UInt64, within seconds: Double = 30) throws(DistrictError) -> LedgerReport
+    {
+        try ledger("the store has everything", within: seconds) {
+            $0.count("readingsHeld") == 0 && $0.count("framesReceived") >= frames
+        }
+    }
+
+    func readings() throws -> [StoredReading] {
+        var rows: [StoredReading] = []
+        try StoreQuestion.ask(storeFolder, QueryFilter(limit: .max)) { rows.append($0) }
+        return rows
+    }
+
+    /// Compares the store with a population's frames.
+    func audit(_ population: Population, frames: Int) throws -> StoreAudit {
+        var audit = StoreAudit(population, frames: frames)
+        try StoreQuestion.ask(storeFolder, QueryFilter(limit: .max)) { audit.take($0) }
+        return audit
+    }
+}
+
+extension LedgerReport {
+    /// A counter; the largest number when there is none, which equals nothing expected.
+    func count(_ name: String) -> UInt64 { number(name) ?? .max }
+
+    func text(_ name: String) -> String? { lines.first { $0.name == name }?.value }
+}
+
+extension Population {
+    /// Frames of now, all of them asking for an answer.
+    static func now(devices: Int, rate: Double? = nil, seed: UInt64 = 1) -> Population {
+        Population(
+            devices: devices, startMilliseconds: SendingClock.wallMilliseconds, rate: rate,
+            seed: seed)
+    }
+
+    func frame(_ index: Int) -> [UInt8] { ReferenceFrames.frame(index, asks: true, of: self) }
+}
