@@ -43,7 +43,7 @@ extension EndToEnd {
             let text = try #require(
                 try? Files.read(Place.root + "/README.md"), "there is no README.md")
             let pasted = try #require(
-                Session.pasted(after: "sluice demo", in: String(decoding: text, as: UTF8.self)),
+                Session.pasted(after: "$ sluice demo", in: String(decoding: text, as: UTF8.self)),
                 "README.md has no block with the output of `sluice demo`")
             #expect(Session.firstDifference(pasted, from: demo.output) == nil)
         }
@@ -201,10 +201,10 @@ extension EndToEnd {
         @Test("finds the output below its command, inside the block or in the next")
         func finds() {
             let inside = "Words\n```\n$ sluice demo\none\ntwo\n$ ls\nthree\n```\n"
-            #expect(Session.pasted(after: "sluice demo", in: inside) == "one\ntwo")
+            #expect(Session.pasted(after: "$ sluice demo", in: inside) == "one\ntwo")
             let next = "```\nrun sluice demo\n```\nprints\n```\none\n```\n"
-            #expect(Session.pasted(after: "sluice demo", in: next) == "one")
-            #expect(Session.pasted(after: "sluice demo", in: "sluice demo\nno block") == nil)
+            #expect(Session.pasted(after: "$ sluice demo", in: next) == "one")
+            #expect(Session.pasted(after: "$ sluice demo", in: "sluice demo\nno block") == nil)
         }
     }
 }
