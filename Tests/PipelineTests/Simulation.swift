@@ -211,7 +211,8 @@ final class Simulation {
                 answer: { [unowned self] in answer($0, to: $1) },
                 connect: { [unowned self] in connect() },
                 close: { [unowned self] in drop(telling: false) },
-                send: { [unowned self] in send($0) }))
+                send: { [unowned self] in send($0) },
+                later: { [unowned self] in plan(milliseconds: $0, $1) }))
         gateway = made
         figures.replayed += made.replayed
         if generation > 1 { askLedger() }

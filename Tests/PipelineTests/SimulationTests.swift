@@ -46,6 +46,7 @@ struct SimulationTests {
         "the simulation notices a broken rule",
         arguments: [
             Mutation.answersBeforeCommit, .cutCoversTooMuch, .forgetsDuplicates, .forgetsWhenSent,
+            .cutBeforeJournal,
         ])
     func mutants(mutation: Mutation) throws {
         var tried: UInt64 = 0
@@ -56,6 +57,7 @@ struct SimulationTests {
             try simulation.run()
             faults = simulation.faults
         }
+        if seeds.count == 1 { print(mutation, tried, faults.first ?? "") }
         #expect(!faults.isEmpty, "\(mutation) was not noticed within \(tried) seeds")
     }
 }
