@@ -23,6 +23,8 @@ enum Mutation {
     case forgetsDuplicates
     /// The spool forgets batches when they are lent to the uplink.
     case forgetsWhenSent
+    /// A cut may reach the spool before the journal of its frames (a bug that this simulation found).
+    case cutBeforeJournal
 }
 
 /// What the simulation may turn for each seed.
@@ -42,6 +44,7 @@ final class SimulatedGateway {
         var connect: () -> Void
         var close: () -> Void
         var send: ([UInt8]) -> Void
+        var later: (_ milliseconds: Int, @escaping () -> Void) -> Void
     }
 
     let directory: String
@@ -284,6 +287,12 @@ final class SimulatedGateway {
                         post(.intake) { [unowned self] in
                             intake.committed(upTo: part.nextPosition)
                         }
+                    }
+                    if knobs.mutation == .cutBeforeJournal, case .part = job {
+                        outside.later(200) { [unowned self] in
+                            post(.spool) { [unowned self] in stage.take(job) }
+                        }
+                        return
                     }
                     post(.spool) { [unowned self] in stage.take(job) }
                 },

@@ -47,7 +47,7 @@ final class Simulation {
     private var agenda: [(at: UInt64, order: Int, what: () -> Void)] = []
     private var order = 0
     private var isDone = false
-    private let calmAt: UInt64 = 25_000_000_000
+    private let calmAt: UInt64 = 20_000_000_000
     private let mean: Int
 
     // Gateway
@@ -56,7 +56,7 @@ final class Simulation {
     private var generation = 0
     private let ledgers = Collected<Ledger>()
     private var ledgersSeen = 0
-    private var ledgersAtFinish = Int.max
+    private var ledgersAtFinish = Int.max - 1
     private var isStopping = false
 
     // Devices
@@ -95,7 +95,7 @@ final class Simulation {
     init(seed: UInt64, mutation: Mutation = .none) throws {
         random = SplitMix64(seed: seed)
         self.mutation = mutation
-        mean = 100 + random.below(400)
+        mean = 150 + random.below(400)
         devices = Array(repeating: Device(), count: 3 + random.below(5))
         knobs.ring = 1 << random.within(10...13)
         knobs.interval = Int64(random.within(300...4000))
@@ -134,7 +134,9 @@ final class Simulation {
             if figures.steps > 500_000 || time.milliseconds > 900_000 {
                 return fault("did not drain")
             }
-            if !isCalm, gateway != nil, random.chance(0.002) { try crash() }
+            // What is on its way to the disk is the most interesting thing to lose.
+            let share = gateway?.waitingQueues.contains(.spool) == true ? 0.006 : 0.001
+            if !isCalm, gateway != nil, random.chance(share) { try crash() }
             if !isCalm, random.chance(0.0004) { try crashStore() }
             step()
             look()
@@ -209,7 +211,8 @@ final class Simulation {
                 answer: { [unowned self] in answer($0, to: $1) },
                 connect: { [unowned self] in connect() },
                 close: { [unowned self] in drop(telling: false) },
-                send: { [unowned self] in send($0) }))
+                send: { [unowned self] in send($0) },
+                later: { [unowned self] in plan(milliseconds: $0, $1) }))
         gateway = made
         figures.replayed += made.replayed
         if generation > 1 { askLedger() }
@@ -431,7 +434,7 @@ final class Simulation {
     /// Asked again until nothing is held; then the gateway stops as Host stops it.
     private func finish() {
         guard let gateway else { return plan(milliseconds: 500) { [unowned self] in finish() } }
-        // One of the last two was asked for after the last round.
+        // One of the last two was asked for after a round that found every device content.
         if let last = ledgers.all.last, ledgersSeen > ledgersAtFinish + 1, unheard.isEmpty,
             last.readingsHeld == 0, !isStopping,
             last.intake.readingsPublished == last.spool.readingsReceived
@@ -451,7 +454,7 @@ final class Simulation {
             }
             return waitForEnd(isEnd)
         }
-        ledgersAtFinish = ledgersSeen
+        ledgersAtFinish = unheard.isEmpty ? ledgersSeen : Int.max - 1
         gateway.cutSoon()
         askLedger()
         plan(milliseconds: 1000) { [unowned self] in finish() }

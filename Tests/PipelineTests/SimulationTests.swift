@@ -28,7 +28,7 @@ struct SimulationTests {
         var crashes = 0
         var replayed = 0
         var crashesOfStore = 0
-        for seed in UInt64(100)..<104 {
+        for seed in UInt64(100)..<103 {
             let simulation = try Simulation(seed: seed)
             try simulation.run()
             let figures = simulation.figures
@@ -39,23 +39,25 @@ struct SimulationTests {
             replayed += figures.replayed
             crashesOfStore += figures.crashesOfStore
         }
-        #expect(crashes > 4 && replayed > 10 && crashesOfStore > 0)
+        #expect(crashes > 3 && replayed > 10 && crashesOfStore > 0)
     }
 
     @Test(
         "the simulation notices a broken rule",
         arguments: [
             Mutation.answersBeforeCommit, .cutCoversTooMuch, .forgetsDuplicates, .forgetsWhenSent,
+            .cutBeforeJournal,
         ])
     func mutants(mutation: Mutation) throws {
         var tried: UInt64 = 0
         var faults: [String] = []
-        while faults.isEmpty, tried < 10 {
+        while faults.isEmpty, tried < 40 {
             tried += 1
             let simulation = try Simulation(seed: tried, mutation: mutation)
             try simulation.run()
             faults = simulation.faults
         }
+        if seeds.count == 1 { print(mutation, tried, faults.first ?? "") }
         #expect(!faults.isEmpty, "\(mutation) was not noticed within \(tried) seeds")
     }
 }
