@@ -29,7 +29,7 @@ package struct HostError: Error, Hashable, Sendable {
         self.advice = advice ?? HostError.advice(for: -result)
     }
 
-    /// `listen on udp://0.0.0.0:80: Permission denied: use a port above 1023 …`
+    /// `listen on udp://0.0.0.0:80: Permission denied: give this user the right …`
     package var description: String {
         "\(what): \(why)" + (advice.isEmpty ? "" : ": \(advice)")
     }
@@ -47,7 +47,11 @@ package struct HostError: Error, Hashable, Sendable {
     private static func advice(for code: Int32) -> String {
         switch code {
         case EADDRINUSE: "another process has it: see `ss -lnptu`, or choose another port"
-        case EACCES, EPERM: "use a port above 1023, or grant the right to the service"
+        case EACCES, EPERM: "give this user the right; a port below 1024 needs it too"
+        case ENOENT: "its folder is missing: make it, or choose another path"
+        case ENOTDIR: "a part of that path is a file: choose another path"
+        case ENAMETOOLONG: "choose a shorter path"
+        case EROFS, ENOSPC, EDQUOT: "choose a folder on a disk that takes data"
         case EADDRNOTAVAIL: "this machine has no such address: see `ip address`"
         case EMFILE, ENFILE: "raise LimitNOFILE in the unit"
         case EEXIST: "a file that is no socket has this name: remove it or choose another path"

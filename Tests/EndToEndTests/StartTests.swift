@@ -27,10 +27,11 @@ extension EndToEnd {
         }
 
         /// `sluiced: ` and three or more parts between colons, of which none is empty.
-        private func isClear(_ errors: String) -> Bool {
-            guard
-                let line = errors.split(separator: "\n").last(where: { $0.hasPrefix("sluiced: ") })
-            else { return false }
+        private func isClear(_ errors: String, _ program: String = "sluiced") -> Bool {
+            let lines = errors.split(separator: "\n")
+            guard let line = lines.last(where: { $0.hasPrefix(program + ": ") }) else {
+                return false
+            }
             let parts = line.split(separator: ": ", omittingEmptySubsequences: false)
             return parts.count >= 4 && parts.allSatisfy { !$0.isEmpty }
         }
@@ -105,6 +106,39 @@ extension EndToEnd {
             #expect(ended.status == 1)
             #expect(ended.errors.contains(String(taken.1)), "\(ended.errors)")
             #expect(isClear(ended.errors), "\(ended.errors)")
+        }
+
+        @Test(
+            "a wrong path for state or status is said, with what to do",
+            arguments: [
+                ("/none/a.sock", "/spool"), ("/file/a.sock", "/spool"),
+                ("/" + String(repeating: "x", count: 200), "/spool"), ("/a.sock", "/none/spool"),
+            ])
+        func wrongPaths(socket: String, spool: String) throws {
+            let folder = try Folder()
+            _ = try folder.write("a regular file", to: "file")
+            let path = try folder.write(
+                """
+                { formats: "\(Place.protocols)", sources: [{ name: "a", listen: "udp://[::1]:0" }],
+                  spool: { directory: "\(folder.path)\(spool)" },
+                  admin: { socket: "\(folder.path)\(socket)" } }
+                """, to: "gateway.json5")
+            let ended = try run("sluiced", ["--config", path], in: folder.path)
+            #expect(ended.status == 1)
+            #expect(isClear(ended.errors), "\(ended.errors)")
+        }
+
+        @Test("a store says why its folder will not do")
+        func storeFolder() throws {
+            let folder = try Folder()
+            let file = try folder.write("a regular file", to: "file")
+            for data in [file, file + "/store", folder.path + "/none/store", "/proc/sluice"] {
+                let ended = try run(
+                    "sluice-store", ["--listen", "127.0.0.1:0", "--data", data], in: folder.path)
+                #expect(ended.status == 1)
+                #expect(ended.errors.contains(data), "\(ended.errors)")
+                #expect(isClear(ended.errors, "sluice-store"), "\(ended.errors)")
+            }
         }
 
         @Test("two stores on one folder: the second ends and names the first")

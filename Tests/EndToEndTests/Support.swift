@@ -71,7 +71,8 @@ final class Program {
         // may be inherited; a daemon that held them would keep them open.
         let script = """
             for f in /proc/$$/fd/*; do n=${f##*/}; ((n > 2)) && eval "exec $n>&-"; done
-            export TZ=UTC NO_COLOR=1; cd '\(Place.root)' && exec "$0" "$@" >'\(outputPath)' 2>'\(errorsPath)'
+            export TZ=UTC NO_COLOR=1
+            cd '\(Place.root)' && exec "$0" "$@" >'\(outputPath)' 2>'\(errorsPath)'
             """
         do throws(SpawnError) {
             child = try ChildProcess(
