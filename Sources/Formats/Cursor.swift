@@ -14,6 +14,7 @@ import Model
     let count: Int
 
     fileprivate init(base: UnsafePointer<UInt8>, count: Int) {
+        // Safety: the callers below lend `count` bytes for the time of one call.
         unsafe self.base = base
         self.count = count
     }

@@ -72,7 +72,8 @@ final class Program {
         let script = """
             for f in /proc/$$/fd/*; do n=${f##*/}; ((n > 2)) && eval "exec $n>&-"; done
             export TZ=UTC NO_COLOR=1
-            cd '\(Place.root)' && exec "$0" "$@" >'\(outputPath)' 2>'\(errorsPath)'
+            cd '\(Place.root)' && exec "$0" "$@" \
+                >'\(outputPath)' 2>'\(errorsPath)'
             """
         do throws(SpawnError) {
             child = try ChildProcess(

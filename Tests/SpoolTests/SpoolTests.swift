@@ -8,11 +8,11 @@ import Testing
 @testable import Spool
 
 @Suite struct SpoolTests {
-    private let folder = TemporaryFolder()
-    private var path: String { folder.path + "/spool" }
-    private let sources = [JournalSource(name: "udp", format: "f")]
+    let folder = TemporaryFolder()
+    var path: String { folder.path + "/spool" }
+    let sources = [JournalSource(name: "udp", format: "f")]
 
-    private func batch(
+    func batch(
         _ size: Int, readings: Int = 1, _ priority: Priority = .live, fill: UInt8 = 7
     ) -> CutBatch {
         CutBatch(
@@ -22,7 +22,7 @@ import Testing
             lastObservedAt: Timestamp(milliseconds: 119_999))
     }
 
-    private func cut(
+    func cut(
         _ epoch: UInt64, _ batches: [CutBatch], covered: [UInt64] = [],
         counters: [IntakeCounters]? = nil, revisions: [BucketRevision] = []
     ) -> EpochCut {
@@ -31,7 +31,7 @@ import Testing
             counters: counters ?? covered.map { _ in IntakeCounters() }, revisions: revisions)
     }
 
-    private func part(
+    func part(
         _ buffer: inout JournalBuffer, frames: Int, size: Int = 20, at time: Int64 = 1000,
         counters: IntakeCounters = IntakeCounters()
     ) -> JournalPart {
@@ -42,7 +42,7 @@ import Testing
         return buffer.take(sources: sources, counters: counters)
     }
 
-    private func replay(_ spool: Spool) throws -> (frames: [JournaledFrame], lost: [UInt64]) {
+    func replay(_ spool: Spool) throws -> (frames: [JournaledFrame], lost: [UInt64]) {
         var frames: [JournaledFrame] = []
         let lost = try spool.recover { frame, _ in frames.append(frame) }
         return (frames, lost)
@@ -154,7 +154,7 @@ import Testing
     }
 
     /// Changes the last byte of a blob inside the closed file, as rot would.
-    private func rot(_ table: String, _ column: String, _ key: String) throws {
+    func rot(_ table: String, _ column: String, _ key: String) throws {
         let file = path + "/segment-00000001.db"
         var blob: [UInt8] = []
         do {
@@ -430,86 +430,5 @@ import Testing
         #expect(spool.restoredRevisions == revisions)
         #expect(spool.lastEpoch == 3)
         #expect(spool.counters.readingsAcknowledged == 2)
-    }
-
-    // MARK: Room
-
-    @Test("over the quota the lowest lane goes first, oldest first, counted by lane")
-    func eviction() throws {
-        var settings = SpoolSettings()
-        settings.maximumBytes = 1 << 20
-        let spool = try Spool(directory: path, settings: settings)
-        let size = 8 << 10
-        try spool.commit(cut(1, (0..<20).map { _ in batch(size, .alarm) }))
-        for epoch in 2...80 {
-            try spool.commit(
-                cut(UInt64(epoch), [batch(size, .live), batch(size, readings: 2, .backlog)]))
-            #expect(spool.counters.unaccounted == 0)
-        }
-        #expect(spool.details.readingsEvicted.alarm == 0)
-        #expect(spool.details.readingsEvicted.backlog > 0)
-        let live = try spool.lease(lane: .live, after: 0, limit: 99, maximumBytes: 1 << 30)
-        let backlog = try spool.lease(lane: .backlog, after: 0, limit: 99, maximumBytes: 1 << 30)
-        #expect(spool.details.readingsEvicted.live == UInt64(79 - live.count))
-        #expect(spool.details.readingsEvicted.backlog == UInt64(2 * (79 - backlog.count)))
-        // The newest stay.
-        #expect(live.last?.sequence == 20 + 157)
-        #expect(TemporaryFolder.read(path + "/segment-00000001.db").count <= 1 << 20)
-        #expect(try spool.evictIfOver() == 0)
-    }
-
-    @Test("a full spool says so, changes nothing and goes on after room was made")
-    func full() throws {
-        var settings = SpoolSettings()
-        settings.maximumBytes = 1 << 20
-        let spool = try Spool(directory: path, settings: settings)
-        var buffer = JournalBuffer(intake: 0, capacity: 1000)
-        var failure: SpoolError?
-        var refused: JournalPart?
-        // The uncovered journal is never evicted, so it fills the quota.
-        while failure == nil {
-            let part = part(&buffer, frames: 100, size: 500)
-            do throws(SpoolError) { try spool.append([part]) } catch {
-                failure = error
-                refused = part
-            }
-        }
-        #expect(failure == .full)
-        let last = try #require(refused)
-        #expect(spool.nextPosition(intake: 0) == last.firstPosition)
-        #expect(try replay(spool).frames.count == Int(last.firstPosition))
-        // Cut: the covered journal makes room by itself.
-        try spool.commit(cut(1, [], covered: [last.firstPosition]))
-        try spool.append([last])
-        #expect(spool.nextPosition(intake: 0) == last.nextPosition)
-        #expect(try replay(spool).lost == [0])
-    }
-
-    @Test("quarantine is bounded by number and bytes; the oldest go, counted")
-    func quarantine() throws {
-        var settings = SpoolSettings()
-        settings.quarantineEntries = 5
-        settings.quarantineBytes = 1000
-        func frame(_ n: UInt8, _ size: Int) -> QuarantinedFrame {
-            QuarantinedFrame(
-                source: "udp", reason: .unknownDevice, receivedAt: Timestamp(milliseconds: 5),
-                bytes: [UInt8](repeating: n, count: size))
-        }
-        do {
-            let spool = try Spool(directory: path, settings: settings)
-            try spool.quarantine((0..<7).map { frame($0, 10) })
-            var entries = try spool.quarantined(after: 0, limit: 99)
-            #expect(entries.map { $0.bytes.first } == [2, 3, 4, 5, 6])
-            #expect(entries.map(\.isIntact) == [Bool](repeating: true, count: 5))
-            #expect(entries.first?.reason == "unknown-device")
-            try spool.quarantine([frame(9, 980)])
-            entries = try spool.quarantined(after: 0, limit: 99)
-            #expect(entries.map { $0.bytes.first } == [5, 6, 9])
-            #expect(spool.details.quarantineEvicted == 5)
-        }
-        let spool = try Spool(directory: path, settings: settings)
-        #expect(spool.details.quarantineEntries == 3)
-        #expect(spool.details.quarantineBytes == 1000)
-        #expect(spool.details.quarantineEvicted == 5)
     }
 }
