@@ -43,7 +43,7 @@ extension EndToEnd {
             let text = try #require(
                 try? Files.read(Place.root + "/README.md"), "there is no README.md")
             let pasted = try #require(
-                Session.pasted(after: "$ sluice demo", in: String(decoding: text, as: UTF8.self)),
+                Session.pasted(after: "sluice demo", in: String(decoding: text, as: UTF8.self)),
                 "README.md has no block with the output of `sluice demo`")
             #expect(Session.firstDifference(pasted, from: demo.output) == nil)
         }
@@ -111,26 +111,13 @@ extension EndToEnd {
 
 /// A pasted session, compared by its words: what differs from run to run is masked.
 enum Session {
-    /// What the first fenced block that holds `command` shows below it, up to the next command.
+    /// What stands below the prompt with `command`, up to the next prompt or the end of the block.
     static func pasted(after command: String, in text: String) -> String? {
-        var isInBlock = false
-        var found: [Substring]?
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
-            if line.hasPrefix("```") {
-                if let found, !found.allSatisfy(\.isEmpty) {
-                    return found.joined(separator: "\n")
-                }
-                isInBlock.toggle()
-                // The block that follows the line with the command counts as well.
-                if !isInBlock { continue }
-            } else if found != nil, isInBlock {
-                if line.hasPrefix("$ ") { return found?.joined(separator: "\n") }
-                found?.append(line)
-            } else if line.contains(command) {
-                found = []
-            }
-        }
-        return nil
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        let prompt = lines.firstIndex { $0.hasPrefix("$ ") && $0.hasSuffix(command) }
+        guard let prompt else { return nil }
+        let shown = lines[(prompt + 1)...].prefix { !$0.hasPrefix("```") && !$0.hasPrefix("$ ") }
+        return shown.allSatisfy(\.isEmpty) ? nil : shown.joined(separator: "\n")
     }
 
     /// The lines without what differs from run to run: temporary folders, ports, times, the number of
@@ -198,13 +185,14 @@ extension EndToEnd {
             #expect(Session.firstDifference("…\nlastSequence 1", from: printed) != nil)
         }
 
-        @Test("finds the output below its command, inside the block or in the next")
+        @Test("finds the output below the prompt with its command")
         func finds() {
-            let inside = "Words\n```\n$ sluice demo\none\ntwo\n$ ls\nthree\n```\n"
-            #expect(Session.pasted(after: "$ sluice demo", in: inside) == "one\ntwo")
-            let next = "```\nrun sluice demo\n```\nprints\n```\none\n```\n"
-            #expect(Session.pasted(after: "$ sluice demo", in: next) == "one")
-            #expect(Session.pasted(after: "$ sluice demo", in: "sluice demo\nno block") == nil)
+            let block = "```\n$ bin/sluice demo\none\ntwo\n$ ls\nthree\n```\n"
+            let before = "```\nbuild && sluice demo\n```\nWhat `sluice demo` does:\n"
+            #expect(Session.pasted(after: "sluice demo", in: before + block) == "one\ntwo")
+            #expect(Session.pasted(after: "ls", in: before + block) == "three")
+            #expect(Session.pasted(after: "sluice demo", in: before) == nil)
+            #expect(Session.pasted(after: "sluice demo", in: "```\n$ sluice demo\n```") == nil)
         }
     }
 }
