@@ -36,31 +36,31 @@ struct SimulationFigures {
 }
 
 final class Simulation {
-    private(set) var faults: [String] = []
-    private(set) var figures = SimulationFigures()
+    var faults: [String] = []
+    var figures = SimulationFigures()
 
     private var random: SplitMix64
     private let time = VirtualTime()
-    private let folder = TemporaryFolder()
+    let folder = TemporaryFolder()
     private let mutation: Mutation
     private var knobs = GatewayKnobs()
     private var agenda: [(at: UInt64, order: Int, what: () -> Void)] = []
     private var order = 0
-    private var isDone = false
+    var isDone = false
     private let calmAt: UInt64 = 20_000_000_000
     private let mean: Int
 
     // Gateway
-    private var gateway: SimulatedGateway?
-    private var graveyard: [AnyObject] = []
+    var gateway: SimulatedGateway?
+    var graveyard: [AnyObject] = []
     private var generation = 0
-    private let ledgers = Collected<Ledger>()
-    private var ledgersSeen = 0
-    private var ledgersAtFinish = Int.max - 1
-    private var isStopping = false
+    let ledgers = Collected<Ledger>()
+    var ledgersSeen = 0
+    var ledgersAtFinish = Int.max - 1
+    var isStopping = false
 
     // Devices
-    private struct Key: Hashable {
+    struct Key: Hashable {
         var device: Int
         var sequence: UInt32
     }
@@ -69,12 +69,12 @@ final class Simulation {
         var sequence: UInt32 = 0
     }
     private var devices: [Device]
-    private var sent: [Key: ReferenceFrame] = [:]
-    private var implausible: Set<Key> = []
+    var sent: [Key: ReferenceFrame] = [:]
+    var implausible: Set<Key> = []
     /// Waiting for an answer that the device has not heard.
-    private var unheard: Set<Key> = []
+    var unheard: Set<Key> = []
     /// The gateway let an answer go.
-    private var answered: Set<Key> = []
+    var answered: Set<Key> = []
     private var owners: [ConnectionID: Int] = [:]
     private var connectionNumber: UInt64 = 0
 
@@ -89,7 +89,7 @@ final class Simulation {
     private var link: Link?
     private var connectAttempt = 0
     private var store: Store!
-    private var storeDirectory: String
+    var storeDirectory: String
     private var storeJobs: [() -> Void] = []
 
     init(seed: UInt64, mutation: Mutation = .none) throws {
@@ -112,9 +112,9 @@ final class Simulation {
 
     private var isCalm: Bool { time.nanoseconds >= calmAt }
 
-    private func fault(_ what: String) { faults.append("at \(time.milliseconds) ms: \(what)") }
+    func fault(_ what: String) { faults.append("at \(time.milliseconds) ms: \(what)") }
 
-    private func plan(milliseconds: Int, _ what: @escaping () -> Void) {
+    func plan(milliseconds: Int, _ what: @escaping () -> Void) {
         plan(at: time.nanoseconds + UInt64(milliseconds) * 1_000_000, what)
     }
 
@@ -172,7 +172,7 @@ final class Simulation {
         }
     }
 
-    private func look() {
+    func look() {
         let all = ledgers.all
         for ledger in all[ledgersSeen...] where ledger.unaccounted != 0 {
             fault("unaccounted \(ledger.unaccounted): \(describe(ledger))")
@@ -180,7 +180,7 @@ final class Simulation {
         ledgersSeen = all.count
     }
 
-    private func describe(_ ledger: Ledger) -> String {
+    func describe(_ ledger: Ledger) -> String {
         let named = ledger.intake.named.filter { $0.value > 0 }.map { "\($0.name) \($0.value)" }
         return named.joined(separator: ", ") + ", consumed \(ledger.readingsConsumed), in buckets "
             + "\(ledger.readingsInBuckets), sealed \(ledger.readingsSealed), \(ledger.spool)"
@@ -196,14 +196,14 @@ final class Simulation {
         }
     }
 
-    private func askLedger() {
+    func askLedger() {
         let ledgers = ledgers
         gateway?.probe { ledgers.append($0) }
     }
 
     // MARK: Gateway
 
-    private func startGateway(in directory: String) throws {
+    func startGateway(in directory: String) throws {
         generation += 1
         let made = try SimulatedGateway(
             directory: directory, knobs: knobs, time: time, seed: random.next(),
@@ -426,123 +426,6 @@ final class Simulation {
                 do { _ = try store.settle(rows: 100) } catch { fault("settling: \(error)") }
             }
             planStore()
-        }
-    }
-
-    // MARK: The end
-
-    /// Asked again until nothing is held; then the gateway stops as Host stops it.
-    private func finish() {
-        guard let gateway else { return plan(milliseconds: 500) { [unowned self] in finish() } }
-        // One of the last two was asked for after a round that found every device content.
-        if let last = ledgers.all.last, ledgersSeen > ledgersAtFinish + 1, unheard.isEmpty,
-            last.readingsHeld == 0, !isStopping,
-            last.intake.readingsPublished == last.spool.readingsReceived
-        {
-            isStopping = true
-            let isEnd = Collected<Bool>()
-            let ledgers = ledgers
-            gateway.post(.intake) {
-                gateway.intake.flush()
-                gateway.intake.mark(.cut)
-                gateway.intake.mark(
-                    .probe(
-                        LedgerProbe {
-                            ledgers.append($0)
-                            isEnd.append(true)
-                        }))
-            }
-            return waitForEnd(isEnd)
-        }
-        ledgersAtFinish = unheard.isEmpty ? ledgersSeen : Int.max - 1
-        gateway.cutSoon()
-        askLedger()
-        plan(milliseconds: 1000) { [unowned self] in finish() }
-    }
-
-    private func waitForEnd(_ isEnd: Collected<Bool>) {
-        plan(milliseconds: 100) { [unowned self] in
-            if isEnd.all.isEmpty { waitForEnd(isEnd) } else { isDone = true }
-        }
-    }
-
-    private func checkEnd() throws {
-        guard let gateway, let ledger = ledgers.all.last else { return fault("no ledger") }
-        let counters = ledger.intake
-        figures.connections += gateway.uplink.status.connections
-        figures.probes = ledgersSeen
-        figures.duplicates = counters.framesDuplicate
-        figures.rejected = counters.framesRejected
-        figures.dropped = counters.readingsDropped
-        figures.answered = answered.count
-        if ledger.readingsHeld != 0 { fault("\(ledger.readingsHeld) readings are still held") }
-        if counters.readingsDecoded != ledger.spool.readingsAcknowledged + counters.readingsDropped
-        {
-            fault("decoded is not acknowledged + dropped: \(describe(ledger))")
-        }
-        if counters.framesRejected > 0, counters[.journalDamaged] > 0 {
-            fault("\(counters[.journalDamaged]) frames of the journal are lost")
-        }
-        try checkStore(acknowledged: ledger.spool.readingsAcknowledged)
-        try checkRestart(after: ledger, of: gateway)
-    }
-
-    private func checkStore(acknowledged: UInt64) throws {
-        struct Place: Hashable {
-            var device: String
-            var stream: String
-            var observedAt: Int64
-        }
-        let reader = try StoreReader(directory: storeDirectory)
-        let rows = try reader.query(QueryFilter(limit: 1_000_000))
-        let duplicates = try reader.duplicates()
-        if duplicates.total != 0 { fault("duplicates in the store: \(duplicates)") }
-        if UInt64(rows.count) != acknowledged {
-            fault("\(rows.count) readings stored, \(acknowledged) acknowledged")
-        }
-        figures.stored = rows.count
-        var found: [Place: Int] = [:]
-        for row in rows {
-            let place = Place(
-                device: row.device, stream: row.stream, observedAt: row.observedAt.milliseconds)
-            found[place, default: 0] += 1
-        }
-        var explained = 0
-        for (key, frame) in sent {
-            var least = answered.contains(key) ? 1 : 0
-            if implausible.contains(key) { least = 0 }
-            for stream in ReferenceFrame.streams {
-                let place = Place(device: frame.identity, stream: stream, observedAt: frame.time)
-                let count = found[place, default: 0]
-                explained += count
-                if count < least { fault("answered and lost: \(key) \(stream)") }
-                if count > 1 { fault("stored \(count) times: \(key) \(stream)") }
-                if count > 0, implausible.contains(key) { fault("dropped and stored: \(key)") }
-            }
-        }
-        if explained != rows.count { fault("\(rows.count - explained) readings were never sent") }
-    }
-
-    /// After an orderly stop there is nothing to decode again, and the counts are the same.
-    private func checkRestart(after ledger: Ledger, of stopped: SimulatedGateway) throws {
-        stopped.spool.close()
-        let directory = folder.path + "/gateway-end"
-        TemporaryFolder.copy(stopped.directory, to: directory)
-        graveyard.append(stopped)
-        try startGateway(in: directory)
-        guard let gateway else { return }
-        if gateway.replayed != 0 { fault("\(gateway.replayed) frames replayed after a stop") }
-        askLedger()
-        let before = ledgersSeen
-        while let queue = gateway.waitingQueues.first { gateway.runFirst(of: queue) }
-        look()
-        guard ledgersSeen > before, let again = ledgers.all.last else {
-            return fault("no ledger after the restart")
-        }
-        let was = ledger.intake.named
-        for (place, counter) in again.intake.named.enumerated()
-        where counter.value != was[place].value {
-            fault("\(counter.name) was \(was[place].value) and is \(counter.value)")
         }
     }
 }
