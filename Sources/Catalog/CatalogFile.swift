@@ -21,6 +21,14 @@ package enum CatalogFileError: Error, Hashable, Sendable {
     case sqlite(SQLiteError)
     /// Written by a later version of the program.
     case newerLayout(version: Int)
+
+    /// What and why.
+    package var description: String {
+        switch self {
+        case .sqlite(let error): error.description
+        case .newerLayout(let version): "layout \(version) is newer than this program"
+        }
+    }
 }
 
 package final class CatalogFile {

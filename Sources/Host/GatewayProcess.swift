@@ -320,8 +320,9 @@ private final class GatewayDisk {
             catalog = consume file
         } catch {
             throw StartError(
-                "catalog in \(configuration.spool.directory): \(error): "
-                    + "move catalog.db away to begin a new one; stream numbers then start again")
+                "catalog in \(configuration.spool.directory): \(error.description): "
+                    + "put a copy of catalog.db back, or move it away to begin a new one; stream numbers then start again"
+            )
         }
         // Numbers given again would make the store file new readings under old streams.
         if contents.highestStream == 0, spool.counters.lastSequence > 0 {

@@ -16,7 +16,9 @@ package enum StoreError: Error, Hashable, Sendable {
 
     package var description: String {
         switch self {
-        case .sqlite(let error): error.description
+        case .sqlite(let error) where error.isDamaged:
+            "\(error.description): put a copy of \(Store.fileName) back, or move it away to begin anew"
+        case .sqlite(let error): "\(error.description): check the device and its mount options"
         case .otherVersion(let text): text
         }
     }
