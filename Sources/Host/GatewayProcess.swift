@@ -321,7 +321,8 @@ private final class GatewayDisk {
         } catch {
             throw StartError(
                 "catalog in \(configuration.spool.directory): \(error.description): "
-                    + "put a copy of catalog.db back, or move it away to begin a new one; stream numbers then start again"
+                    + "put a copy of catalog.db back, or move it away to begin a new one; "
+                    + "stream numbers then start again"
             )
         }
         // Numbers given again would make the store file new readings under old streams.
