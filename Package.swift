@@ -75,17 +75,21 @@ let package = Package(
         program("sluice", ["Field"]),
         program("sluice-store", ["Field"]),
 
+        // What the tests of several rooms share.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+
         tests("ModelTests", ["Model"]),
         tests("FormatsTests", ["Formats", "Model"]),
         tests("CatalogTests", ["Catalog", "SQLite", "Model"]),
         tests("RingTests", ["Ring", "Model"], exclude: ["tsan", "tsan.sh"]),
         tests("BatchesTests", ["Batches", "Model"]),
-        tests("SpoolTests", ["Spool", "SQLite", "Model"]),
+        tests("SpoolTests", ["TestSupport", "Spool", "SQLite", "Model"]),
         tests("UplinkTests", ["Uplink", "Model"]),
-        tests("StoreTests", ["Store", "Batches", "Uplink", "SQLite", "Model"]),
+        tests("StoreTests", ["TestSupport", "Store", "Batches", "Uplink", "SQLite", "Model"]),
         tests(
             "PipelineTests",
             [
+                "TestSupport",
                 "Pipeline", "Formats", "Catalog", "Ring", "Batches", "Spool", "Store", "Uplink",
                 "Model",
             ]),

@@ -34,8 +34,7 @@ enum Place {
     static let captures = root + "/fixtures/captures"
     /// The project's shared folder, nil where it is not there.
     static let shared: String? =
-        Files.isFolder(root + "/../shared/vectors")
-        ? root + "/../shared" : Files.isFolder("/work/shared/vectors") ? "/work/shared" : nil
+        Files.isFolder(root + "/../shared/vectors") ? root + "/../shared" : nil
 }
 
 /// A folder of its own for a test; removed with it.

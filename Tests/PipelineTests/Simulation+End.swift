@@ -5,6 +5,7 @@ import Model
 import Pipeline
 import Spool
 import Store
+import TestSupport
 import Uplink
 
 extension Simulation {

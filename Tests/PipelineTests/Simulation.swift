@@ -19,6 +19,7 @@ import Model
 import Pipeline
 import Spool
 import Store
+import TestSupport
 import Uplink
 
 struct SimulationFigures {

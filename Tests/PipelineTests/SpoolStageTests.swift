@@ -5,6 +5,7 @@ import Catalog
 import Model
 import Pipeline
 import Spool
+import TestSupport
 import Testing
 import Uplink
 

@@ -2,6 +2,7 @@
 // transaction leaves nothing, settings are what they say.
 
 import SQLite
+import TestSupport
 import Testing
 
 @Suite struct SQLiteTests {

@@ -3,6 +3,7 @@
 // not hang, not refuse to start, and go on taking in.
 
 import Model
+import TestSupport
 import Testing
 
 @testable import Spool

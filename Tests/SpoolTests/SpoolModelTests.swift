@@ -3,6 +3,7 @@
 // moment), what the spool says is what the arrays say.
 
 import Model
+import TestSupport
 import Testing
 
 @testable import Spool

@@ -5,6 +5,7 @@ import Batches
 import Model
 import SQLite
 import Store
+import TestSupport
 import Testing
 import Uplink
 

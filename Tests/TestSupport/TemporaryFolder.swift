@@ -1,13 +1,14 @@
-// Helpers of this folder: temporary folders that go away, a seeded generator, a copy of a folder.
+// For the tests of several rooms: a folder of its own for each test, and a copy of a folder as a power
+// cut would leave it.
 
 import Glibc
 
 /// A folder of its own for each test, removed with everything in it when the value goes.
-final class TemporaryFolder {
-    let path: String
+package final class TemporaryFolder {
+    package let path: String
 
-    init() {
-        var template = Array("/tmp/sluice-spool-XXXXXX".utf8CString)
+    package init() {
+        var template = Array("/tmp/sluice-test-XXXXXX".utf8CString)
         // Safety: the template is a zero-terminated array that mkdtemp writes in place.
         let made = unsafe template.withUnsafeMutableBufferPointer { buffer in
             unsafe buffer.baseAddress.flatMap { unsafe mkdtemp($0) } != nil
@@ -19,7 +20,7 @@ final class TemporaryFolder {
     deinit { TemporaryFolder.remove(path) }
 
     /// Names in the folder, sorted, without `.` and `..`.
-    static func list(_ path: String) -> [String] {
+    package static func list(_ path: String) -> [String] {
         // Safety: as in `remove`.
         guard let folder = unsafe opendir(path) else { return [] }
         var names: [String] = []
@@ -37,7 +38,7 @@ final class TemporaryFolder {
         return names.sorted()
     }
 
-    static func remove(_ path: String) {
+    package static func remove(_ path: String) {
         for name in list(path) {
             // Safety: Swift lends the text with its ending zero for the call; so below.
             if unsafe unlink(path + "/" + name) != 0 { remove(path + "/" + name) }
@@ -48,13 +49,13 @@ final class TemporaryFolder {
 
     /// Copies the files of a flat folder as they are at this moment, as a power cut would leave
     /// them when the device honours flushes.
-    static func copy(_ from: String, to: String) {
+    package static func copy(_ from: String, to: String) {
         // Safety: as in `remove`.
         _ = unsafe mkdir(to, 0o700)
         for name in list(from) { write(read(from + "/" + name), to: to + "/" + name) }
     }
 
-    static func read(_ path: String) -> [UInt8] {
+    package static func read(_ path: String) -> [UInt8] {
         // Safety: as in `remove`.
         let fd = unsafe open(path, O_RDONLY)
         guard fd >= 0 else { return [] }
@@ -69,7 +70,7 @@ final class TemporaryFolder {
         }
     }
 
-    static func write(_ bytes: [UInt8], to path: String) {
+    package static func write(_ bytes: [UInt8], to path: String) {
         // Safety: as in `remove`.
         let fd = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         precondition(fd >= 0, "cannot write \(path)")
@@ -84,4 +85,11 @@ final class TemporaryFolder {
         }
         _ = close(fd)
     }
+}
+
+/// A folder in a temporary folder.
+package func makeDirectory(_ path: String) throws {
+    struct NoDirectory: Error {}
+    // Safety: Swift lends the text with its ending zero for the call.
+    guard unsafe mkdir(path, 0o700) == 0 else { throw NoDirectory() }
 }
