@@ -34,6 +34,10 @@ func tests(_ name: String, _ dependencies: [String], exclude: [String] = []) -> 
         swiftSettings: strict)
 }
 
+func support(_ name: String) -> Target {
+    .target(name: name, path: "Tests/\(name)", swiftSettings: strict)
+}
+
 let package = Package(
     name: "sluice",
     products: [
@@ -76,7 +80,7 @@ let package = Package(
         program("sluice-store", ["Field"]),
 
         // What the tests of several rooms share.
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        support("TestSupport"),
 
         tests("ModelTests", ["Model"]),
         tests("FormatsTests", ["Formats", "Model"]),
