@@ -199,6 +199,7 @@ package final class AdminServer: ByteStreamOwner {
     }
 
     func drained(_ stream: ByteStream) {}
+    func progressed(_ stream: ByteStream) {}
 
     func ended(_ stream: ByteStream, error: HostError?) {
         guard let number = numbers.removeValue(forKey: ObjectIdentifier(stream)) else { return }

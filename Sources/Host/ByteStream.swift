@@ -14,6 +14,8 @@ protocol ByteStreamOwner: AnyObject {
     func ended(_ stream: ByteStream, error: HostError?)
     /// Everything has been sent.
     func drained(_ stream: ByteStream)
+    /// Some of what was held up was sent.
+    func progressed(_ stream: ByteStream)
 }
 
 final class ByteStream: SocketHandler {
@@ -117,6 +119,7 @@ final class ByteStream: SocketHandler {
             watch()
             owner?.drained(self)
         } else {
+            if count > 0 { owner?.progressed(self) }
             if sent > ByteStream.highWater {
                 unsent.removeFirst(sent)
                 sent = 0

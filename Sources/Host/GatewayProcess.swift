@@ -106,6 +106,8 @@ package final class GatewayProcess {
 
         let ring = Ring(capacity: 1 << 16)
         let notes = SideNotes()
+        // Lanes of streams that are known already; new ones are told as they appear.
+        notes.append(lanesOf: disk.contents.entries)
         let counters = disk.spool.recoveredCounters().first ?? IntakeCounters()
         batch.stage = makeBatchStage(ring: ring, notes: notes, disk: disk, counters: counters)
         intake.stage = makeIntakeStage(

@@ -2,6 +2,7 @@
 // which then sleeps until it is over.
 
 import Dispatch
+import Glibc
 import Model
 import Pipeline
 
@@ -36,6 +37,8 @@ extension GatewayProcess {
         gateway.stop { isOver.signal() }
         if isOver.wait(timeout: .now() + stopLimit) == .timedOut {
             Log.warning("sluiced: did not end in order within 10 s: the journal will be replayed")
+            // Handlers may still run: nothing is torn down under them.
+            _exit(1)
         }
         gateway.close()
     }
@@ -44,13 +47,20 @@ extension GatewayProcess {
     /// hangs is noticed.
     private func startWatchdog() -> (any DispatchSourceTimer)? {
         guard let interval = Notify.watchdogInterval else { return nil }
-        let timer = DispatchSource.makeTimerSource()
         let probe = probe
-        timer.schedule(deadline: .now(), repeating: .milliseconds(Int(interval)))
-        timer.setEventHandler { probe { _ in Notify.alive() } }
-        timer.activate()
-        return timer
+        return every(interval, on: nil) { probe { _ in Notify.alive() } }
     }
+}
+
+/// Runs `body` at once and then every `milliseconds`.
+private func every(
+    _ milliseconds: Int64, on queue: DispatchQueue?, _ body: @escaping () -> Void
+) -> any DispatchSourceTimer {
+    let timer = DispatchSource.makeTimerSource(queue: queue)
+    timer.schedule(deadline: .now(), repeating: .milliseconds(Int(milliseconds)))
+    timer.setEventHandler(handler: body)
+    timer.activate()
+    return timer
 }
 
 extension StoreProcess {
@@ -63,7 +73,10 @@ extension StoreProcess {
         announce("listens on \(store.endpoint.description)")
         announce("ready")
         Notify.ready(status: "listening on \(store.endpoint.description)")
+        // On the store's queue: a store that hangs is noticed.
+        let heart = Notify.watchdogInterval.map { every($0, on: store.queue) { Notify.alive() } }
         try waitForEnd()
+        heart?.cancel()
         Notify.stopping()
         store.stop()
     }

@@ -70,8 +70,10 @@ final class IntakeActor {
     }
 
     private func lookForRoom() {
-        guard let stage, !isStopped else { return }
-        if stage.roomAgain(), sockets.isWithoutRoom { sockets.roomAgain() }
+        // Also when stopped: marks that the ring had no room for go on their way.
+        guard let stage else { return }
+        let hasRoom = stage.roomAgain()
+        if !isStopped, hasRoom, sockets.isWithoutRoom { sockets.roomAgain() }
     }
 }
 
@@ -82,7 +84,8 @@ enum BatchJob: Sendable {
 final class BatchActor {
     var stage: BatchStage?
     private(set) lazy var mailbox = Mailbox<BatchJob>(queue) { [unowned self] _ in
-        if stage?.cutStored() == true { turn() }
+        stage?.cutStored()
+        turn()
     }
     private(set) lazy var poke = Poke(queue) { [unowned self] in turn() }
     private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
@@ -166,7 +169,7 @@ final class UplinkActor {
             case .connected: stage?.step(.connected)
             case .failed(let error): stage?.step(.connectFailed(error.description))
             case .received(let bytes): stage?.step(.received(bytes))
-            case .drained: stage?.step(.progressed)
+            case .drained, .progressed: stage?.step(.progressed)
             case .closed(let error):
                 stage?.step(.disconnected(error?.description ?? "the store closed"))
             }

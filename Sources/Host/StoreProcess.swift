@@ -11,7 +11,7 @@ package final class StoreProcess {
     package let endpoint: Endpoint
     package let httpEndpoint: Endpoint?
 
-    private let queue = DispatchQueue(label: "sluice.store")
+    let queue = DispatchQueue(label: "sluice.store")
     private let lock: FileLock
     private let store: Store
     private let server: StoreServer
@@ -56,6 +56,8 @@ package final class StoreProcess {
         do throws(HostError) {
             try on(queue) { () throws(HostError) in
                 try server.start()
+                // What an earlier run left unsettled.
+                settling.postpone()
                 try admin?.start()
             }
         } catch {
@@ -93,10 +95,13 @@ package final class StoreProcess {
     /// Settles readings while nobody speaks. On the store's queue.
     private final class Settling {
         private static let quietMilliseconds: Int64 = 300
+        /// Where gateways never fall silent together, settling comes in between at least this often.
+        private static let longestMilliseconds: Int64 = 5000
         private let store: Store
         private let clock: Clock
         private let queue: DispatchQueue
         private var quietSince: Instant
+        private var settledAt: Instant
         private lazy var timer = StageTimer(queue: queue) { [unowned self] in settle() }
 
         init(store: Store, queue: DispatchQueue, clock: Clock) {
@@ -104,6 +109,7 @@ package final class StoreProcess {
             self.queue = queue
             self.clock = clock
             quietSince = clock.now()
+            settledAt = quietSince
         }
 
         func postpone() {
@@ -112,8 +118,10 @@ package final class StoreProcess {
         }
 
         private func settle() {
-            let due = quietSince.adding(milliseconds: Settling.quietMilliseconds)
+            let quiet = quietSince.adding(milliseconds: Settling.quietMilliseconds)
+            let due = min(quiet, settledAt.adding(milliseconds: Settling.longestMilliseconds))
             guard clock.now() >= due else { return timer.wake(at: due) }
+            settledAt = clock.now()
             do throws(StoreError) {
                 if try store.settle() { timer.wake(at: clock.now()) }
             } catch {

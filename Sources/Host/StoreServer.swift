@@ -104,6 +104,7 @@ package final class StoreServer: ByteStreamOwner {
     }
 
     func drained(_ stream: ByteStream) {}
+    func progressed(_ stream: ByteStream) {}
 
     func ended(_ stream: ByteStream, error: HostError?) {
         guard let session = sessions.removeValue(forKey: ObjectIdentifier(stream)) else { return }

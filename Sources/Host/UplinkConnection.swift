@@ -14,6 +14,8 @@ package final class UplinkConnection: ByteStreamOwner {
         case received([UInt8])
         /// Everything that was sent has left; there is room for more.
         case drained
+        /// The connection moves, however slowly.
+        case progressed
         /// nil: the store closed.
         case closed(HostError?)
     }
@@ -171,6 +173,7 @@ package final class UplinkConnection: ByteStreamOwner {
 
     func received(_ bytes: [UInt8], on stream: ByteStream) { handler(.received(bytes)) }
     func drained(_ stream: ByteStream) { handler(.drained) }
+    func progressed(_ stream: ByteStream) { handler(.progressed) }
 
     func ended(_ stream: ByteStream, error: HostError?) {
         guard stream === self.stream else { return }

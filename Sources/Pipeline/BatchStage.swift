@@ -91,6 +91,8 @@ package final class BatchStage {
     private var epochNumber: UInt64
     private var cutsInFlight = 0
     private var isCutRequested = false
+    /// A cut is due and waits until the spool has stored an epoch.
+    private var isCutHeldBack = false
 
     /// A turn drains at most this many readings, so that cuts and probes are served in between.
     private static let readingsPerTurn = 16_384
@@ -115,11 +117,12 @@ package final class BatchStage {
 
     /// Drains a bounded number of readings; true when more may be waiting.
     package func turn() -> Bool {
-        guard cutsInFlight < settings.cutsInFlight else { return false }
+        // While the spool is behind, the epoch fills once more: probes go on passing, growth is bounded.
+        guard !isSpoolBehind || epoch.readingCount < settings.readings else { return false }
         let drained = drain()
         // An intake that found no room left a nearly full ring, which takes such turns to drain.
         if drained >= BatchStage.roomWorthTelling { ports.roomAgain() }
-        if epoch.readingCount > 0, deadline == nil, !isCutRequested {
+        if epoch.readingCount > 0, deadline == nil, !isCutRequested, !isCutHeldBack {
             let due = clock.now().adding(milliseconds: settings.intervalMilliseconds)
             deadline = due
             ports.wakeAt(due)
@@ -136,16 +139,25 @@ package final class BatchStage {
     /// Asks for a cut now (the daemon stops, a test wants to see its batches).
     package func requestCut() {
         guard !isCutRequested else { return }
-        isCutRequested = true
         deadline = nil
+        guard !isSpoolBehind else {
+            isCutHeldBack = true
+            return
+        }
+        isCutRequested = true
         ports.requestCut()
     }
 
-    /// The spool stored an epoch. True when the ring may be drained again.
-    package func cutStored() -> Bool {
+    /// The spool stored an epoch: the ring may be drained again.
+    package func cutStored() {
         cutsInFlight -= 1
-        return cutsInFlight < settings.cutsInFlight
+        if isCutHeldBack, !isSpoolBehind {
+            isCutHeldBack = false
+            requestCut()
+        }
     }
+
+    private var isSpoolBehind: Bool { cutsInFlight >= settings.cutsInFlight }
 
     private func drain() -> Int {
         // Looked at first: what is there by now has its lanes noted.
@@ -183,6 +195,7 @@ package final class BatchStage {
 
     private func cut(covering position: UInt64, counters: IntakeCounters) {
         isCutRequested = false
+        isCutHeldBack = false
         deadline = nil
         // An epoch that filled before its time means load: then time is worth more than bytes.
         let sealed = epoch.seal(effort: epoch.readingCount >= settings.readings ? .fast : nil)

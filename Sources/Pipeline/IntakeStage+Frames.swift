@@ -65,7 +65,9 @@ extension IntakeStage {
         }
         // What the journal holds was new when it came. The memory keeps a key for one to two windows,
         // at replay perhaps longer than it did then: it must not refuse what was answered.
-        if let key = frame.duplicateKey, recent.containsOrInsert(key, at: receivedAt), !isReplaying
+        if let key = frame.duplicateKey,
+            recent.containsOrInsert(key, at: receivedAt, window: format.duplicateWindow),
+            !isReplaying
         {
             counters.framesDuplicate &+= 1
             touchCounters()
@@ -174,11 +176,21 @@ extension IntakeStage {
         touchCounters()
         // At replay the frame was taken in once: keep its bytes, its format has changed since.
         if reason == .quarantined || isReplaying {
-            setAside.append(
-                QuarantinedFrame(
-                    source: sources[source].source.name, reason: reason, receivedAt: receivedAt,
-                    bytes: copy(bytes)))
+            putAside(bytes, source: sources[source].source.name, reason, at: receivedAt)
         }
+    }
+
+    /// Keeps a frame's bytes for the quarantine. Between two journal parts at most 1 MB is kept (strangers
+    /// may send faster than the disk writes); beyond that a frame is only counted.
+    func putAside(
+        _ bytes: Span<UInt8>, source: String, _ reason: Rejection, at receivedAt: Timestamp
+    ) {
+        guard isReplaying || setAsideBytes < 1 << 20 else { return }
+        if !isReplaying, firstJournaledAt == nil { firstJournaledAt = clock.now() }
+        setAsideBytes += bytes.count
+        setAside.append(
+            QuarantinedFrame(
+                source: source, reason: reason, receivedAt: receivedAt, bytes: copy(bytes)))
     }
 
     func copy(_ bytes: Span<UInt8>) -> [UInt8] {
@@ -198,6 +210,8 @@ extension IntakeStage {
     func answerNow(to recipient: Recipient) {
         guard frame.answer.count > 0, !isReplaying else { return }
         pending.append(frame.answer, to: recipient, needs: journal.nextPosition)
+        // Behind frames that are not yet durable it waits as one of them.
+        if !journal.isEmpty, firstWaitingAt == nil { firstWaitingAt = clock.now() }
     }
 
     /// Looks for a frame with the format that the connection is known to speak, or with each in turn:

@@ -26,7 +26,11 @@ extension IntakeStage {
         if isCovered {
             let decoder = sources[number].formats[format].decoder
             guard (try? decoder.decode(bytes, direction: .up, into: &frame)) != nil else { return }
-            if let key = frame.duplicateKey { _ = recent.containsOrInsert(key, at: receivedAt) }
+            if let key = frame.duplicateKey {
+                _ = recent.containsOrInsert(
+                    key, at: receivedAt,
+                    window: sources[number].formats[format].duplicateWindow)
+            }
             return
         }
         accept(
@@ -37,6 +41,7 @@ extension IntakeStage {
     /// Publishes what `replay` yielded; false while the ring is full.
     package func publishReplayed() -> Bool {
         postEntries()
+        postSetAside()
         publish()
         return publishedTo == outgoing.count
     }
@@ -46,8 +51,6 @@ extension IntakeStage {
 
     func goneAtReplay(_ bytes: Span<UInt8>, source: JournalSource, at time: Timestamp) {
         counters[.formatGone] &+= 1
-        setAside.append(
-            QuarantinedFrame(
-                source: source.name, reason: .formatGone, receivedAt: time, bytes: copy(bytes)))
+        putAside(bytes, source: source.name, .formatGone, at: time)
     }
 }

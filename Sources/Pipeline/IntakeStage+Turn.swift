@@ -13,8 +13,11 @@ extension IntakeStage {
         if journal.byteCount >= settings.commitBytes { handOver() }
         handOverIfDue()
         if pending.count > 0 {
+            let wasFull = pending.count >= settings.answersWaiting
             counters.framesAnswered &+= UInt64(
                 pending.release(upTo: committed, through: ports.answers))
+            // The host may have stopped visiting in this turn; no commit will tell it of the room.
+            if wasFull { ports.wakeAt(clock.now()) }
         }
     }
 
@@ -24,10 +27,13 @@ extension IntakeStage {
             ports.lanes(additions)
             ports.toSpool(.entries(additions))
         }
-        if !setAside.isEmpty {
-            ports.toSpool(.quarantine(setAside))
-            setAside.removeAll()
-        }
+    }
+
+    func postSetAside() {
+        guard !setAside.isEmpty else { return }
+        ports.toSpool(.quarantine(setAside))
+        setAside.removeAll()
+        setAsideBytes = 0
     }
 
     /// Moves readings into the ring, whole turns while they fit, else as many as there is room for.
@@ -71,6 +77,7 @@ extension IntakeStage {
     }
 
     func handOver() {
+        postSetAside()
         firstJournaledAt = nil
         firstWaitingAt = nil
         countersDirtySince = nil

@@ -36,7 +36,9 @@ package final class IntakeStage: IntakeDoor {
     var publishedTo = 0
     var unpoked = 0
     var isEpochNew = true
+    /// Frames for the quarantine; they leave with the next journal part.
     var setAside: [QuarantinedFrame] = []
+    var setAsideBytes = 0
     var connections: [ConnectionID: Int] = [:]
 
     var committed: UInt64
@@ -73,6 +75,7 @@ package final class IntakeStage: IntakeDoor {
         let scope: UInt32
         /// Index in `journalSources`.
         let journalNumber: UInt16
+        let duplicateWindow: Int64
 
         init(_ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64) {
             self.format = format
@@ -85,6 +88,7 @@ package final class IntakeStage: IntakeDoor {
             }
             scope = format.identityIsLocal ? UInt32(source + 1) : 0
             self.journalNumber = UInt16(journalNumber)
+            duplicateWindow = format.duplicateWindowMilliseconds
         }
     }
 
@@ -242,7 +246,7 @@ package final class IntakeStage: IntakeDoor {
         finishTurn()
         // The part reaches the spool before the cut. A cut that was stored without it would leave, after
         // a crash, readings in a batch whose frame nobody remembers: repeated, it would be stored again.
-        if case .cut = purpose, !journal.isEmpty { handOver() }
+        if case .cut = purpose, !journal.isEmpty || !setAside.isEmpty { handOver() }
         ports.note(MarkNote(purpose: purpose, counters: counters))
         outgoing.append(Reading(markCovering: journal.nextPosition))
         publish()

@@ -63,6 +63,9 @@ package final class SpoolStage {
     private let clock: Clock
     private let ports: SpoolPorts
     private var waiting: [SpoolJob] = []
+    /// Bytes of quarantined frames in `waiting`; above the limit they are let go, being counted already.
+    private var quarantineBytes = 0
+    private static let quarantineBytesWaiting = 8 << 20
     private static let retryMilliseconds: Int64 = 1000
 
     package init(spool: Spool, catalog: consuming CatalogFile, clock: Clock, ports: SpoolPorts) {
@@ -73,6 +76,10 @@ package final class SpoolStage {
     }
 
     package func take(_ job: SpoolJob) {
+        if case .quarantine(let frames) = job {
+            guard quarantineBytes < SpoolStage.quarantineBytesWaiting else { return }
+            quarantineBytes += frames.reduce(0) { $0 + $1.bytes.count }
+        }
         waiting.append(job)
         if deadline == nil { work() }
     }
@@ -148,8 +155,21 @@ package final class SpoolStage {
             {
                 parts.append(part)
             }
+            // Likewise what strangers send: one transaction for all that wait side by side.
+            var aside: [QuarantinedFrame] = []
+            var asideJobs = 0
+            while parts.isEmpty, done + asideJobs < waiting.count,
+                case .quarantine(let frames) = waiting[done + asideJobs]
+            {
+                aside += frames
+                asideJobs += 1
+            }
             do {
-                if parts.isEmpty {
+                if asideJobs > 0 {
+                    try spool.quarantine(aside)
+                    done += asideJobs
+                    quarantineBytes -= aside.reduce(0) { $0 + $1.bytes.count }
+                } else if parts.isEmpty {
                     try perform(waiting[done])
                     done += 1
                 } else {
@@ -178,12 +198,12 @@ package final class SpoolStage {
         case .entries(let entries):
             try catalog.append(entries)
             ports.catalogGrew()
-        case .part: preconditionFailure("parts are committed together in work()")
+        case .part, .quarantine:
+            preconditionFailure("parts and quarantine are stored together in work()")
         case .cut(let cut):
             try spool.commit(cut)
             ports.cutStored()
             if !cut.batches.isEmpty { ports.batchesAvailable() }
-        case .quarantine(let frames): try spool.quarantine(frames)
         case .probe(let probe): answer(probe, awaiting: 0)
         }
     }

@@ -105,21 +105,29 @@ package struct JournalBuffer: Sendable {
         patch(UInt64(bitPattern: newest.milliseconds), at: 24)
         patch(UInt64(UInt32(bytes.count)), at: 32)
         bytes.append(contentsOf: trailer.bytes)
+        // A small part leaves as an exact copy and the buffer stays; parts may wait for the disk, and what
+        // they hold is bounded by their bytes, not by the buffer's capacity.
+        let isSmall = bytes.count < capacity / 2
         let part = JournalPart(
             intake: intake, firstPosition: firstPosition, frameCount: count,
-            newestReceivedAt: newest, bytes: bytes, counters: counters)
+            newestReceivedAt: newest, bytes: isSmall ? bytes.map(\.self) : bytes,
+            counters: counters)
         firstPosition = nextPosition
-        start()
+        start(keepsBuffer: isSmall)
         return part
     }
 
-    private mutating func start() {
+    private mutating func start(keepsBuffer: Bool = false) {
         count = 0
         firstReceivedAt = Timestamp(milliseconds: 0)
         newestReceivedAt = Timestamp(milliseconds: .min)
-        bytes = []
-        // The trailer is small; it shares the slack.
-        bytes.reserveCapacity(capacity + 1024)
+        if keepsBuffer {
+            bytes.removeAll(keepingCapacity: true)
+        } else {
+            bytes = []
+            // The trailer is small; it shares the slack.
+            bytes.reserveCapacity(capacity + 1024)
+        }
         bytes.append(contentsOf: repeatElement(0, count: JournalBuffer.headerSize))
     }
 

@@ -78,17 +78,18 @@ extension Spool {
         return lost
     }
 
-    /// Covered parts that the duplicate memory no longer needs: older than its window (by the
-    /// newest arrival in the journal, so that it works without a set clock), or more than may be
-    /// retained. Damaged ones move to quarantine.
+    /// Covered parts that the duplicate memory no longer needs: further from the arrival of the part
+    /// that was stored last than its window (so that it works without a set clock, and a part of a
+    /// clock that ran ahead does not outlive all others), or more than may be retained. Damaged ones
+    /// move to quarantine.
     func expire(_ change: inout Change) throws(SQLiteError) {
         let newest =
-            retained.lazy.filter { !$0.isDamaged }
-            .map(\.newestReceivedAt.milliseconds).max() ?? .min
-        let (oldest, underflow) = newest.subtractingReportingOverflow(settings.duplicateWindow)
+            retained.last { !$0.isDamaged && $0.frameCount > 0 }?.newestReceivedAt.milliseconds ?? 0
         var bytes = retained.reduce(0) { $0 + $1.size }
         for part in retained where part.isCovered(by: change.covered) {
-            let isOld = !underflow && part.newestReceivedAt.milliseconds < oldest
+            let (apart, overflow) = part.newestReceivedAt.milliseconds
+                .subtractingReportingOverflow(newest)
+            let isOld = overflow || apart.magnitude > settings.duplicateWindow.magnitude
             guard part.isDamaged || isOld || bytes > settings.journalRetainBytes else { continue }
             if part.isDamaged { try quarantineDamaged(part, &change) }
             try deletePart(part, &change)

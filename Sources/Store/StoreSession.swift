@@ -19,6 +19,8 @@ package final class StoreSession {
 
     // Of the turn that runs
     private var reply: [UInt8] = []
+    /// Queries in this call of `receive`.
+    private var queries = 0
     private var verdicts: [Acknowledgement.Entry] = []
     private var hasDefinitions = false
     private var failure: SQLiteError?
@@ -37,6 +39,7 @@ package final class StoreSession {
     ) -> (reply: [UInt8], close: Bool) {
         guard !isOver else { return ([], true) }
         reply = []
+        queries = 0
         reader.append(bytes)
         var parting: Goodbye?
         do throws(WireError) {
@@ -77,6 +80,8 @@ package final class StoreSession {
         state = nil
     }
 
+    private static let queriesAtATime = 4
+
     /// A goodbye when the conversation is over.
     private func take(_ frame: UplinkFrame, _ now: Timestamp) -> Goodbye? {
         switch frame {
@@ -86,7 +91,13 @@ package final class StoreSession {
             return nil
         case .entries(let entries): return define(entries, now)
         case .batch(let batch): return takeBatch(batch, now)
-        case .query(let query): return answer(query)
+        case .query(let query):
+            // An answer may be large: a peer that asks on without reading gets no more.
+            queries += 1
+            guard queries <= StoreSession.queriesAtATime else {
+                return Goodbye(.malformed, "too many queries at a time")
+            }
+            return answer(query)
         case .goodbye: return Goodbye(.closing, "")
         case .welcome, .acknowledgement, .pong, .rows:
             return Goodbye(.malformed, "a store's frame sent to a store")

@@ -53,7 +53,7 @@ private final class UplinkRig {
             case .connected: state.update { $0.connects += 1 }
             case .failed(let error): state.update { $0.failures.append(error) }
             case .received(let bytes): state.update { $0.bytes += bytes }
-            case .drained: break
+            case .progressed, .drained: break
             case .closed: state.update { $0.closes += 1 }
             }
         }

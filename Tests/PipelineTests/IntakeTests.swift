@@ -137,7 +137,7 @@ struct IntakeRefusalTests {
             // The repetition of a refused frame is no duplicate.
             rig.datagram(frame(1))
             rig.endTurn()
-            rig.pass(milliseconds: 20)
+            rig.pass(milliseconds: 250)
             rig.commit()
             #expect(rig.counters.framesUnaccounted == 0)
             if let reason {

@@ -118,3 +118,34 @@ struct PendingAnswersTests {
         #expect(pending.count == 0 && pending.byteCount == 0)
     }
 }
+
+@Suite("Recent frames of a device that seldom speaks")
+struct SeldomTests {
+    @Test("the same frame an hour later is new, every hour, whatever came in between")
+    func hourly() {
+        var recent = RecentFrames(capacity: 64, windowMilliseconds: 600_000)
+        for hour in 0..<200 {
+            let now = Timestamp(milliseconds: 1_795_000_000_000 + Int64(hour) * 3_600_000)
+            let isKnown = recent.containsOrInsert(7, at: now)
+            #expect(!isKnown, "hour \(hour)")
+            let repeated = recent.containsOrInsert(
+                7, at: Timestamp(milliseconds: now.milliseconds + 15_000))
+            #expect(repeated)
+            // A neighbour who speaks at another minute must not keep the key alive either.
+            if hour % 3 == 0 {
+                _ = recent.containsOrInsert(
+                    UInt64(1000 + hour), at: Timestamp(milliseconds: now.milliseconds + 700_000))
+            }
+        }
+    }
+
+    @Test("a format's own window ends before the longest one")
+    func window() {
+        var recent = RecentFrames(capacity: 64, windowMilliseconds: 600_000)
+        func at(_ seconds: Int64) -> Timestamp { Timestamp(milliseconds: seconds * 1000) }
+        _ = recent.containsOrInsert(7, at: at(0), window: 120_000)
+        let inside = recent.containsOrInsert(7, at: at(119), window: 120_000)
+        let outside = recent.containsOrInsert(7, at: at(125), window: 120_000)
+        #expect(inside && !outside)
+    }
+}

@@ -313,7 +313,8 @@ final class SimulatedGateway {
                 },
                 cutStored: { [unowned self] in
                     post(.batch) { [unowned self] in
-                        if batch.cutStored(), batch.turn() { pokeBatcher() }
+                        batch.cutStored()
+                        if batch.turn() { pokeBatcher() }
                     }
                 },
                 catalogGrew: { [unowned self] in tellUplink(.batchesAvailable) },

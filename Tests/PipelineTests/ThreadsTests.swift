@@ -113,7 +113,10 @@ private final class Threads: @unchecked Sendable {
                 received.readingsReceived += UInt64(batch.readings)
                 received.readingsPending += UInt64(batch.readings)
             }
-            batchQueue.async { if self.batch.cutStored(), self.batch.turn() { self.poke() } }
+            batchQueue.async {
+                self.batch.cutStored()
+                if self.batch.turn() { self.poke() }
+            }
         case .probe(let probe):
             var ledger = probe.ledger
             ledger.spool = received
