@@ -106,7 +106,8 @@ package func adminGet(
     let result = unsafe sluice_unix_connect(socket)
     if result == -ENOENT || result == -ECONNREFUSED {
         throw HostError(
-            what, why: "nobody listens there", advice: "is sluiced running? see --config")
+            what, why: "nobody listens there",
+            advice: "start sluiced, or name its socket with --admin")
     }
     let connection = try Descriptor(result, what)
     _ = sluice_blocking(connection.number, UInt32(max(1, timeout)))

@@ -19,6 +19,8 @@ package final class StoreServer: ByteStreamOwner {
         package var gateways = 256
         /// Milliseconds without a byte in either direction after which a connection is closed.
         package var silence: Int64 = 120_000
+        /// The same for a connection that has not sent anything yet.
+        package var firstBytes: Int64 = 10_000
         package init() {}
     }
 
@@ -37,7 +39,13 @@ package final class StoreServer: ByteStreamOwner {
     private let clock: Clock
     private let makeSession: (Endpoint) -> any StoreSessionDoor
     private var acceptor: Acceptor?
-    private var sessions: [ObjectIdentifier: (stream: ByteStream, door: any StoreSessionDoor)] = [:]
+    private struct Session {
+        let stream: ByteStream
+        let door: any StoreSessionDoor
+        var hasSpoken = false
+    }
+
+    private var sessions: [ObjectIdentifier: Session] = [:]
     private var timer: (any DispatchSourceTimer)?
 
     /// Binds; accepts nobody before `start`. `makeSession` runs on `queue`.
@@ -89,7 +97,7 @@ package final class StoreServer: ByteStreamOwner {
             statistics.refused &+= 1
             return
         }
-        sessions[ObjectIdentifier(stream)] = (stream, makeSession(from))
+        sessions[ObjectIdentifier(stream)] = Session(stream: stream, door: makeSession(from))
         statistics.accepted &+= 1
         statistics.connections = sessions.count
         startTimer()
@@ -97,6 +105,7 @@ package final class StoreServer: ByteStreamOwner {
 
     func received(_ bytes: [UInt8], on stream: ByteStream) {
         guard let session = sessions[ObjectIdentifier(stream)] else { return }
+        sessions[ObjectIdentifier(stream)]?.hasSpoken = true
         statistics.bytesReceived &+= UInt64(bytes.count)
         let (reply, close) = session.door.receive(bytes)
         stream.send(reply)
@@ -119,7 +128,7 @@ package final class StoreServer: ByteStreamOwner {
     /// One coarse timer, only while there are gateways.
     private func startTimer() {
         guard timer == nil else { return }
-        let interval = Int(max(20, min(5000, limits.silence / 4)))
+        let interval = Int(max(20, min(5000, limits.silence / 4, limits.firstBytes / 4)))
         let timer = DispatchSource.makeTimerSource(queue: loop.queue)
         timer.schedule(
             deadline: .now() + .milliseconds(interval), repeating: .milliseconds(interval),
@@ -134,9 +143,8 @@ package final class StoreServer: ByteStreamOwner {
         let now = clock.now()
         for session in Array(sessions.values) {
             if session.stream.isOpen {
-                guard now.milliseconds(since: session.stream.lastMoved) >= limits.silence else {
-                    continue
-                }
+                let limit = session.hasSpoken ? limits.silence : limits.firstBytes
+                guard now.milliseconds(since: session.stream.lastMoved) >= limit else { continue }
                 statistics.silenced &+= 1
                 session.stream.close()
             }

@@ -121,6 +121,17 @@ struct StoreServerTests {
         #expect(store.queue.sync { store.server.statistics.silenced } == 1)
     }
 
+    @Test("closes a connection to the store that says nothing")
+    func silentStranger() async throws {
+        var limits = StoreServer.Limits()
+        limits.firstBytes = 100
+        let store = try StoreRig(limits: limits)
+        let client = Client(tcp: store.server.endpoint.port)
+        await store.ends.wait { $0 == 1 }
+        #expect(store.queue.sync { store.server.statistics.silenced } == 1)
+        _ = client.fd
+    }
+
     @Test("a store that is not there is a failure with a reason, and can be tried again")
     func nobody() async throws {
         let port: UInt16
