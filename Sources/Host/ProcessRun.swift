@@ -16,6 +16,7 @@ extension GatewayProcess {
         _ configuration: Configuration, software: String, announce: (String) -> Void
     ) throws(StartError) {
         Signals.ignoreBrokenPipes()
+        let end = try EndWish()
         let gateway = try GatewayProcess(configuration, software: software)
         try gateway.start()
         for warning in gateway.warnings { Log.warning(warning) }
@@ -30,7 +31,7 @@ extension GatewayProcess {
         announce("ready")
         Notify.ready(status: "taking in from \(configuration.sources.count) sources")
         let heart = gateway.startWatchdog()
-        try waitForEnd()
+        end.wait()
         heart?.cancel()
         Notify.stopping()
         let isOver = DispatchSemaphore(value: 0)
@@ -68,6 +69,7 @@ extension StoreProcess {
         _ configuration: StoreConfiguration, announce: (String) -> Void
     ) throws(StartError) {
         Signals.ignoreBrokenPipes()
+        let end = try EndWish()
         let store = try StoreProcess(configuration)
         try store.start()
         announce("listens on \(store.endpoint.description)")
@@ -75,27 +77,34 @@ extension StoreProcess {
         Notify.ready(status: "listening on \(store.endpoint.description)")
         // On the store's queue: a store that hangs is noticed.
         let heart = Notify.watchdogInterval.map { every($0, on: store.queue) { Notify.alive() } }
-        try waitForEnd()
+        end.wait()
         heart?.cancel()
         Notify.stopping()
         store.stop()
     }
 }
 
-/// Sleeps until SIGTERM or SIGINT.
-private func waitForEnd() throws(StartError) {
-    let isOver = DispatchSemaphore(value: 0)
-    let signals: Signals
-    do throws(HostError) {
-        signals = try Signals(DispatchQueue(label: "sluice.signals")) { signal in
-            switch signal {
-            case .terminate, .interrupt: isOver.signal()
-            case .hangUp:
-                Log.warning("reload is not built yet: restart instead; nothing is lost")
+/// SIGTERM and SIGINT as the wish to end. Made before anything is opened, so that a wish that comes early
+/// is carried out in order as well.
+private struct EndWish {
+    private let isOver = DispatchSemaphore(value: 0)
+    private let signals: Signals
+
+    init() throws(StartError) {
+        let isOver = isOver
+        do throws(HostError) {
+            signals = try Signals(DispatchQueue(label: "sluice.signals")) { signal in
+                switch signal {
+                case .terminate, .interrupt: isOver.signal()
+                case .hangUp:
+                    Log.warning("reload is not built yet: restart instead; nothing is lost")
+                }
             }
+        } catch {
+            throw StartError(error.description)
         }
-    } catch {
-        throw StartError(error.description)
     }
-    withExtendedLifetime(signals) { isOver.wait() }
+
+    /// Sleeps until the process is asked to end.
+    func wait() { withExtendedLifetime(signals) { isOver.wait() } }
 }
