@@ -227,9 +227,10 @@ static void become(
 int32_t sluice_sending_spawn(const char *path, char *const *arguments, int32_t output) {
     int report[2], code = 0;
     pid_t parent = getpid();
+    int tied = gettid() == parent;
     if (pipe2(report, O_CLOEXEC) != 0) return -errno;
     pid_t child = fork();
-    if (child == 0) become(path, arguments, output, report[1], parent, gettid() == parent);
+    if (child == 0) become(path, arguments, output, report[1], parent, tied);
     if (child < 0) code = errno;
     close(report[1]);
     // The pipe closes at exec; what comes before is why there was none.

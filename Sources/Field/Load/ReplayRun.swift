@@ -269,6 +269,8 @@ package struct ReplayRun: ~Copyable {
     }
 
     private mutating func receive(_ player: Player) {
+        // The refusal of a socket's last datagram has no later send to tell it.
+        if player.isRefused() { summary.refused += 1 }
         // Bounded, so that one talkative connection does not starve the others.
         for _ in 0..<64 {
             switch player.receive() {
@@ -324,6 +326,7 @@ extension Player {
     }
 
     func receive() -> Received { link.receive() }
+    func isRefused() -> Bool { link.isRefused() }
     func connectFailed() -> Bool { link.connectFailed() }
     func finishSending() { link.finishSending() }
 
@@ -355,6 +358,13 @@ extension Player.Link {
         switch self {
         case .datagram(let sender): return sender.receive()
         case .stream(let sender): return sender.receive()
+        }
+    }
+
+    borrowing func isRefused() -> Bool {
+        switch self {
+        case .datagram(let sender): return sender.pendingError()?.code == 111
+        case .stream: return false
         }
     }
 

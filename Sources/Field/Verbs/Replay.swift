@@ -91,7 +91,7 @@ enum ReplayVerb {
                 "sluice: nothing was sent: the capture holds no such bytes: try --to \(other)://…, "
                     + "--port or --from server")
         }
-        if isAttempted, summary.framesSent == 0 || summary.refused >= summary.framesSent {
+        if isAttempted, summary.framesSent == 0 || summary.refused * 2 >= summary.framesSent {
             console.complain(
                 "sluice: \(plan.target.description): nobody listens there: start the gateway or "
                     + "name another --to")
