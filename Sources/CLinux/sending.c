@@ -4,6 +4,7 @@
 #include "CLinuxSending.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -12,6 +13,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -192,12 +194,56 @@ static void interrupts(sigset_t *set) {
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
+    struct sigaction hangup;
+    // A blocked signal is kept even when ignored: under nohup it must not end us.
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(set, SIGHUP);
 }
 
 void sluice_interrupts_block(void) {
     sigset_t set;
     interrupts(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+// Between fork and exec: async-signal-safe calls only, other threads may hold any lock.
+static void become(
+    const char *path, char *const *arguments, int output, int report, pid_t parent, int tied) {
+    sigset_t none;
+    sigemptyset(&none);
+    signal(SIGPIPE, SIG_DFL);
+    int ready = setpgid(0, 0) == 0 && dup2(output, STDOUT_FILENO) >= 0
+                && dup2(output, STDERR_FILENO) >= 0
+                && (!tied || prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) == 0);
+    // The parent may have died before the kernel was asked to tell.
+    if (ready && tied && getppid() != parent) _exit(127);
+    if (ready && sigprocmask(SIG_SETMASK, &none, NULL) == 0) execve(path, arguments, environ);
+    int code = errno;
+    while (write(report, &code, sizeof code) < 0 && errno == EINTR) continue;
+    _exit(127);
+}
+
+int32_t sluice_sending_spawn(const char *path, char *const *arguments, int32_t output) {
+    int report[2], code = 0;
+    pid_t parent = getpid();
+    int tied = gettid() == parent;
+    if (pipe2(report, O_CLOEXEC) != 0) return -errno;
+    pid_t child = fork();
+    if (child == 0) become(path, arguments, output, report[1], parent, tied);
+    if (child < 0) code = errno;
+    close(report[1]);
+    // The pipe closes at exec; what comes before is why there was none.
+    if (child > 0) {
+        ssize_t n;
+        do n = read(report[0], &code, sizeof code);
+        while (n < 0 && errno == EINTR);
+        if (n != sizeof code) code = 0;
+    }
+    close(report[0]);
+    if (code == 0) return child;
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
+    return -code;
 }
 
 int32_t sluice_interrupts_wait(int64_t nanoseconds) {

@@ -52,9 +52,15 @@ void sluice_sending_sleep_until(int64_t nanoseconds);
 // Asks the kernel to round this thread's sleeps to a microsecond instead of 50.
 void sluice_sending_sharpen_timers(void);
 
-// Blocks SIGINT and SIGTERM in this thread and those it starts; wait returns the signal that came,
-// or
-// 0 after the time.
+// Starts `path` in a process group of its own with an empty signal mask, its stdout and stderr going
+// to `output`; its process id, or -errno also when it could not be executed. Started on the main
+// thread it gets SIGTERM when this process dies in any way (the kernel ties that to the thread that
+// forked, so children of other threads are not tied).
+int32_t sluice_sending_spawn(const char *path, char *const *arguments, int32_t output);
+
+// Blocks SIGINT, SIGTERM and SIGHUP (unless ignored: nohup) in this thread and those it starts and
+// ignores SIGPIPE, so that a tool with children ends them in order; wait returns the signal that
+// came, or 0 after the time.
 void sluice_interrupts_block(void);
 int32_t sluice_interrupts_wait(int64_t nanoseconds);
 #endif

@@ -4,7 +4,17 @@
 
 extension Program {
     /// Parses and runs. `arguments` begins with the program's own path, as C's argv does.
+    /// Output that could not be written makes the status 1: a half-written file must not pass
+    /// for a whole one.
     package func run(_ arguments: [String], console: Console) -> RunStatus {
+        let status = perform(arguments, console)
+        console.flush()
+        guard let complaint = console.outputComplaint else { return status }
+        console.complain("\(name): \(complaint)")
+        return status == .done ? .foundWrong : status
+    }
+
+    private func perform(_ arguments: [String], _ console: Console) -> RunStatus {
         do throws(UsageError) {
             switch try parse(Array(arguments.dropFirst())) {
             case .run(let invocation): return try invocation.verb.run(invocation, console)

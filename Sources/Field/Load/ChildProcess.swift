@@ -25,53 +25,14 @@ package final class ChildProcess {
             throw SpawnError(program: log, why: Files.lastError())
         }
         defer { close(descriptor) }
-        let result = ChildProcess.spawn(path, [path] + arguments, output: descriptor)
-        switch result {
-        case .success(let started): pid = started
-        case .failure(let error): throw error
+        do throws(SendingError) {
+            pid = try Spawning.start(path, [path] + arguments, output: descriptor)
+        } catch {
+            throw SpawnError(program: path, why: Files.words(error.code))
         }
     }
 
     deinit { if isRunning { stop(SIGKILL) } }
-
-    private static func spawn(
-        _ path: String, _ arguments: [String], output: Int32
-    ) -> Result<pid_t, SpawnError> {
-        // Safety: plain C values, filled by the init calls below before anything reads them.
-        var actions = unsafe posix_spawn_file_actions_t()
-        var attributes = posix_spawnattr_t()
-        var none = sigset_t()
-        var pid: pid_t = 0
-        // Safety: both objects are initialised here, used by one call and destroyed before return;
-        // posix_spawn copies the argument strings, which live until strdup's copies are freed
-        // below.
-        unsafe posix_spawn_file_actions_init(&actions)
-        unsafe posix_spawnattr_init(&attributes)
-        defer {
-            unsafe posix_spawn_file_actions_destroy(&actions)
-            unsafe posix_spawnattr_destroy(&attributes)
-        }
-        unsafe posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
-        unsafe posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO)
-        // The tool blocks SIGINT and SIGTERM for itself; a child must not inherit that. A group of
-        // its own keeps the terminal's Ctrl-C for the tool, which ends its children in order.
-        // Safety: each call writes only the variables above, which outlive them all.
-        unsafe sigemptyset(&none)
-        unsafe posix_spawnattr_setsigmask(&attributes, &none)
-        unsafe posix_spawnattr_setpgroup(&attributes, 0)
-        let flags = Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETPGROUP)
-        unsafe posix_spawnattr_setflags(&attributes, flags)
-        // Safety: strdup's copies live until the loop frees them after the spawn, which copies them.
-        var texts: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) }
-        unsafe texts.append(nil)
-        defer {
-            for i in unsafe texts.indices { unsafe free(texts[i]) }
-        }
-        // Safety: every argument above outlives the call; the list ends with the nil it needs.
-        let code = unsafe posix_spawn(&pid, path, &actions, &attributes, texts, environ)
-        return code == 0
-            ? .success(pid) : .failure(SpawnError(program: path, why: Files.words(code)))
-    }
 
     package var isRunning: Bool {
         if status != nil { return false }

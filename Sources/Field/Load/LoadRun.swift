@@ -80,6 +80,8 @@ package struct LoadRun: ~Copyable {
             turn(waiting: 5_000_000)
             try everyTurn(framesDone)
         }
+        // The refusal of a socket's last datagram has no later send to tell it.
+        for socket in sockets where socket.pendingError() != nil { summary.datagramsRefused += 1 }
         summary.wallSeconds = Double(SendingClock.now - start) / 1e9
         summary.senderCpuSeconds = LoadRun.cpuSeconds - cpuBefore
         summary.framesAnswered = answered.count
@@ -241,6 +243,8 @@ private final class DatagramSocket {
     func send(_ bytes: [UInt8], from offset: Int, size: Int, count: Int) -> Int {
         sender.send(bytes, from: offset, size: size, count: count)
     }
+
+    func pendingError() -> SendingError? { sender.pendingError() }
 
     func receive(into buffer: inout [UInt8]) -> Int? { sender.receive(into: &buffer) }
 }

@@ -81,6 +81,7 @@ package struct ReplayRun: ~Copyable {
     private var players: [Player] = []
     private var playerByConversation: [Int: Int] = [:]
     private var summary = ReplaySummary()
+    private var shownAt: Int64 = 0
     private static let maximumOutbox = 1 << 20
 
     package init(_ capture: Capture, _ plan: ReplayPlan) throws(SendingError) {
@@ -99,10 +100,38 @@ package struct ReplayRun: ~Copyable {
         summary.isStream = plan.target.isStream
     }
 
+    /// What is to be sent in all loops.
+    private var piecesInAll: Int {
+        plan.loops
+            * deliveries.count {
+                switch $0.kind {
+                case .datagram, .bytes: true
+                case .opened, .closed: false
+                }
+            }
+    }
+
+    /// Nanoseconds that the capture's timing asks for in all loops; 0 at full speed.
+    private var nanosecondsInAll: Int64 {
+        guard let speed = plan.speed, let first = deliveries.first?.time,
+            let last = deliveries.map(\.time).max()
+        else { return 0 }
+        return Int64(min(Double(max(0, last &- first)) / speed * Double(plan.loops), 9e17))
+    }
+
+    /// `13 datagrams over 3 h 1 min; --speed max sends them at once`; nil when it is over at once.
+    package var announcement: String? {
+        guard piecesInAll > 0, nanosecondsInAll >= 2_000_000_000 else { return nil }
+        let what = plan.target.isStream ? "stream piece" : "datagram"
+        return "\(Words.count(piecesInAll, what)) over \(Words.span(nanosecondsInAll)); "
+            + "--speed max sends them at once"
+    }
+
     /// Plays everything and waits for the last answers.
     package mutating func play(_ progress: (String) -> Void) throws(SendingError) -> ReplaySummary {
         let begin = SendingClock.now
         let total = deliveries.count * plan.loops
+        let (pieces, span) = (piecesInAll, Words.span(nanosecondsInAll))
         var done = 0
         for _ in 0..<plan.loops {
             let start = SendingClock.now
@@ -111,13 +140,16 @@ package struct ReplayRun: ~Copyable {
             for delivery in deliveries {
                 if let speed = plan.speed {
                     let offset = Double(delivery.time &- firstTime) / speed
-                    wait(until: start + Int64(min(max(0, offset), 9e17)))
+                    wait(until: start + Int64(min(max(0, offset), 9e17))) { sent in
+                        let gone = Words.span(SendingClock.now - begin)
+                        progress("\(sent) of \(pieces) sent, \(gone) of \(span)")
+                    }
                 } else if done.isMultiple(of: 16) {
                     handleReady(nanoseconds: 0)
                 }
                 try perform(delivery)
                 done += 1
-                if done.isMultiple(of: 256) {
+                if plan.speed == nil, done.isMultiple(of: 256) {
                     progress("\(done * 100 / max(1, total)) %, \(summary.framesSent) sent")
                 }
             }
@@ -207,10 +239,15 @@ package struct ReplayRun: ~Copyable {
         if player.outbox.isEmpty, player.isEnding { player.finishSending() }
     }
 
-    private mutating func wait(until due: Int64) {
+    /// Reads answers until the time; calls `everyTurn` with the number sent, once a second at most.
+    private mutating func wait(until due: Int64, _ everyTurn: (Int) -> Void) {
         while true {
             let left = due - SendingClock.now
             if left <= 0 { return }
+            if SendingClock.now - shownAt >= 1_000_000_000 {
+                shownAt = SendingClock.now
+                everyTurn(summary.framesSent)
+            }
             handleReady(nanoseconds: min(left, 1_000_000_000))
         }
     }
@@ -232,6 +269,8 @@ package struct ReplayRun: ~Copyable {
     }
 
     private mutating func receive(_ player: Player) {
+        // The refusal of a socket's last datagram has no later send to tell it.
+        if player.isRefused() { summary.refused += 1 }
         // Bounded, so that one talkative connection does not starve the others.
         for _ in 0..<64 {
             switch player.receive() {
@@ -287,6 +326,7 @@ extension Player {
     }
 
     func receive() -> Received { link.receive() }
+    func isRefused() -> Bool { link.isRefused() }
     func connectFailed() -> Bool { link.connectFailed() }
     func finishSending() { link.finishSending() }
 
@@ -318,6 +358,13 @@ extension Player.Link {
         switch self {
         case .datagram(let sender): return sender.receive()
         case .stream(let sender): return sender.receive()
+        }
+    }
+
+    borrowing func isRefused() -> Bool {
+        switch self {
+        case .datagram(let sender): return sender.pendingError()?.code == 111
+        case .stream: return false
         }
     }
 

@@ -15,10 +15,18 @@ package final class Console {
     package private(set) var output = ""
     package private(set) var complaints: [String] = []
     private let isCaptured: Bool
+    private let destination: Int32
     private var hasProgressLine = false
-    private var isOutputGone = false
+    /// Nobody reads stdout any more (EPIPE), or it failed.
+    package private(set) var isOutputGone = false
+    /// errno of a failed write to stdout; nil when all went out or the reader just went away.
+    package private(set) var outputFailure: Int32?
 
-    private init(width: Int, usesColour: Bool, showsProgress: Bool, isCaptured: Bool) {
+    private init(
+        width: Int, usesColour: Bool, showsProgress: Bool, isCaptured: Bool,
+        destination: Int32 = STDOUT_FILENO
+    ) {
+        self.destination = destination
         self.width = width
         self.usesColour = usesColour
         self.showsProgress = showsProgress
@@ -40,6 +48,13 @@ package final class Console {
         Console(width: width, usesColour: false, showsProgress: false, isCaptured: true)
     }
 
+    /// Writes its output to a descriptor that stays its caller's, for tests of failed output.
+    package static func writing(to descriptor: Int32) -> Console {
+        Console(
+            width: 80, usesColour: false, showsProgress: false, isCaptured: false,
+            destination: descriptor)
+    }
+
     package func write(_ text: String) {
         output += text
         if !isCaptured, output.utf8.count > 1 << 16 { flush() }
@@ -50,7 +65,10 @@ package final class Console {
     package func flush() {
         guard !isCaptured, !output.isEmpty else { return }
         clearProgress()
-        if !isOutputGone { isOutputGone = !Console.send(output, to: STDOUT_FILENO) }
+        if !isOutputGone, let code = Console.send(output, to: destination) {
+            isOutputGone = true
+            if code != EPIPE { outputFailure = code }
+        }
         output = ""
     }
 
@@ -82,6 +100,13 @@ package final class Console {
     package func green(_ text: String) -> String { styled(text, "32") }
     package func yellow(_ text: String) -> String { styled(text, "33") }
 
+    /// The complaint about output that did not go out, for a program's end.
+    package var outputComplaint: String? {
+        outputFailure.map {
+            "standard output: \(Files.words($0)): free space or write elsewhere"
+        }
+    }
+
     private func styled(_ text: String, _ code: String) -> String {
         usesColour ? "\u{1B}[\(code)m\(text)\u{1B}[0m" : text
     }
@@ -100,8 +125,8 @@ package final class Console {
         return result == 0 && size.ws_col >= 40 ? Int(size.ws_col) : 80
     }
 
-    /// False when the other end is gone.
-    private static func send(_ text: String, to descriptor: Int32) -> Bool {
+    /// Nil when all went out, else errno.
+    private static func send(_ text: String, to descriptor: Int32) -> Int32? {
         let bytes = Array(text.utf8)
         var offset = 0
         while offset < bytes.count {
@@ -113,9 +138,9 @@ package final class Console {
             if count > 0 {
                 offset += count
             } else if errno != EINTR {
-                return false
+                return count == 0 ? EIO : errno
             }
         }
-        return true
+        return nil
     }
 }

@@ -86,6 +86,17 @@ package enum Words {
         return out
     }
 
+    /// `3 h 1 min`, `1 min 5 s`, `12 s`: the two largest units, cut, not rounded.
+    package static func span(_ nanoseconds: Int64) -> String {
+        let seconds = max(0, nanoseconds) / 1_000_000_000
+        let parts = [
+            (seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"),
+            (seconds % 60, "s"),
+        ].drop { $0.0 == 0 }
+        let shown = parts.prefix(2).filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }
+        return shown.isEmpty ? "0 s" : shown.joined(separator: " ")
+    }
+
     /// A double with exactly `places` digits after the point.
     package static func fixed(_ number: Double, _ places: Int) -> String {
         guard number.isFinite, number.magnitude < 1e15 else { return "\(number)" }

@@ -13,14 +13,15 @@ enum DaemonVerbs {
             "Takes in frames of sensors and meters over UDP and TCP, decodes and journals them, "
                 + "and "
                 + "hands compressed batches to the district store.",
-            "SIGTERM ends it in order, SIGHUP reads the configuration again.",
+            "SIGTERM ends it in order. A changed configuration needs a restart: reloading is not "
+                + "built yet.",
         ],
         flags: [
             .value("config", "FILE", "configuration (JSON5)", default: "/etc/sluice/sluiced.json5"),
             .toggle("check", "check the configuration and the formats, and end"),
             .toggle("defaults", "print a commented configuration with every key, and end"),
         ],
-        examples: [Example("check before a reload", "sluiced --config sluiced.json5 --check")]
+        examples: [Example("check before a restart", "sluiced --config sluiced.json5 --check")]
     ) { invocation, console throws(UsageError) in
         if invocation.has("defaults") {
             console.write(Configuration.defaultText())
@@ -34,7 +35,13 @@ enum DaemonVerbs {
             return complain(error, "sluiced", console)
         }
         if configuration.formats.isEmpty {
-            configuration.formats = try Places.formats(nil)
+            guard let found = Places.daemonFormats() else {
+                console.complain(
+                    "sluiced: formats: no folder of formats found: write formats: \"DIR\" in "
+                        + path)
+                return .foundWrong
+            }
+            configuration.formats = found
         }
         if invocation.has("check") { return check(configuration, path, console) }
         return DaemonBodies.runGateway(configuration, console)
@@ -109,6 +116,18 @@ enum DaemonVerbs {
         }
         var status = RunStatus.done
         let names = library.formats.map(\.name)
+        if names.isEmpty {
+            console.complain(
+                "sluiced: \(path): formats: \(configuration.formats) holds no *.json5 file: "
+                    + "name the folder of the format files")
+            return .foundWrong
+        }
+        if configuration.sources.isEmpty {
+            console.complain(
+                "sluiced: \(path): sources: there are none, nothing could be received: "
+                    + "add one, see sluiced --defaults")
+            status = .foundWrong
+        }
         for source in configuration.sources {
             for format in source.formats where !names.contains(format) {
                 let near = Nearest.of(format, among: names)

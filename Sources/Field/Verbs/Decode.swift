@@ -11,7 +11,8 @@ enum DecodeVerb {
         details: [
             "Each operand is one frame; operands of one byte each (as pasted from a serial tool) "
                 + "together are one frame. Blanks, colons, commas and 0x are ignored. With the "
-                + "operand - each line of standard input is one frame.",
+                + "operand - each line of standard input is one frame; empty lines and what follows # "
+                + "are passed over, and a line that is not hex does not stop the others.",
             "--explain shows every byte, the field it belongs to and what it means. A refused "
                 + "frame "
                 + "is shown as far as it was understood, with the reason and its offset.",
@@ -33,27 +34,33 @@ enum DecodeVerb {
     ) { invocation, console throws(UsageError) in
         let name = try invocation.required("format")
         let direction = try direction(invocation.text("direction") ?? "up")
-        let frames = try frames(invocation.operands)
+        let texts = DecodeVerb.texts(invocation.operands)
+        // A list is decoded as far as it is hex; a single frame that is not is a wrong command.
+        if texts.count == 1, texts[0] != "-", Hex.bytes(texts[0]) == nil {
+            throw UsageError(
+                String(texts[0].prefix(40)), "is not hex", "write two hex digits a byte")
+        }
         let folder = try Places.formats(invocation.text("formats"))
         guard let library = Places.library(folder, console: console) else { return .foundWrong }
         guard let format = library.format(named: name) else {
             let names = library.formats.map(\.name).sorted()
             throw UsageError(
                 "--format \(name)", "no such format in \(folder)",
-                Nearest.of(name, among: names).map { "did you mean \($0)?" }
+                (Places.formatName(ofFile: name, in: folder).flatMap {
+                    names.contains($0) ? $0 : nil
+                } ?? Nearest.of(name, among: names)).map { "did you mean \($0)?" }
                     ?? "there are: \(names.joined(separator: ", "))")
         }
         let printer = FramePrinter(
             decoder: Decoder(format), direction: direction, explains: invocation.has("explain"),
             console: console)
-        var status = RunStatus.done
-        for (i, frame) in frames.enumerated() {
-            if i > 0, !invocation.has("json") { console.line() }
-            let isAccepted =
-                invocation.has("json") ? printer.printJSON(frame) : printer.printText(frame)
-            if !isAccepted { status = .foundWrong }
+        var list = FrameList(printer: printer, asJSON: invocation.has("json"), console: console)
+        if texts == ["-"] {
+            list.printLines()
+        } else {
+            for text in texts { list.print(text, called: String(text.prefix(40))) }
         }
-        return status
+        return list.isWhole ? .done : .foundWrong
     }
 
     private static func direction(_ text: String) throws(UsageError) -> Direction {
@@ -65,28 +72,60 @@ enum DecodeVerb {
         }
     }
 
-    private static func frames(_ operands: [String]) throws(UsageError) -> [[UInt8]] {
-        var texts = operands
-        if operands == ["-"] {
-            do throws(FileError) {
-                let input = try Files.read("-", limit: 1 << 28)
-                texts = input.split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
-                    .filter { !$0.trimmingBlanks.isEmpty }
-            } catch {
-                throw UsageError("standard input", error.why, "pipe hex lines into it")
-            }
-        } else if operands.count > 1, operands.allSatisfy({ (Hex.bytes($0)?.count ?? 9) <= 1 }) {
-            texts = [operands.joined(separator: " ")]
+    /// One text a frame; single bytes together are one.
+    private static func texts(_ operands: [String]) -> [String] {
+        let areBytes =
+            operands.count > 1 && operands.allSatisfy { (Hex.bytes($0)?.count ?? 9) <= 1 }
+        return areBytes ? [operands.joined(separator: " ")] : operands
+    }
+}
+
+/// Prints frame after frame; one that is not hex is told and passed over.
+private struct FrameList {
+    let printer: FramePrinter
+    let asJSON: Bool
+    let console: Console
+    /// Every frame was hex and accepted.
+    private(set) var isWhole = true
+    private var printed = 0
+
+    init(printer: FramePrinter, asJSON: Bool, console: Console) {
+        self.printer = printer
+        self.asJSON = asJSON
+        self.console = console
+    }
+
+    mutating func print(_ text: String, called name: String) {
+        guard let bytes = Hex.bytes(text) else {
+            console.complain("sluice: \(name): is not hex: write two hex digits a byte")
+            isWhole = false
+            return
         }
-        var frames: [[UInt8]] = []
-        for text in texts {
-            guard let bytes = Hex.bytes(text) else {
-                throw UsageError(
-                    String(text.prefix(40)), "is not hex", "write two hex digits a byte")
+        if printed > 0, !asJSON { console.line() }
+        printed += 1
+        let isAccepted = asJSON ? printer.printJSON(bytes) : printer.printText(bytes)
+        if !isAccepted { isWhole = false }
+    }
+
+    /// Each line of standard input as it comes, so that a pipe from a running tool shows at once.
+    mutating func printLines() {
+        var input = LineReader(descriptor: 0, path: "standard input")
+        var number = 0
+        do throws(FileError) {
+            while !console.isOutputGone, let line = try input.next(waiting: { console.flush() }) {
+                number += 1
+                let text = line.prefix { $0 != "#" }
+                guard text.contains(where: { !$0.isWhitespace }) else { continue }
+                print(String(text), called: "line \(number)")
             }
-            frames.append(bytes)
+        } catch {
+            console.complain("sluice: \(error.path): \(error.why): pipe hex lines into it")
+            isWhole = false
         }
-        return frames
+        if printed == 0, isWhole {
+            console.complain("sluice: standard input: holds no frame: pipe hex lines into it")
+            isWhole = false
+        }
     }
 }
 

@@ -84,10 +84,14 @@ private struct Demo {
         say("store    listens at \(district.storeEndpoint), data in \(district.storeFolder)")
         say("gateway  takes UDP and TCP on loopback, state in \(district.spoolFolder)")
         say("")
+        if console.isOutputGone { return .done }
         var sent: [JSON] = []
         var bytes = 0
         for scene in Demo.scenes {
             let (words, count) = try play(scene, district.targets[scene.source])
+            try district.checkInterrupt()
+            // Nobody looks any more: both programs are ended by the defer above.
+            if console.isOutputGone { return .done }
             sent.append(words)
             bytes += count
         }
@@ -217,6 +221,7 @@ private struct Demo {
             say("both run until Ctrl-C")
         }
         console.flush()
+        if console.isOutputGone { return }
         while !Interrupts.wait(milliseconds: 60_000) { continue }
     }
 

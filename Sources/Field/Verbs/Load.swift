@@ -134,7 +134,18 @@ private struct LoadJob {
             if let admin, let answer = try? adminGet(socket: admin, route: "/ledger") {
                 outcome.take(LedgerReport(answer.body), since: nil)
             }
-            return finish(summary, outcome, console)
+            let status = finish(summary, outcome, console)
+            let counts = summary.counts
+            guard counts.datagramsRefused > 0,
+                counts.datagramsRefused >= counts.datagramsSent / 2
+            else { return status }
+            let target = plan.target.description
+            console.complain(
+                "sluice: load: \(target): nobody listens there: of "
+                    + "\(Words.count(counts.datagramsSent, "datagram")) "
+                    + "\(Words.grouped(counts.datagramsRefused)) were refused: start the gateway "
+                    + "or name another --to")
+            return .foundWrong
         }
         var settings = LocalDistrict.Settings(
             sources: [

@@ -5,7 +5,7 @@
 import Formats
 import Glibc
 
-enum Places {
+package enum Places {
     /// The formats' folder: `--formats`, else the nearest `protocols` at or above the working
     /// folder
     /// or the program, else the installed one.
@@ -22,16 +22,54 @@ enum Places {
             "formats", "no folder `protocols` at or above here", "add --formats DIR")
     }
 
+    /// A daemon's formats when its configuration names none: what was installed with the program,
+    /// else as for the tools. A daemon's working folder is an accident of how it was started, so
+    /// it comes last.
+    static func daemonFormats() -> String? {
+        find(
+            "protocols", from: [programFolder, "."], shared: "\(programFolder)/../share/sluice",
+            orInstalled: "/usr/share/sluice/protocols")
+    }
+
+    /// The file of `folder` that somebody may have meant by `--format STEM`: its format's name.
+    static func formatName(ofFile stem: String, in folder: String) -> String? {
+        guard !stem.contains("/"), let bytes = try? Files.read("\(folder)/\(stem).json5") else {
+            return nil
+        }
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+            let line = String(line).trimmingBlanks
+            guard ["format:", "\"format\":"].contains(where: { line.hasPrefix($0) }) else {
+                continue
+            }
+            let afterKey = line[line.index(after: line.firstIndex(of: ":")!)...]
+            let parts = afterKey.split(whereSeparator: { $0 == "\"" || $0 == "'" })
+            return parts.count > 1 ? String(parts[1]) : nil
+        }
+        return nil
+    }
+
     static func find(_ name: String, orInstalled installed: String) -> String? {
-        for start in [".", programFolder] {
+        find(
+            name, from: [".", programFolder], shared: "\(programFolder)/../share/sluice",
+            orInstalled: installed)
+    }
+
+    /// The folder `name` at or above the first of `starts` that has one, else its last part in
+    /// `shared`, else the installed one. A file of that name (`/etc/protocols`) is none.
+    package static func find(
+        _ name: String, from starts: [String], shared: String, orInstalled installed: String
+    ) -> String? {
+        var candidates: [String] = []
+        for start in starts {
             var folder = start
             for _ in 0..<8 {
-                let candidate = "\(folder)/\(name)"
-                if Files.exists(candidate) { return candidate }
+                candidates.append("\(folder)/\(name)")
                 folder += "/.."
             }
         }
-        return Files.exists(installed) ? installed : nil
+        let last = name.split(separator: "/").last.map(String.init) ?? name
+        candidates += ["\(shared)/\(last)", installed]
+        return candidates.first(where: Files.isFolder)
     }
 
     /// The folder that holds the running program.

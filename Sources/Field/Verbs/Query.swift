@@ -49,7 +49,7 @@ enum QueryVerb {
                 printer.add($0)
             }
         } catch {
-            printer.finish()
+            printer.breakOff()
             console.complain("sluice: \(error.what): \(error.why): \(error.remedy)")
             return .foundWrong
         }
@@ -87,9 +87,6 @@ package struct ReadingPrinter {
     package init(style: Style, console: Console) {
         self.style = style
         self.console = console
-        if style == .csv {
-            console.write("gateway,device,stream,quantity,observed_at,value,unit,quality\r\n")
-        }
     }
 
     package mutating func add(_ reading: StoredReading) {
@@ -102,6 +99,7 @@ package struct ReadingPrinter {
             // Rows of a long answer appear while it comes; widths hold for one part.
             if table.rows.count == 5000 { flushTable() }
         case .csv:
+            if rows == 0 { writeHeader() }
             let value = reading.value.kind == .none ? "" : reading.value.description
             let cells = [
                 reading.gateway, reading.device, reading.stream, reading.quantity,
@@ -117,9 +115,20 @@ package struct ReadingPrinter {
     package mutating func finish() {
         switch style {
         case .table: if rows == 0 { console.line("no readings") } else { flushTable() }
-        case .csv: break
+        case .csv: if rows == 0 { writeHeader() }
         case .json: console.line(rows == 0 ? "[]" : "]")
         }
+    }
+
+    /// Instead of `finish` when the answer broke off: what came is shown, and nothing that reads
+    /// as a whole or an empty answer; a JSON array stays open.
+    package mutating func breakOff() {
+        if style == .table { flushTable() }
+        if style == .json, rows > 0 { console.line() }
+    }
+
+    private func writeHeader() {
+        console.write("gateway,device,stream,quantity,observed_at,value,unit,quality\r\n")
     }
 
     private mutating func flushTable() {

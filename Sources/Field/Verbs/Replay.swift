@@ -58,15 +58,19 @@ enum ReplayVerb {
             return .foundWrong
         }
         let capture = Capture(bytes, file: path, serverPort: plan.serverPort)
-        return run(capture, plan, console, asJSON: invocation.has("json"))
+        return run(
+            capture, plan, console, asJSON: invocation.has("json"),
+            announces: invocation.text("speed") == nil)
     }
 
     private static func run(
-        _ capture: Capture, _ plan: ReplayPlan, _ console: Console, asJSON: Bool
+        _ capture: Capture, _ plan: ReplayPlan, _ console: Console, asJSON: Bool,
+        announces: Bool
     ) -> RunStatus {
         let summary: ReplaySummary
         do throws(SendingError) {
             var run = try ReplayRun(capture, plan)
+            if announces, let words = run.announcement { console.complain(words) }
             summary = try run.play { console.progress($0) }
         } catch {
             console.complain(
@@ -80,11 +84,17 @@ enum ReplayVerb {
         }
         if asJSON { console.line(summary.json(capture).text()) } else { print(summary, console) }
         notes(capture, console)
-        if summary.framesSent == 0 {
+        let isAttempted = summary.framesSent + summary.framesUnsent + summary.refused > 0
+        if !isAttempted, capture.damage == nil {
             let other = plan.target.isStream ? "udp" : "tcp"
             console.complain(
                 "sluice: nothing was sent: the capture holds no such bytes: try --to \(other)://…, "
                     + "--port or --from server")
+        }
+        if isAttempted, summary.framesSent == 0 || summary.refused * 2 >= summary.framesSent {
+            console.complain(
+                "sluice: \(plan.target.description): nobody listens there: start the gateway or "
+                    + "name another --to")
         }
         let isWhole = summary.framesSent > 0 && summary.framesUnsent == 0 && summary.refused == 0
         return isWhole && capture.damage == nil ? .done : .foundWrong

@@ -23,8 +23,7 @@ package enum StoreQuestion {
             do {
                 try reader.query(filter, body)
             } catch {
-                throw QuestionError(
-                    what: place, why: "\(error)", remedy: "is its file damaged? see sqlite3")
+                throw refusal(.sqlite(error), place)
             }
             return
         }
@@ -37,12 +36,27 @@ package enum StoreQuestion {
     }
 
     package static func open(_ folder: String) throws(QuestionError) -> StoreReader {
+        guard Files.exists("\(folder)/\(Store.fileName)") else {
+            throw QuestionError(
+                what: folder, why: "holds no store (there is no \(Store.fileName))",
+                remedy: "name the data folder of sluice-store")
+        }
         do throws(StoreError) {
             return try StoreReader(directory: folder)
         } catch {
-            throw QuestionError(
-                what: folder, why: "\(error)", remedy: "name the data folder of sluice-store")
+            throw refusal(error, folder)
         }
+    }
+
+    /// A store error's own sentence; what it says to do stands after its last colon.
+    private static func refusal(_ error: StoreError, _ place: String) -> QuestionError {
+        var words = error.description
+        var remedy = "name the data folder of sluice-store of this version"
+        if case .sqlite = error, let colon = words.lastIndex(of: ":") {
+            remedy = String(words[words.index(after: colon)...]).trimmingBlanks
+            words = String(words[..<colon])
+        }
+        return QuestionError(what: place, why: words, remedy: remedy)
     }
 
     private static func askNetwork(
@@ -88,6 +102,14 @@ package enum StoreQuestion {
         }
     }
 
+    private static func words(_ failure: QueryClient.Failure) -> String {
+        switch failure {
+        case .wire(let error): error.description
+        case .goodbye(let goodbye): "the store ended the conversation (\(goodbye.code.word))"
+        case .unexpected: "it answers something else than was asked"
+        }
+    }
+
     private static func receive(
         _ sender: borrowing StreamSender, _ client: inout QueryClient,
         _ body: (StoredReading) -> Void, _ gone: QuestionError
@@ -102,7 +124,7 @@ package enum StoreQuestion {
                 return send
             } catch {
                 throw QuestionError(
-                    what: gone.what, why: "\(error)", remedy: "is that a sluice-store?")
+                    what: gone.what, why: words(error), remedy: "is that a sluice-store?")
             }
         }
     }

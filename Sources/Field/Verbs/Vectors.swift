@@ -21,17 +21,19 @@ enum VectorsVerb {
         ],
         examples: [Example("all vectors of a folder", "sluice vectors fixtures/vectors")]
     ) { invocation, console throws(UsageError) in
-        let files = try files(invocation.operands)
+        let files = files(invocation.operands, console)
         let folder = try Places.formats(invocation.text("formats"))
         guard let library = Places.library(folder, console: console) else { return .foundWrong }
         let runner = VectorRunner(library)
         var reports: [VectorReport] = []
+        var isWhole = files.count > 0 && console.complaints.isEmpty
         for path in files {
             do throws(FileError) {
                 reports.append(runner.run(try Files.read(path), name: path))
             } catch {
                 console.complain("sluice: \(error.path): cannot be read: \(error.why): check it")
-                return .foundWrong
+                isWhole = false
+                continue
             }
             if !invocation.has("json"), let report = reports.last { write(report, console) }
         }
@@ -44,22 +46,22 @@ enum VectorsVerb {
             let tail = skipped > 0 ? ", \(skipped) skipped" : ""
             console.line("\(passed) passed, \(failed) failed\(tail)")
         }
-        return failed == 0 && passed + skipped > 0 ? .done : .foundWrong
+        return isWhole && failed == 0 && passed + skipped > 0 ? .done : .foundWrong
     }
 
-    private static func files(_ operands: [String]) throws(UsageError) -> [String] {
+    /// A path that is not there stays in the list: reading it says why.
+    private static func files(_ operands: [String], _ console: Console) -> [String] {
         var files: [String] = []
         for path in operands {
             if Files.isFolder(path) {
                 let inside = Files.names(in: path).filter { $0.hasSuffix(".jsonl") }
-                guard !inside.isEmpty else {
-                    throw UsageError(path, "holds no *.jsonl file", "name a folder of vectors")
+                if inside.isEmpty {
+                    console.complain(
+                        "sluice: \(path): holds no *.jsonl file: name a folder of vectors")
                 }
                 files += inside.map { "\(path)/\($0)" }
-            } else if Files.exists(path) {
-                files.append(path)
             } else {
-                throw UsageError(path, "no such file or folder", "name a vector file")
+                files.append(path)
             }
         }
         return files

@@ -79,6 +79,12 @@ package struct DatagramSender: ~Copyable {
         return result < 0 ? SendingError("send", code: Int32(-result)) : nil
     }
 
+    /// What the kernel heard of earlier datagrams and did not tell yet; asking takes it away.
+    package func pendingError() -> SendingError? {
+        let result = sluice_sending_connect_result(descriptor)
+        return result < 0 ? SendingError("send", code: -result) : nil
+    }
+
     /// Sends `count` datagrams of `size` bytes that follow one another in `bytes` from `offset`;
     /// returns how many the kernel took, or -errno. At most 256 a call.
     package func send(_ bytes: [UInt8], from offset: Int, size: Int, count: Int) -> Int {

@@ -21,7 +21,8 @@ package enum SendingClock {
     package static func sharpen() { sluice_sending_sharpen_timers() }
 }
 
-/// Ctrl-C and SIGTERM for a tool that must clean up: blocked from `block` on, then asked for.
+/// Ctrl-C, SIGTERM and SIGHUP for a tool that must clean up: blocked from `block` on, then asked
+/// for. A reader of stdout that goes away no longer ends the process either.
 package enum Interrupts {
     /// Call before any thread is started.
     package static func block() { sluice_interrupts_block() }
