@@ -112,6 +112,28 @@ struct ChecksumRule: Sendable {
         }
     }
 
+    /// Where the check value of the frame `range` stands and over which bytes it is computed; nil
+    /// when the frame is too short for them.
+    func places(in range: Range<Int>) -> (field: Range<Int>, over: Range<Int>)? {
+        let (start, end) = (range.lowerBound, range.upperBound)
+        let low = from >= 0 ? start + from : end + from
+        let high = to > 0 ? start + to : end + to
+        let place = at >= 0 ? start + at : end + at
+        guard low >= start, high <= end, low <= high, place >= start, place + width <= end else {
+            return nil
+        }
+        return (place..<place + width, low..<high)
+    }
+
+    /// The check value over `range` as it stands on the wire; nil when the range leaves the bytes.
+    func wire(_ cursor: Cursor, _ range: Range<Int>) -> [UInt8]? {
+        guard let sum = value(cursor, range) else { return nil }
+        let low = UInt8(truncatingIfNeeded: sum)
+        if width == 1 { return [low] }
+        let high = UInt8(truncatingIfNeeded: sum >> 8)
+        return isLittleEndian ? [low, high] : [high, low]
+    }
+
     /// Whether the frame `start..<end` carries the right value; nil when it is too short to tell.
     func holds(_ cursor: Cursor, start: Int, end: Int) -> Bool? {
         let low = from >= 0 ? start + from : end + from

@@ -159,14 +159,22 @@ package final class Decoder {
                         format.program, .tree, entry: 0, into: &tree)
                 } catch {
                     rejection = error
-                    at = TreeBuilder.origin(machine, machine.plane, machine.position)
+                    let place = error == .truncated ? machine.limit : machine.position
+                    at = TreeBuilder.origin(machine, machine.plane, place)
                 }
             }
         }
+        var reason = rejection?.reason ?? ""
+        // What the layout makes of a frame that its framing refuses does not change the verdict.
+        if let refusal = tree.refusal {
+            rejection = refusal.rejection
+            at = refusal.at
+            reason = refusal.rejection.reason
+            if !refusal.reason.isEmpty { reason += ": " + refusal.reason }
+        }
         let explanation = Explanation(
             root: tree.finish(), rejection: rejection,
-            rejectedAt: rejection == nil ? nil : min(at, bytes.count),
-            reason: rejection?.reason ?? "")
+            rejectedAt: rejection == nil ? nil : min(at, bytes.count), reason: reason)
         return (explanation, tree.frame)
     }
 }

@@ -297,7 +297,7 @@ struct FormatCompiler {
         if length.string == "datagram" { return }
         builder.select(.lengths)
         rule.lengthEntry = Int(builder.here)
-        for field in node["fields"]?.array ?? [] { lengthField(field) }
+        for field in node["fields"]?.array ?? [] { lengthField(field, entry: rule.lengthEntry) }
         if let cases = length.array {
             for entry in cases {
                 check(entry, ["when", "is"])
@@ -320,7 +320,7 @@ struct FormatCompiler {
         builder.add(Op(code: .end, a: slot(operand)))
     }
 
-    private mutating func lengthField(_ node: JSONNode) {
+    private mutating func lengthField(_ node: JSONNode, entry: Int) {
         check(node, ["name", "at", "type", "when", "note"])
         guard let name = string(node, "name"), let at = integer(node, "at"),
             let type = string(node, "type"), let kind = WireType(type), !kind.isFloat
@@ -334,6 +334,7 @@ struct FormatCompiler {
         builder.add(kind.read(into: slot, at: Int32(clamping: max(0, at))))
         if let over { land(over) }
         builder.bind(name, Binding(slot: slot, bits: kind.width * 8))
+        builder.lengthField(LengthField(entry: entry, slot: slot, name: name))
     }
 
     mutating func checksum(_ node: JSONNode) -> ChecksumRule {

@@ -57,12 +57,13 @@ extension Machine {
         return .good(total)
     }
 
-    private enum Length {
+    enum Length {
         case success(Int)
         case failure(Rejection)
     }
 
-    private mutating func length(
+    /// The length that the frame at `from` announces.
+    mutating func length(
         _ rule: FrameRule, _ program: Program, from: Int, end: Int
     ) -> Length {
         let (position, start, limit, overrun) = (
@@ -99,28 +100,30 @@ extension Machine {
         }
         if at > from { sink.structure("preamble", from..<at, machine: self) }
         position = at
-        switch judge(rule, program, from: at, end: end) {
-        case .no(let rejection):
-            throw rejection
-        case .incomplete:
-            position = end
-            throw .truncated
-        case .bad(let total, let rejection):
-            position = rejection == .badEnd ? at &+ total &- rule.endCount : at
-            throw rejection
-        case .good(let total):
-            // More bytes than the frame has: not the one frame that was promised.
-            guard at &+ total == end else {
-                position = at &+ total
-                throw .badLength
-            }
-            describe(rule, program, at..<at &+ total, &sink)
-            start = max(at, at &+ rule.bodyFrom)
-            limit = min(end, rule.bodyTo > 0 ? at &+ rule.bodyTo : end &+ rule.bodyTo)
-            position = start
-            overrun = rule.isDatagram ? .truncated : .badLength
-            guard start <= limit else { throw overrun }
+        let verdict = judge(rule, program, from: at, end: end)
+        if case .good(let total) = verdict, at &+ total == end {
+            describe(rule, program, at..<end, &sink)
+            try enterBody(rule, at..<end)
+            return
         }
+        if sink.goesOn(after: verdict, rule, at..<end, machine: &self) { return }
+        switch verdict {
+        case .no(let rejection), .bad(_, let rejection): throw rejection
+        case .incomplete: throw .truncated
+        // More bytes than the frame has: not the one frame that was promised.
+        case .good: throw .badLength
+        }
+    }
+
+    /// Goes on in the part of the frame that the layout describes.
+    @inline(__always)
+    mutating func enterBody(_ rule: FrameRule, _ range: Range<Int>) throws(Rejection) {
+        let (from, end) = (range.lowerBound, range.upperBound)
+        start = max(from, from &+ rule.bodyFrom)
+        limit = min(end, rule.bodyTo > 0 ? from &+ rule.bodyTo : end &+ rule.bodyTo)
+        position = start
+        overrun = rule.isDatagram ? .truncated : .badLength
+        guard start <= limit else { throw overrun }
     }
 
     private func describe<S: FrameSink>(
@@ -222,6 +225,11 @@ struct NoSink: FrameSink {
     mutating func open(_ group: Int, machine: borrowing Machine) {}
     mutating func close() {}
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {}
+    @inline(__always)
+    mutating func goesOn(
+        after verdict: Machine.Judgement, _ rule: FrameRule, _ range: Range<Int>,
+        machine: inout Machine
+    ) -> Bool { false }
 }
 
 /// The hot sink.
@@ -275,4 +283,9 @@ extension DecodedFrame: FrameSink {
     mutating func open(_ group: Int, machine: borrowing Machine) {}
     mutating func close() {}
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {}
+    @inline(__always)
+    mutating func goesOn(
+        after verdict: Machine.Judgement, _ rule: FrameRule, _ range: Range<Int>,
+        machine: inout Machine
+    ) -> Bool { false }
 }

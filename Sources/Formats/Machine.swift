@@ -22,6 +22,12 @@ protocol FrameSink {
     mutating func open(_ group: Int, machine: borrowing Machine)
     mutating func close()
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine)
+    /// The framing does not accept the bytes of `range`. True when the sink wants the layout run all
+    /// the same and has made `machine` enter the frame's body.
+    mutating func goesOn(
+        after verdict: Machine.Judgement, _ rule: FrameRule, _ range: Range<Int>,
+        machine: inout Machine
+    ) -> Bool
 }
 
 /// A region that reading will come back to.

@@ -183,6 +183,14 @@ struct FrameRule: Sendable {
     var isDatagram: Bool { lengthEntry < 0 }
 }
 
+/// A field that a frame's length is computed from.
+struct LengthField: Sendable {
+    /// The frame's `lengthEntry`.
+    var entry: Int
+    var slot: UInt16
+    var name: String
+}
+
 /// Parts of a name that is made from captured fields: `{kind}_energy_{tariff}`.
 struct Template: Hashable, Sendable {
     enum Part: Hashable, Sendable {
@@ -302,6 +310,8 @@ struct ProgramParts {
     var transforms: [TransformRule] = []
     var times: [TimeRule] = []
     var frames: [FrameRule] = []
+    /// For people: what the instructions of `lengths` read.
+    var lengthFields: [LengthField] = []
     var checksums: [ChecksumRule] = []
     /// Bytes of answers and identities; instructions name start and count.
     var literals: [UInt8] = []
@@ -329,6 +339,9 @@ final class Program: Sendable {
     let checksums: FixedTable<ChecksumRule>
     let literals: FixedTable<UInt8>
     let shows: [ShowRule]
+    /// A row of `shows` each: slot of the wire field that its value comes from, or none.
+    let sources: [UInt16]
+    let lengthFields: [LengthField]
     let groups: [GroupRule]
     let outputs: [OutputRule]
     let tables: [Table]
@@ -347,6 +360,8 @@ final class Program: Sendable {
         checksums = FixedTable(parts.checksums)
         literals = FixedTable(parts.literals)
         shows = parts.shows
+        sources = parts.sources()
+        lengthFields = parts.lengthFields
         groups = parts.groups
         outputs = parts.outputs
         tables = parts.tables

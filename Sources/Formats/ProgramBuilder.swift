@@ -160,6 +160,8 @@ struct ProgramBuilder {
                 imm: Int64(bytes.count)))
     }
 
+    mutating func lengthField(_ field: LengthField) { program.lengthFields.append(field) }
+
     mutating func show(_ rule: ShowRule) -> Int32 {
         program.shows.append(rule)
         return Int32(program.shows.count - 1)

@@ -6,18 +6,32 @@ import Model
 struct TreeBuilder: FrameSink {
     /// Readings as the hot sink would have them.
     var frame = DecodedFrame()
-    private let program: Program
+    /// The first fault that the framing found; decoding stops there, explaining may go on.
+    var refusal: Refusal?
+    /// Framing fields that are shown only if the layout shows their bytes nowhere.
+    var spare: [FieldNode] = []
+    let program: Program
     /// Open nodes, outermost first.
     private var open: [FieldNode]
+
+    struct Refusal {
+        var rejection: Rejection
+        /// Offset in the bytes given.
+        var at: Int
+        /// Says what was expected.
+        var reason: String
+    }
 
     init(_ program: Program, name: String, count: Int) {
         self.program = program
         open = [FieldNode(name: name, bytes: 0..<count, value: .object)]
     }
 
-    /// The root, with everything that is still open closed.
+    /// The root, with everything that is still open closed, every byte shown, and its fields in the
+    /// order of their bytes.
     mutating func finish() -> FieldNode {
         while open.count > 1 { close() }
+        complete(&open[0])
         return open[0]
     }
 
@@ -64,6 +78,7 @@ struct TreeBuilder: FrameSink {
     }
 
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {
+        if refusal != nil, range.upperBound > machine.cursor.count { return }
         add(
             FieldNode(
                 name: name, bytes: TreeBuilder.origin(machine, machine.plane, range),
@@ -75,19 +90,23 @@ struct TreeBuilder: FrameSink {
     ) {
         let rule = program.shows[row]
         let range = Int(slot.start)..<max(Int(slot.start), Int(slot.end))
+        let bytes = machine.cursor(ofPlane: slot.plane)
+        // A frame that was cut: the field is not all there.
+        if refusal != nil, range.upperBound > bytes.count { return }
         var node = FieldNode(
             name: rule.name.text(discriminator, tables: program.tables),
             bytes: TreeBuilder.origin(machine, slot.plane, range), value: .null,
             unit: rule.unit.text(discriminator, tables: program.tables), note: rule.note,
             isContent: rule.isContent)
         if case .template(let template) = rule.display {
-            let at = TreeBuilder.origin(machine, machine.plane, machine.position)
-            node.bytes = at..<at
+            let at = source(row, machine) ?? open[open.count - 1].children.last?.bytes.lowerBound
+            let here = at ?? TreeBuilder.origin(machine, machine.plane, machine.position)
+            node.bytes = here..<here
             node.value = .text(template.text(discriminator, tables: program.tables))
             add(node)
             return
         }
-        let bytes = machine.cursor(ofPlane: slot.plane)
+        if range.isEmpty, let at = source(row, machine) { node.bytes = at..<at }
         fill(&node, rule, slot, bytes, range, machine)
         if rule.list.isEmpty {
             add(node)
@@ -207,7 +226,10 @@ struct TreeBuilder: FrameSink {
         return result
     }
 
-    private mutating func add(_ node: FieldNode) {
+    mutating func add(_ node: FieldNode) {
+        // The layout of a frame that was cut may stand behind the bytes that are there.
+        var node = node
+        node.bytes = node.bytes.clamped(to: open[0].bytes)
         open[open.count - 1].children.append(node)
     }
 
@@ -230,8 +252,16 @@ struct TreeBuilder: FrameSink {
 
     // MARK: Offsets
 
+    /// Where the wire field starts that the value of a row without own bytes comes from.
+    private func source(_ row: Int, _ machine: borrowing Machine) -> Int? {
+        guard program.sources[row] != SlotFile.none else { return nil }
+        let slot = machine.slots[program.sources[row]]
+        guard slot.end > slot.start else { return nil }
+        return TreeBuilder.origin(machine, slot.plane, Int(slot.start))
+    }
+
     /// Bytes of the frame that a range of a plane came from.
-    private static func origin(
+    static func origin(
         _ machine: borrowing Machine, _ plane: UInt8, _ range: Range<Int>
     ) -> Range<Int> {
         let low = origin(machine, plane, range.lowerBound)

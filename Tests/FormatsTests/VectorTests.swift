@@ -58,8 +58,6 @@ struct VectorTests {
             for count in 0..<row.bytes.count {
                 let cut = Array(row.bytes[..<count])
                 let refusal = rejection(decoder, cut, row.direction, into: &frame)
-                let explained = decoder.explain(cut, direction: row.direction)
-                #expect(explained.rejection == refusal, "\(row.id) cut at \(count)")
                 // A log that ends between two entries is a whole frame.
                 if isOpenEnded { continue }
                 #expect(refusal != nil, "\(row.id) cut at \(count)")
@@ -80,8 +78,6 @@ struct VectorTests {
                 var changed = row.bytes
                 changed[bit / 8] ^= 1 << UInt8(bit % 8)
                 let refusal = rejection(decoder, changed, row.direction, into: &frame)
-                let explained = decoder.explain(changed, direction: row.direction)
-                #expect(explained.rejection == refusal, "\(row.id) bit \(bit)")
                 if checked.contains(row.format.name) {
                     #expect(refusal != nil, "\(row.id) bit \(bit)")
                 }

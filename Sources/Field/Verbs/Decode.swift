@@ -267,7 +267,7 @@ struct FramePrinter {
             ("offset", .right), ("bytes", .left), ("field", .left), ("value", .left),
             ("unit", .left), ("note", .left),
         ])
-        for line in FramePrinter.flatten(FramePrinter.inByteOrder(explanation.root)) {
+        for line in FramePrinter.flatten(explanation.root) {
             let range = line.node.bytes.clamped(to: 0..<bytes.count)
             let isGroup = FramePrinter.isGroup(line.node)
             table.add([
@@ -306,19 +306,6 @@ struct FramePrinter {
         case .bytes(let bytes): FieldNode.hex(bytes)
         case .object, .list: ""
         }
-    }
-
-    /// The root's fields in the order of their bytes; one without bytes follows what it was read
-    /// from.
-    private static func inByteOrder(_ root: FieldNode) -> FieldNode {
-        var last = 0
-        let keyed = root.children.enumerated().map { i, child in
-            if !child.bytes.isEmpty { last = child.bytes.lowerBound }
-            return (key: last, place: i, child: child)
-        }
-        var ordered = root
-        ordered.children = keyed.sorted { ($0.key, $0.place) < ($1.key, $1.place) }.map(\.child)
-        return ordered
     }
 
     // MARK: The tree as lines
