@@ -73,7 +73,7 @@ extension Machine {
         switch Codec(rawValue: op.x) ?? .cbor {
         case .mbusRecords: throw .unknownType
         case .wmbus: throw .unknownType
-        case .cbor: throw .unknownType
+        case .cbor: try cbor(place, &sink)
         case .senmlCBOR: throw .unknownType
         case .senmlJSON: throw .unknownType
         case .lwm2mTLV: throw .unknownType
