@@ -47,10 +47,14 @@ enum Codec: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// Whether the frame may name its device itself; a frame that does not is its source's.
+    var identifiesItself: Bool { self == .senmlCBOR || self == .senmlJSON }
+
     /// The words of a stream, made on its first appearance. `name` and `unit`: what the codec gave to
     /// `NameArena.end`, empty when its discriminator says all.
     func describe(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription {
-        StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
+        if let words = sensorWords(discriminator, name: name, unit: unit) { return words }
+        return StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
     }
 }
 
@@ -74,8 +78,8 @@ extension Machine {
         case .mbusRecords: throw .unknownType
         case .wmbus: throw .unknownType
         case .cbor: try cbor(place, &sink)
-        case .senmlCBOR: throw .unknownType
-        case .senmlJSON: throw .unknownType
+        case .senmlCBOR: try senMLCBOR(place, &sink)
+        case .senmlJSON: try senMLJSON(place, &sink)
         case .lwm2mTLV: throw .unknownType
         case .lwm2mJSON: throw .unknownType
         case .lwm2mText: throw .unknownType
@@ -106,6 +110,7 @@ extension FormatCompiler {
             }
         }
         op.width = UInt8(truncatingIfNeeded: builder.plane())
+        if codec.identifiesItself { identityIsLocal = true }
         if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
         builder.add(op)
     }
