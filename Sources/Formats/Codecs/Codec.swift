@@ -48,7 +48,12 @@ enum Codec: UInt8, CaseIterable, Sendable {
     }
 
     /// Whether the frame may name its device itself; a frame that does not is its source's.
-    var identifiesItself: Bool { self == .senmlCBOR || self == .senmlJSON }
+    var identifiesItself: Bool {
+        switch self {
+        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText: true
+        case .mbusRecords, .wmbus, .cbor, .coap, .lwm2mRegister, .mqttSN, .semtech, .pairs: false
+        }
+    }
 
     /// The words of a stream, made on its first appearance. `name` and `unit`: what the codec gave to
     /// `NameArena.end`, empty when its discriminator says all.
@@ -80,9 +85,9 @@ extension Machine {
         case .cbor: try cbor(place, &sink)
         case .senmlCBOR: try senMLCBOR(place, &sink)
         case .senmlJSON: try senMLJSON(place, &sink)
-        case .lwm2mTLV: throw .unknownType
-        case .lwm2mJSON: throw .unknownType
-        case .lwm2mText: throw .unknownType
+        case .lwm2mTLV: try lwM2MTLV(place, &sink)
+        case .lwm2mJSON: try lwM2MJSON(place, &sink)
+        case .lwm2mText: try lwM2MText(place, &sink)
         case .coap: throw .unknownType
         case .lwm2mRegister: throw .unknownType
         case .mqttSN: throw .unknownType

@@ -27,8 +27,68 @@ struct LwM2MPath: Hashable, Sendable {
         }
     }
 
+    /// The discriminator of a stream: 16 bits a part, all ones for one that is missing.
+    var discriminator: UInt64 {
+        UInt64(object) << 48 | UInt64(instance ?? .max) << 32 | UInt64(item ?? .max) << 16
+            | UInt64(element ?? .max)
+    }
+
+    init(discriminator: UInt64) {
+        func part(_ shift: UInt64) -> UInt16? {
+            let part = UInt16(truncatingIfNeeded: discriminator >> shift)
+            return part == .max ? nil : part
+        }
+        object = UInt16(truncatingIfNeeded: discriminator >> 48)
+        instance = part(32)
+        item = part(16)
+        element = part(0)
+    }
+
+    /// `3303/0/5700`; the object is left out when it is not known (all ones).
+    var name: String {
+        let first = object == .max ? nil : object
+        return [first, instance, item, element].compactMap { $0.map(String.init) }
+            .joined(separator: "/")
+    }
+
+    /// The path that a conversation named (`/3303/0/5700`); nil when it named none. Hot path.
+    init?(_ bytes: Cursor) {
+        guard bytes.byte(0) == 0x2F else { return nil }
+        var parts: [4 of UInt32] = [.max, .max, .max, .max]
+        var count = 0
+        var at = 1
+        while at < bytes.count {
+            guard count < 4 else { return nil }
+            var number: UInt32 = 0
+            let from = at
+            while at < bytes.count, let byte = bytes.byte(at), byte != 0x2F {
+                guard byte >= 0x30, byte <= 0x39, at &- from < 5 else { return nil }
+                number = number &* 10 &+ UInt32(byte &- 0x30)
+                at &+= 1
+            }
+            guard at > from, number < 0xFFFF else { return nil }
+            parts[count] = number
+            count &+= 1
+            at &+= 1
+        }
+        guard count > 0 else { return nil }
+        object = UInt16(truncatingIfNeeded: parts[0])
+        instance = UInt16(exactly: parts[1])
+        item = UInt16(exactly: parts[2])
+        element = UInt16(exactly: parts[3])
+    }
+
+    init(object: UInt16, instance: UInt16?, item: UInt16?, element: UInt16?) {
+        self.object = object
+        self.instance = instance
+        self.item = item
+        self.element = element
+    }
+
     /// The words of the resource; nil when the path names none or the model does not know it.
-    var resource: LwM2MResource? { item.flatMap { LwM2MResource(object: object, item: $0) } }
+    var resource: LwM2MResource? {
+        item.flatMap { LwM2MResource(object: object == .max ? nil : object, item: $0) }
+    }
 }
 
 /// What the model says of one resource.
@@ -41,53 +101,48 @@ struct LwM2MResource: Sendable {
     var quantity: String
     var unit: String
 
-    init?(object: UInt16, item: UInt16) {
+    init?(object: UInt16?, item: UInt16) {
         guard let kind = LwM2MResource.kind(object: object, item: item) else { return nil }
         self.kind = kind
-        let words = LwM2MResource.words(object, item)
+        let words = LwM2MResource.words(object ?? .max, item)
         quantity = words.quantity
         unit = words.unit
     }
 
-    /// Type of a resource's bytes; hot path. Nil when the model does not know it.
-    static func kind(object: UInt16, item: UInt16) -> Kind? {
-        switch (object, item) {
-        case (3, 6), (3, 7), (3, 8), (3, 9), (3, 10), (3, 11), (3, 20), (3, 21): .integer
+    /// Type of a resource's bytes; hot path. Nil when the model does not know it. An object that is not
+    /// known (nil) is asked for the resources that mean the same in every object.
+    static func kind(object: UInt16?, item: UInt16) -> Kind? {
+        switch (object ?? 3300, item) {
+        case (0, 10...12), (1, 0...3), (1, 5): .integer
+        case (1, 6), (1, 8): .boolean
+        case (3, 6...11), (3, 20), (3, 21): .integer
         case (3, 13): .time
         case (3, 0...3), (3, 14...19): .text
-        case (4, 0), (4, 1), (4, 2), (4, 3), (4, 6), (4, 8), (4, 9), (4, 10), (4, 11), (4, 12),
-            (4, 13), (4, 14):
-            .integer
+        case (4, 0...3), (4, 6), (4, 8...14): .integer
         case (4, 4), (4, 5), (4, 7): .text
         case (6, 0...3), (6, 6): .float
         case (6, 4): .opaque
         case (6, 5): .time
         case (7, 2...5): .integer
-        case (1, 0...3), (1, 5), (0, 10...12): .integer
-        case (1, 6), (1, 8): .boolean
         case (19, 0): .opaque
         case (19, 1), (19, 2): .integer
         case (19, 3): .time
-        case (3200...3441, 5500), (3200...3441, 5505), (3200...3441, 5523...5526),
-            (3200...3441, 5532), (3200...3441, 5533), (3200...3441, 5850):
-            reusable(item)
-        case (3200...3441, 5500...6050): reusable(item)
-        case (10_255, _), (_, _): nil
+        case (3200...3499, _): reusable(item)
+        default: nil
         }
     }
 
     /// Reusable resources (OMNA): the same meaning in every IPSO object.
     private static func reusable(_ item: UInt16) -> Kind? {
         switch item {
-        case 5500, 5503, 5505, 5532, 5533, 5850, 5910: .boolean
-        case 5501, 5534, 5538, 5547, 5851, 5852, 5854, 5823, 5536: .integer
-        case 5518, 5537: .time
-        case 5601...5604, 5700...5705, 5513...5516, 5520, 5521, 5524, 5525, 5526, 5544, 5548,
-            5531, 5600, 5800...5822, 5900, 5821:
+        case 5500, 5502, 5532, 5533, 5550, 5850: .boolean
+        case 5501, 5503, 5504, 5526, 5534, 5536, 5537, 5547, 5851, 5852, 5854, 6042: .integer
+        case 5518: .time
+        case 5519...5521, 5524, 5525, 5531, 5538, 5544, 5548, 5601...5604, 5700, 5702...5705,
+            5800...5821, 5900:
             .float
-        case 5701 + 0: .text
-        case 5750, 5751, 5752, 5527, 5706, 5514 + 0: .text
-        case 5522, 5911, 5912: .opaque
+        case 5514...5517, 5527, 5701, 5706, 5750, 5751, 5853: .text
+        case 5522: .opaque
         default: nil
         }
     }
@@ -116,11 +171,12 @@ struct LwM2MResource: Sendable {
         case (_, 5851): return ("ratio", "%")
         case (_, 5852), (_, 5854), (_, 5538), (_, 5544): return ("duration", "s")
         case (_, 5518): return ("time", "s")
-        case (_, 5805): return ("energy", "kWh")
-        case (_, 5810): return ("energy", "kWh")
+        case (_, 5800...5804): return ("active_power", "W")
+        case (_, 5805): return ("active_energy", "Wh")
+        case (_, 5810...5814): return ("reactive_power", "var")
+        case (_, 5815): return ("reactive_energy", "varh")
         case (_, 5820): return ("power_factor", "")
-        case (_, 5513): return ("latitude", "°")
-        case (_, 5514): return ("longitude", "°")
+        case (_, 5705): return ("direction", "°")
         case (_, 5601...5604), (_, 5700), (_, 5702...5704): return measured(object)
         default: return ("value", "")
         }

@@ -11,6 +11,15 @@ extension Codec {
         case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText: break
         default: return nil
         }
+        let isNumbered = name.isEmpty && (self == .lwm2mTLV || self == .lwm2mText)
+        if isNumbered {
+            let path = LwM2MPath(discriminator: discriminator)
+            let resource = path.resource
+            return StreamDescription(
+                name: path.name.isEmpty ? "value" : path.name,
+                quantity: resource?.quantity ?? "value",
+                unit: resource?.unit ?? "", priority: .live)
+        }
         let known = SensorUnit.all[unit]
         if let resource = LwM2MPath(name)?.resource {
             let unit = known?.unit ?? (unit.isEmpty ? resource.unit : unit)
