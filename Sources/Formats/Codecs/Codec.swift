@@ -91,7 +91,7 @@ extension Machine {
         case .coap: try coap(place, &sink)
         case .lwm2mRegister: try lwM2MRegister(place, &sink)
         case .mqttSN: try mqttSN(place, &sink)
-        case .semtech: throw .unknownType
+        case .semtech: try semtech(place, &sink)
         case .pairs: throw .unknownType
         }
     }
@@ -116,6 +116,7 @@ extension FormatCompiler {
         }
         op.width = UInt8(truncatingIfNeeded: builder.plane())
         if codec.identifiesItself { identityIsLocal = true }
+        if codec == .semtech { answers = true }
         if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
         builder.add(op)
     }

@@ -93,7 +93,9 @@ extension Machine {
         let head = position..<position &+ 4
         sink.openObject("reply", at: position, machine: self)
         sink.leaf("type", head, .text(message.kind == .confirmable ? "ACK" : "NON"), self)
-        sink.leaf("message_id", head, .number(.decimal(Int64(message.messageID))), self)
+        // The answer to a NON message carries a number of the server's own.
+        let number = Value.decimal(Int64(message.messageID))
+        sink.leaf("message_id", head, message.kind == .confirmable ? .number(number) : .null, self)
         sink.leaf("token", message.token, .bytes(cursor.bytes(message.token)), self)
         sink.leaf("code", head, request.verdict.map { .text($0.text) } ?? .null, self)
         if request.verdict == .created { sink.leaf("location", head, .boolean(true), self) }

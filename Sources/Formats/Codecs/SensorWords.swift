@@ -8,6 +8,7 @@ extension Codec {
     /// The words of a SenML or LwM2M stream; nil for other codecs.
     func sensorWords(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription? {
         switch self {
+        case .semtech: return GatewayStatistic(rawValue: discriminator)?.description
         case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap: break
         default: return nil
         }
