@@ -103,6 +103,7 @@ extension Machine {
         let verdict = judge(rule, program, from: at, end: end)
         if case .good(let total) = verdict, at &+ total == end {
             describe(rule, program, at..<end, &sink)
+            if S.records { sink.entered(rule, from: from, at..<end, machine: self) }
             try enterBody(rule, at..<end)
             return
         }
@@ -221,6 +222,8 @@ struct NoSink: FrameSink {
     ) {}
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func identityIsGlobal() {}
+    mutating func timeIsRelative() {}
     mutating func control() {}
     mutating func device(_ key: DeviceKey) {}
     mutating func duplicate(_ key: UInt64) {}
