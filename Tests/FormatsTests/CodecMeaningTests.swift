@@ -119,6 +119,22 @@ struct CodecMeaningTests {
             ])
     }
 
+    @Test("CBOR maps give readings by their keys, of the source when nobody else is known")
+    func cborKeys() throws {
+        // {"t": 21.5, "p": {1: -4, "ok": true, "x": "text"}, "l": [1, 4([-1, 273])], -1: 7}
+        let hex = "a46174f94d606170a30123626f6bf561786474657874616c8201c4822019011120" + "07"
+        let found = try decode("cbor", try #require(HexText.bytes(hex)))
+        #expect(found.device.isEmpty)
+        #expect(found.readings.map(\.name) == ["t", "p.1", "p.ok", "l.0", "l.1"])
+        #expect(
+            found.readings.map(\.value) == [
+                .double(21.5), .decimal(-4), .boolean(true), .decimal(1),
+                .decimal(273, exponent: -1),
+            ])
+        let own = try decode("cbor", [0xA1, 0x61, 0x61, 1], context(device: "ep"))
+        #expect(own.device == "ep")
+    }
+
     // MARK: LwM2M
 
     @Test("the object model gives TLV its types, by the path that was asked")
