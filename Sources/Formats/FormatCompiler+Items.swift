@@ -6,6 +6,7 @@ import Model
 extension FormatCompiler {
     /// Kind of an item by the key that names it, with the further keys it may have.
     private static let kinds: [(key: String, keys: [String])] = [
+        ("tlv", ["cases", "default", "else", "list", "count", "maximum"]),
         ("switch", ["cases", "default", "else"]),
         ("repeat", ["list", "index", "maximum", "layout"]),
         ("region", ["transform", "at", "layout"]),
@@ -69,6 +70,7 @@ extension FormatCompiler {
         // Names that the item makes are bound before the jump, so that they read as 0 without it.
         let over = jumpUnless(node, "when")
         switch kind.key {
+        case "tlv": tlvItem(node)
         case "switch": switchItem(node)
         case "repeat": repeatItem(node)
         case "region": regionItem(node, "region")
