@@ -93,7 +93,7 @@ package final class Format: Sendable {
 /// Runs one format over frames. Not Sendable: owns scratch storage, one a thread.
 package final class Decoder {
     package let format: Format
-    private let work: Workspace
+    let work: Workspace
 
     /// Secret of this process: duplicate keys of equal frames are equal only within it.
     package static let processSeed = UInt64.random(in: 0...UInt64.max)

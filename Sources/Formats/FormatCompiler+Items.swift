@@ -9,7 +9,7 @@ extension FormatCompiler {
         ("tlv", ["cases", "default", "else", "list", "count", "maximum"]),
         ("switch", ["cases", "default", "else"]),
         ("repeat", ["list", "index", "maximum", "layout"]),
-        ("region", ["transform", "at", "layout"]),
+        ("region", ["transform", "at", "layout", "whole"]),
         ("hexText", ["at", "layout"]),
         ("sub", ["name", "bytes"]),
         ("group", ["layout"]),
@@ -294,6 +294,7 @@ extension FormatCompiler {
         var op = Op(code: key == "region" ? .enterRegion : .enterHex)
         amount(node, key, &op)
         op.at = Int32(clamping: integer(node, "at") ?? -1)
+        if flag(node, "whole") { op.code = .enterWhole }
         if key == "hexText" {
             op.x = UInt8(truncatingIfNeeded: builder.plane())
         } else if let transform = transform(node) {

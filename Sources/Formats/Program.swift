@@ -21,6 +21,8 @@ enum OpCode: UInt8, Sendable {
     // Meaning.
     case pack, emit, observe, control, identityText, identitySlot, identityEnd, duplicate
     case answerText, answerSlot, answerChecksum
+    // Machine+Answers.swift, Machine+Text.swift, Machine+Parts.swift
+    case answerDigits, answerFrame, readUntil, readVarint, part, enterWhole
     // For the tree only.
     case show, open, close
 
@@ -96,7 +98,8 @@ enum Operator: UInt8, Sendable {
 enum Builtin: UInt8, CaseIterable, Sendable {
     /// Bytes left in the region; bytes of the whole region; offset in the region; 1 = device to
     /// server; 1 = server to device; 1 = the bytes are one whole datagram, 0 = part of a stream.
-    case left, size, position, up, down, datagram
+    /// 1 = a body put together from its parts is read.
+    case left, size, position, up, down, datagram, whole
 
     var word: String {
         switch self {
@@ -106,6 +109,7 @@ enum Builtin: UInt8, CaseIterable, Sendable {
         case .up: "up"
         case .down: "down"
         case .datagram: "datagram"
+        case .whole: "whole"
         }
     }
 }
@@ -179,6 +183,14 @@ struct FrameRule: Sendable {
     /// Layout reads from here to here (negative: from the end).
     var bodyFrom = 0
     var bodyTo = 0
+    /// Byte that stands before and behind the frame, once between two frames; -1 none. Everything
+    /// else here is about what stands between, with its escapes undone.
+    var delimiter = -1
+    var escapes = EscapeRule()
+    /// Scratch plane for bytes whose escapes are undone.
+    var plane: UInt8 = 0
+    /// Bytes that the frame may have on the wire, with delimiters and escapes, without preamble.
+    var wireMaximum = 0
 
     var isDatagram: Bool { lengthEntry < 0 }
 }
@@ -258,6 +270,10 @@ struct ShowRule: Sendable {
         case time(TimeRule?)
         case table(Int)
         case flags([String])
+        /// An object with a boolean for each named bit.
+        case bits([(name: String, bit: Int)])
+        /// Text in GB 18030, of which GBK is a part.
+        case chineseText
         /// A list of equal elements; width in bytes, 0 for single bits.
         case elements(width: Int, isLittle: Bool, isSigned: Bool)
         /// Text from captured fields alone.
