@@ -8,7 +8,7 @@ extension FormatCompiler {
     private static let kinds: [(key: String, keys: [String])] = [
         ("tlv", ["cases", "default", "else", "list", "count", "maximum"]),
         ("switch", ["cases", "default", "else"]),
-        ("repeat", ["list", "index", "maximum", "layout"]),
+        ("repeat", ["list", "index", "maximum", "layout", "entry"]),
         ("region", ["transform", "at", "layout", "whole"]),
         ("hexText", ["at", "layout"]),
         ("sub", ["name", "bytes"]),
@@ -238,6 +238,7 @@ extension FormatCompiler {
             builder.add(Op(code: .copy, a: count, b: slot(operand(node, "repeat") ?? .number(0))))
             test.b = count
         }
+        if let entry = node["entry"] { self.entry(entry, &test) }
         let list = string(node, "list")
         if let list { open(.list, list) }
         builder.add(Op(code: .loop, a: round))

@@ -3,7 +3,8 @@
 // limits: a round takes at least a byte, a value never reads past its length.
 //
 //   with a length: the value is a region of its own, and what no case knows stays as raw `data`;
-//   without:       the case must know the size, and what no case knows refuses the frame.
+//   without:       the case must know the size, and what no case knows refuses the frame;
+//   tail "keep":   bytes at the end that are no whole entry end the list and are left to what follows.
 
 import Model
 
@@ -11,7 +12,7 @@ extension FormatCompiler {
     /// `{ tlv: { id, length?, size?, key? }, cases, default? | else?, list?, count?, maximum? }`
     mutating func tlvItem(_ node: JSONNode) {
         guard let head = node["tlv"] else { return }
-        check(head, ["id", "length", "size", "key", "note"])
+        check(head, ["id", "length", "size", "key", "tail", "note"])
         let made = Written(at: node)
         guard let id = tlvFields(head["id"], named: "id", isHidden: node["list"] == nil) else {
             complain(head, "a tlv without id", "write id: \"u8\" or a list of fields")
@@ -48,6 +49,9 @@ extension FormatCompiler {
         for key in ["list", "maximum"] {
             if let value = node[key] { loop.append((key, value)) }
         }
+        if word(head, "tail", ["refuse", "keep"]) == "keep" {
+            loop.append(("entry", made.list(id + (length ?? []))))
+        }
         loop.append(("layout", made.list(layout)))
         items(made.list([made.object(loop)]), of: node)
     }
@@ -63,6 +67,20 @@ extension FormatCompiler {
         var field: [(String, JSONNode)] = [("name", made.text(name)), ("type", node)]
         if isHidden { field.append(("hidden", made.truth)) }
         return [made.object(field)]
+    }
+
+    /// What a round of a loop needs to begin: the widths of the fields before the length, and the
+    /// length itself, which must fit what is left.
+    mutating func entry(_ node: JSONNode, _ test: inout Op) {
+        let kinds = (node.array ?? []).map { $0["type"]?.string.flatMap { WireType($0) } }
+        guard kinds.count >= 2, let last = kinds.last ?? nil, !kinds.contains(where: { $0 == nil })
+        else {
+            complain(node, "tail \"keep\" needs plain types for id and length", "write \"u8\"")
+            return
+        }
+        test.width = UInt8(clamping: kinds.dropLast().reduce(0) { $0 + ($1?.width ?? 0) })
+        test.x = UInt8(last.width)
+        if last.isLittle { test.flags.insert(.little) }
     }
 
     private func lastName(of fields: [JSONNode]) -> String? {

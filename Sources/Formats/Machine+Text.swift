@@ -17,6 +17,18 @@ extension Machine {
         position = end &+ 1
     }
 
+    /// Whether a whole entry stands next: `width` bytes, a length of x bytes, and as many bytes.
+    func hasEntry(_ op: Op) -> Bool {
+        let head = Int(op.width) &+ Int(op.x)
+        let left = limit &- position
+        guard left >= head else { return false }
+        let at = position &+ Int(op.width)
+        let length =
+            op.flags.contains(.little)
+            ? cursor.little(at, width: Int(op.x)) : cursor.big(at, width: Int(op.x))
+        return (length ?? .max) <= UInt64(left &- head)
+    }
+
     /// Seven bits a byte, lowest first, top bit set in all but the last. x = 1: zigzag, lowest bit is
     /// the sign. More than 64 bits refuse the frame.
     mutating func readVarint(_ op: Op) throws(Rejection) {

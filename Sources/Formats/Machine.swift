@@ -267,6 +267,7 @@ struct Machine {
         let round = slots.value(op.a)
         if op.b != SlotFile.none, round >= slots.value(op.b) { return true }
         if op.flags.contains(.rest), position >= limit { return true }
+        if op.width > 0, !hasEntry(op) { return true }
         guard round < op.imm else { throw .badRecord }
         return false
     }
