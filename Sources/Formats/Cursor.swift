@@ -87,6 +87,16 @@ import Model
         unsafe Cursor(base: base, count: min(count, max(0, end)))
     }
 
+    /// The bytes of `range`, which must lie inside, as a cursor of their own; empty when it does not.
+    @inline(__always)
+    func part(_ range: Range<Int>) -> Cursor {
+        guard range.lowerBound >= 0, range.upperBound <= count, !range.isEmpty else {
+            return .empty
+        }
+        // Safety: the range lies in 0..<count, checked above; the part lives no longer than the whole.
+        return unsafe Cursor(base: base + range.lowerBound, count: range.count)
+    }
+
     /// The bytes of `range` cut to what is there; allocates, for the slow paths.
     func bytes(_ range: Range<Int>) -> [UInt8] {
         let range = range.clamped(to: 0..<count)
@@ -155,6 +165,8 @@ struct Slot {
     static let capacity = 1024
     /// Slot numbers compilers may hand out are below this; `none` is outside.
     static let none: UInt16 = 0xFFFF
+    /// Four slots for the numbers of the request that a frame answers; compilers hand out those below.
+    static let asked: UInt16 = 1020
 
     private let base: UnsafeMutablePointer<Slot>
 
@@ -221,6 +233,54 @@ struct Slot {
         precondition(row >= 0 && row < count, "row outside its table")
         // Safety: 0 <= row < count, checked in the line above.
         return unsafe base[row]
+    }
+}
+
+/// A growing table of trivial rows, read without counting references. Not thread-safe; one a decoder.
+/// Reading outside it is a programmer's error.
+@safe final class GrowingTable<Element: BitwiseCopyable> {
+    private var base: UnsafeMutablePointer<Element>
+    private var capacity = 16
+    private(set) var count = 0
+
+    init() {
+        // Safety: freshly allocated; rows are initialised by `append` before `count` covers them.
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: 16)
+    }
+
+    deinit {
+        // Safety: allocated in init or append, freed once.
+        unsafe base.deallocate()
+    }
+
+    func append(_ element: Element) {
+        if count == capacity {
+            // Safety: the new memory holds `count` rows moved from the old, which is then freed.
+            let larger = UnsafeMutablePointer<Element>.allocate(capacity: 2 * capacity)
+            unsafe larger.moveInitialize(from: base, count: count)
+            unsafe base.deallocate()
+            unsafe base = larger
+            capacity *= 2
+        }
+        // Safety: count < capacity after the lines above.
+        unsafe (base + count).initialize(to: element)
+        count += 1
+    }
+
+    func removeAll() { count = 0 }
+
+    @inline(__always)
+    subscript(_ row: Int) -> Element {
+        get {
+            precondition(row >= 0 && row < count, "row outside its table")
+            // Safety: 0 <= row < count, checked in the line above.
+            return unsafe base[row]
+        }
+        set {
+            precondition(row >= 0 && row < count, "row outside its table")
+            // Safety: 0 <= row < count, checked in the line above.
+            unsafe base[row] = newValue
+        }
     }
 }
 
@@ -306,6 +366,17 @@ struct Slot {
         unsafe base[count] = byte
         count &+= 1
     }
+
+    /// Changes an appended byte.
+    @inline(__always)
+    func set(_ byte: UInt8, at index: Int) {
+        guard index >= 0, index < count else { return }
+        // Safety: 0 <= index < count <= capacity, checked in the line above.
+        unsafe base[index] = byte
+    }
+
+    /// Forgets what was appended behind the first `count` bytes.
+    func cut(to count: Int) { self.count = min(self.count, max(0, count)) }
 
     /// The appended bytes as text.
     var text: String { String(decoding: cursor(count: count).bytes(0..<count), as: UTF8.self) }

@@ -20,6 +20,21 @@ protocol FrameSink {
     mutating func answerFrame(_ rule: FrameRule)
     mutating func part(_ part: FramePart)
 
+    /// True for the sink that explains; what only people read is worked out behind this question.
+    static var explains: Bool { get }
+    /// A field that a codec found in `range` of the current bytes.
+    mutating func leaf(
+        _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
+        machine: borrowing Machine)
+    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine)
+    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine)
+
+    /// True for the sink that makes plans; it is told of every instruction and every frame found.
+    static var records: Bool { get }
+    mutating func willRun(_ op: Op, _ machine: borrowing Machine)
+    mutating func entered(
+        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine)
+
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine)
     mutating func open(_ group: Int, machine: borrowing Machine)
@@ -31,6 +46,20 @@ protocol FrameSink {
         after verdict: Machine.Judgement, _ rule: FrameRule, _ range: Range<Int>,
         machine: inout Machine
     ) -> Bool
+}
+
+extension FrameSink {
+    static var records: Bool { false }
+    mutating func willRun(_ op: Op, _ machine: borrowing Machine) {}
+    mutating func entered(
+        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
+    ) {}
+
+    mutating func leaf(
+        _ name: String, _ range: Range<Int>, _ value: FieldValue, _ machine: borrowing Machine
+    ) {
+        leaf(name, range, value, unit: "", note: "", machine: machine)
+    }
 }
 
 /// A region that reading will come back to.
@@ -57,6 +86,13 @@ final class Workspace {
     let slots = SlotFile()
     let planes: [BytePlane]
     let identity = BytePlane(capacity: DeviceKey.maximumLength + 64)
+    /// Path of the conversation that the frame came through.
+    let path = BytePlane(capacity: 512)
+    let names = NameArena()
+    /// The conversation said whose frame it is.
+    var isIdentified = false
+    /// Bytes of `identity` that were there before the frame was run.
+    var given = 0
     let regions = FixedStack<Region>(
         repeating: Region(
             cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
@@ -75,8 +111,25 @@ final class Workspace {
     }
 
     func reset(slots count: Int) {
+        begin()
         slots.clear(count)
+    }
+
+    /// Back to where `begin` and what an envelope laid out left it.
+    func beginAgain() {
+        identity.cut(to: given)
+        names.clear()
+    }
+
+    /// All but the slots.
+    @inline(__always)
+    func begin() {
         identity.clear()
+        path.clear()
+        names.clear()
+        isIdentified = false
+        given = 0
+        for i in 0..<UInt16(4) { slots.setValue(-1, at: SlotFile.asked &+ i) }
     }
 }
 
@@ -124,6 +177,7 @@ struct Machine {
         while true {
             let op = ops[pc]
             pc &+= 1
+            if S.records { sink.willRun(op, self) }
             switch op.code {
             case .skip: _ = try place(op, Int(op.imm))
             case .readInteger: try readInteger(op)
@@ -172,12 +226,15 @@ struct Machine {
             case .observe: observe(op, &sink)
             case .control: sink.control()
             case .identityText:
-                for i in 0..<Int(op.imm) {
-                    work.identity.append(program.literals[Int(op.meta) &+ i])
+                if !work.isIdentified {
+                    for i in 0..<Int(op.imm) {
+                        work.identity.append(program.literals[Int(op.meta) &+ i])
+                    }
                 }
             case .identitySlot: appendIdentity(op)
             case .identityEnd: try endIdentity(&sink)
             case .duplicate: duplicate(op, &sink)
+            case .codec: try runCodec(op, &sink)
             case .answerText:
                 for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
             case .answerSlot: answerSlot(op, &sink)
@@ -230,6 +287,10 @@ struct Machine {
         case .down: direction == .down ? 1 : 0
         case .datagram: isExact ? 1 : 0
         case .whole: whole == nil ? 0 : 1
+        case .asked0: slots.value(SlotFile.asked)
+        case .asked1: slots.value(SlotFile.asked &+ 1)
+        case .asked2: slots.value(SlotFile.asked &+ 2)
+        case .asked3: slots.value(SlotFile.asked &+ 3)
         }
     }
 
@@ -279,7 +340,7 @@ struct Machine {
         slots.setValue(slots.value(op.a) &+ 1, at: op.a)
     }
 
-    private mutating func leaveScope<S: FrameSink>(_ sink: inout S) {
+    mutating func leaveScope<S: FrameSink>(_ sink: inout S) {
         guard let outer = work.scopes.pop(&scopeDepth) else { return }
         if time == nil, let outerTime = outer.time {
             sink.stamp(from: firstReading, milliseconds: outerTime)

@@ -23,6 +23,8 @@ enum OpCode: UInt8, Sendable {
     case answerText, answerSlot, answerChecksum
     // Machine+Answers.swift, Machine+Text.swift, Machine+Parts.swift
     case answerDigits, answerFrame, readUntil, readVarint, part, enterWhole
+    // Built-in decodings (Codecs/).
+    case codec
     // For the tree only.
     case show, open, close
 
@@ -98,8 +100,9 @@ enum Operator: UInt8, Sendable {
 enum Builtin: UInt8, CaseIterable, Sendable {
     /// Bytes left in the region; bytes of the whole region; offset in the region; 1 = device to
     /// server; 1 = server to device; 1 = the bytes are one whole datagram, 0 = part of a stream.
-    /// 1 = a body put together from its parts is read.
-    case left, size, position, up, down, datagram, whole
+    /// 1 = a body put together from its parts is read. Numbers of the request that this frame answers,
+    /// -1 when not known (last: the recorder of plans tells them by their order).
+    case left, size, position, up, down, datagram, whole, asked0, asked1, asked2, asked3
 
     var word: String {
         switch self {
@@ -110,6 +113,10 @@ enum Builtin: UInt8, CaseIterable, Sendable {
         case .down: "down"
         case .datagram: "datagram"
         case .whole: "whole"
+        case .asked0: "asked0"
+        case .asked1: "asked1"
+        case .asked2: "asked2"
+        case .asked3: "asked3"
         }
     }
 }
@@ -311,6 +318,8 @@ struct OutputRule: Sendable {
     var quantity: Template
     var unit: Template
     var priorityCode: UInt8
+    /// The built-in decoding whose readings these are.
+    var codec: Codec? = nil
 }
 
 /// What a compilation collects.

@@ -144,7 +144,7 @@ struct ExplanationTests {
                 }
             }
             // Of long frames a sample: each change costs an explanation of the whole.
-            let step = row.bytes.count > 128 ? row.bytes.count / 40 | 1 : 1
+            let step = row.bytes.count > 64 ? row.bytes.count / 24 | 1 : 1
             for count in stride(from: 0, through: row.bytes.count, by: step) {
                 check(Array(row.bytes[..<count]), "cut at \(count)")
             }
