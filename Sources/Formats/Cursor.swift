@@ -429,27 +429,11 @@ struct Slot {
         return range.count / 2
     }
 
-    /// Writes the bytes of `range` from offset 0, each escape and its code as the byte they stand for.
-    /// Stops at an escape that stands for nothing; true when there was none.
-    func unescape(_ source: Cursor, _ range: Range<Int>, rule: EscapeRule, below: UInt8) -> Bool {
-        let escape = UInt8(truncatingIfNeeded: rule.escape)
-        map = .escaped(base: range.lowerBound, escape: escape)
+    /// Empties the plane, to be filled by `append` from what `map` says of the plane `below`.
+    func begin(_ map: Map, below: UInt8) {
+        self.map = map
         self.below = below
         count = 0
-        var at = range.lowerBound
-        while at < range.upperBound, let byte = source.byte(at) {
-            guard byte == escape else {
-                append(byte)
-                at &+= 1
-                continue
-            }
-            guard at &+ 1 < range.upperBound, let code = source.byte(at &+ 1),
-                let plain = rule.plain(code)
-            else { return false }
-            append(plain)
-            at &+= 2
-        }
-        return true
     }
 
     private static func nibble(_ byte: UInt8?) -> UInt8? {
