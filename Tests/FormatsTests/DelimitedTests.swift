@@ -21,8 +21,10 @@ struct DelimitedTests {
             checksum: { kind: "xor8", from: 0, to: -1, at: -1 }, body: { from: 0, to: -1 }
             """,
             "{ name: \"data\", type: \"hex\", bytes: \"rest\" }",
-            ", exchange: { answer: { delimited: true, parts: [ { field: \"data\" }, { checksum: \"xor8\" } ] } }"
-        )
+            """
+            , exchange: { answer: { delimited: true, parts: [
+                { field: "data" }, { checksum: "xor8" } ] } }
+            """)
     }
 
     private func slipped(_ content: [UInt8]) -> [UInt8] {
