@@ -6,6 +6,7 @@
 // Invariants: a `Cursor` lives no longer than the call it is made for (frames) or than its
 // `BytePlane` (scratch); slot numbers are masked, so none is out of range.
 
+import Glibc
 import Model
 
 /// Borrowed bytes with checked loads of 1 to 8 bytes; nil when a load would leave the bytes.
@@ -68,6 +69,22 @@ import Model
     func little(_ offset: Int, width: Int) -> UInt64? {
         guard let word = big(offset, width: width) else { return nil }
         return word.byteSwapped >> UInt64(truncatingIfNeeded: 64 &- 8 &* width)
+    }
+
+    /// Where `byte` first stands in `range`, cut to what is there.
+    func first(_ byte: UInt8, in range: Range<Int>) -> Int? {
+        let range = range.clamped(to: 0..<count)
+        guard !range.isEmpty else { return nil }
+        // Safety: the range is inside 0..<count after clamping; memchr reads no further.
+        let found = unsafe memchr(base + range.lowerBound, Int32(byte), range.count)
+        guard let found = unsafe found else { return nil }
+        return unsafe UnsafeRawPointer(found) - UnsafeRawPointer(base)
+    }
+
+    /// The same bytes, ending before `end` at the latest.
+    func upTo(_ end: Int) -> Cursor {
+        // Safety: the count only shrinks.
+        unsafe Cursor(base: base, count: min(count, max(0, end)))
     }
 
     /// The bytes of `range`, which must lie inside, as a cursor of their own; empty when it does not.
@@ -219,50 +236,38 @@ struct Slot {
     }
 }
 
-/// A growing table of trivial rows, read without counting references. Not thread-safe; one a decoder.
-/// Reading outside it is a programmer's error.
-@safe final class GrowingTable<Element: BitwiseCopyable> {
-    private var base: UnsafeMutablePointer<Element>
-    private var capacity = 16
-    private(set) var count = 0
+/// A table of trivial rows that fills up to a fixed capacity, read without counting references. Not
+/// thread-safe; one a decoder. Memory that nobody wrote is never touched, so an empty table costs
+/// address space only.
+@safe struct FillingTable<Element: BitwiseCopyable> {
+    let capacity: Int
+    private let base: UnsafeMutablePointer<Element>
 
-    init() {
-        // Safety: freshly allocated; rows are initialised by `append` before `count` covers them.
-        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: 16)
+    init(capacity: Int) {
+        self.capacity = max(1, capacity)
+        // Safety: allocated for `capacity` rows; a row is written before it is read (see `subscript`).
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: self.capacity)
     }
 
-    deinit {
-        // Safety: allocated in init or append, freed once.
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the table no more.
         unsafe base.deallocate()
     }
 
-    func append(_ element: Element) {
-        if count == capacity {
-            // Safety: the new memory holds `count` rows moved from the old, which is then freed.
-            let larger = UnsafeMutablePointer<Element>.allocate(capacity: 2 * capacity)
-            unsafe larger.moveInitialize(from: base, count: count)
-            unsafe base.deallocate()
-            unsafe base = larger
-            capacity *= 2
-        }
-        // Safety: count < capacity after the lines above.
-        unsafe (base + count).initialize(to: element)
-        count += 1
-    }
-
-    func removeAll() { count = 0 }
-
+    /// Reading a row that was never written gives any value of a trivial type. Places outside the
+    /// table are a programmer's error.
     @inline(__always)
     subscript(_ row: Int) -> Element {
         get {
-            precondition(row >= 0 && row < count, "row outside its table")
-            // Safety: 0 <= row < count, checked in the line above.
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above.
             return unsafe base[row]
         }
-        set {
-            precondition(row >= 0 && row < count, "row outside its table")
-            // Safety: 0 <= row < count, checked in the line above.
-            unsafe base[row] = newValue
+        nonmutating set {
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above; Element is trivial.
+            unsafe (base + row).initialize(to: newValue)
         }
     }
 }
@@ -310,6 +315,8 @@ struct Slot {
         case same
         /// Byte i was the two text bytes at base + 2·i of the plane below.
         case hex(base: Int)
+        /// Bytes from base on of the plane below, each escape byte and its code being one byte here.
+        case escaped(base: Int, escape: UInt8)
     }
 
     private let base: UnsafeMutablePointer<UInt8>
@@ -408,6 +415,13 @@ struct Slot {
             unsafe base[i] = high << 4 | low
         }
         return range.count / 2
+    }
+
+    /// Empties the plane, to be filled by `append` from what `map` says of the plane `below`.
+    func begin(_ map: Map, below: UInt8) {
+        self.map = map
+        self.below = below
+        count = 0
     }
 
     static func nibble(_ byte: UInt8?) -> UInt8? {
