@@ -6,6 +6,7 @@
 // Invariants: a `Cursor` lives no longer than the call it is made for (frames) or than its
 // `BytePlane` (scratch); slot numbers are masked, so none is out of range.
 
+import Glibc
 import Model
 
 /// Borrowed bytes with checked loads of 1 to 8 bytes; nil when a load would leave the bytes.
@@ -78,6 +79,22 @@ import Model
         }
         // Safety: the range lies in 0..<count, checked above; the part lives no longer than the whole.
         return unsafe Cursor(base: base + range.lowerBound, count: range.count)
+    }
+
+    /// Where `byte` first stands in `range`, cut to what is there.
+    func first(_ byte: UInt8, in range: Range<Int>) -> Int? {
+        let range = range.clamped(to: 0..<count)
+        guard !range.isEmpty else { return nil }
+        // Safety: the range is inside 0..<count after clamping; memchr reads no further.
+        let found = unsafe memchr(base + range.lowerBound, Int32(byte), range.count)
+        guard let found = unsafe found else { return nil }
+        return unsafe UnsafeRawPointer(found) - UnsafeRawPointer(base)
+    }
+
+    /// The same bytes, ending before `end` at the latest.
+    func upTo(_ end: Int) -> Cursor {
+        // Safety: the count only shrinks.
+        unsafe Cursor(base: base, count: min(count, max(0, end)))
     }
 
     /// The bytes of `range` cut to what is there; allocates, for the slow paths.
@@ -310,6 +327,8 @@ struct Slot {
         case same
         /// Byte i was the two text bytes at base + 2·i of the plane below.
         case hex(base: Int)
+        /// Bytes from base on of the plane below, each escape byte and its code being one byte here.
+        case escaped(base: Int, escape: UInt8)
     }
 
     private let base: UnsafeMutablePointer<UInt8>
@@ -408,6 +427,29 @@ struct Slot {
             unsafe base[i] = high << 4 | low
         }
         return range.count / 2
+    }
+
+    /// Writes the bytes of `range` from offset 0, each escape and its code as the byte they stand for.
+    /// Stops at an escape that stands for nothing; true when there was none.
+    func unescape(_ source: Cursor, _ range: Range<Int>, rule: EscapeRule, below: UInt8) -> Bool {
+        let escape = UInt8(truncatingIfNeeded: rule.escape)
+        map = .escaped(base: range.lowerBound, escape: escape)
+        self.below = below
+        count = 0
+        var at = range.lowerBound
+        while at < range.upperBound, let byte = source.byte(at) {
+            guard byte == escape else {
+                append(byte)
+                at &+= 1
+                continue
+            }
+            guard at &+ 1 < range.upperBound, let code = source.byte(at &+ 1),
+                let plain = rule.plain(code)
+            else { return false }
+            append(plain)
+            at &+= 2
+        }
+        return true
     }
 
     private static func nibble(_ byte: UInt8?) -> UInt8? {

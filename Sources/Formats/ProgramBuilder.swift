@@ -328,6 +328,8 @@ extension Op {
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
             .answerSlot:
             slots = [a]
+        case .answerDigits: slots = [a]
+        case .part: slots = [a] + (0..<UInt16(width) &+ 2).map { b &+ $0 }
         case .copy, .select: slots = [b]
         case .arithmetic, .jumpUnless:
             slots = [b]
@@ -338,7 +340,8 @@ extension Op {
         case .skip, .readInteger, .readOrdered, .readFloat, .readBCD, .readTime, .constant,
             .builtin,
             .jump, .loop, .leave, .enterScope, .leaveScope, .reject, .control, .identityText,
-            .identityEnd, .answerText, .answerChecksum, .show, .open, .close, .codec:
+            .identityEnd, .codec, .answerFrame, .readUntil, .readVarint, .enterWhole, .answerText,
+            .answerChecksum, .show, .open, .close:
             break
         }
         return slots
