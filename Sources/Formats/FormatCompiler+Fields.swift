@@ -37,6 +37,7 @@ extension FormatCompiler {
                 return
             }
             binding.bits = kind.width * 8
+            binding.isExact = !kind.isFloat
             number(node, kind, slot, at, &rule)
         }
         bits(node, slot, &binding, &rule)

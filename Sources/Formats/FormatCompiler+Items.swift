@@ -68,6 +68,14 @@ extension FormatCompiler {
             return
         }
         check(node, kind.keys + [kind.key, "when", "note"])
+        let outside = builder.place
+        builder.place = Place(file: file, line: node.line, column: node.column)
+        let isBranch = isConditional(node)
+        if isBranch { paths.enterBranch() }
+        defer {
+            if isBranch { paths.leaveBranch() }
+            builder.place = outside
+        }
         // Names that the item makes are bound before the jump, so that they read as 0 without it.
         let over = jumpUnless(node, "when")
         switch kind.key {
@@ -131,6 +139,8 @@ extension FormatCompiler {
         }
         let end = builder.add(Op(code: .jump))
         land(over)
+        paths.leaveBranch()
+        paths.enterBranch()
         scoped(other, of: node)
         builder.land(end)
     }
@@ -149,6 +159,7 @@ extension FormatCompiler {
                 owners.append(i)
             }
         }
+        checkCases(node, rows, owners)
         let first = builder.selects(rows)
         let select = builder.add(
             Op(code: .select, b: value, meta: first, imm: Int64(rows.count)))
@@ -157,12 +168,16 @@ extension FormatCompiler {
             for (k, owner) in owners.enumerated() where owner == i {
                 builder.setTarget(ofSelect: first + Int32(k), builder.here)
             }
+            paths.enterBranch()
             scoped(entry["layout"], of: entry)
+            paths.leaveBranch()
             ends.append(builder.add(Op(code: .jump)))
         }
         builder.land(select)
         if let other = node["default"] {
+            paths.enterBranch()
             scoped(other, of: node)
+            paths.leaveBranch()
         } else if node["else"] != nil {
             builder.add(Op(code: .reject, x: rejection(node, "else").rawValue))
         }
@@ -253,7 +268,9 @@ extension FormatCompiler {
         }
         if list != nil { open(.element, "") }
         repeatDepth += 1
+        paths.enterLoop()
         items(node["layout"], of: node)
+        paths.leaveLoop()
         repeatDepth -= 1
         if list != nil { builder.add(Op(code: .close)) }
         builder.popScope()

@@ -94,6 +94,7 @@ extension FormatCompiler {
         } else {
             complain(node, "\(node.kindName) where a table must stand", "write { 0: \"…\" }")
         }
+        checkRows(node, rows)
         return builder.table(Table(name: name, rows: rows))
     }
 

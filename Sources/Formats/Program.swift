@@ -316,6 +316,7 @@ struct ProgramParts {
     var lengths: [Op] = []
     var slotCount = 0
     var planeCount = 0
+    var costBound = 0
     var values: [ValueRule] = []
     var selects: [SelectCase] = []
     var transforms: [TransformRule] = []
@@ -347,6 +348,8 @@ final class Program: Sendable {
     let frames: FixedTable<FrameRule>
     let slotCount: Int
     let planeCount: Int
+    /// Instructions that decoding one frame takes at most.
+    let costBound: Int
     let checksums: FixedTable<ChecksumRule>
     let literals: FixedTable<UInt8>
     let shows: [ShowRule]
@@ -368,6 +371,7 @@ final class Program: Sendable {
         frames = FixedTable(parts.frames)
         slotCount = parts.slotCount
         planeCount = parts.planeCount
+        costBound = parts.costBound
         checksums = FixedTable(parts.checksums)
         literals = FixedTable(parts.literals)
         shows = parts.shows
