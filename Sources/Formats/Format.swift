@@ -62,6 +62,9 @@ package final class Format: Sendable {
     /// declares no duplicate key.
     package let duplicateWindowMilliseconds: Int64
 
+    /// What decoding one frame costs at most, in instructions of the engine, whatever its bytes.
+    package var costBound: Int { program.costBound }
+
     let program: Program
 
     init(name: String, title: String, compiled: CompiledFormat) {

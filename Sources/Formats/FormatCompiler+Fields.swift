@@ -6,7 +6,7 @@ extension FormatCompiler {
     /// Keys about the bytes on the wire.
     static let wireKeys = [
         "bytes", "order", "at", "bits", "sign", "ones", "time", "pattern", "weekday", "zone",
-        "elements", "count", "is", "else", "until",
+        "elements", "count", "is", "else", "until", "digits",
     ]
     /// Keys about meaning, for fields and computed values alike.
     static let presentKeys = [
@@ -41,6 +41,7 @@ extension FormatCompiler {
                 return
             }
             binding.bits = kind.width * 8
+            binding.isExact = !kind.isFloat
             number(node, kind, slot, at, &rule)
         }
         bits(node, slot, &binding, &rule)
@@ -188,7 +189,8 @@ extension FormatCompiler {
             binding.style = .text
         case "digits":
             rule.display = .digits
-            binding.style = .digits
+            rule.isOdd = hasOddDigits(node)
+            binding.style = rule.isOdd ? .oddDigits : .digits
         default:
             rule.display = .hex
             binding.style = rule.isReversed ? .reversedHex : .hex

@@ -18,6 +18,7 @@ extension FormatCompiler {
         ("control", []),
         ("codec", ["range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
+        ("identity", []),
         ("skip", []),
         ("let", ["value"]),
         ("text", ["name"]),
@@ -68,6 +69,14 @@ extension FormatCompiler {
             return
         }
         check(node, kind.keys + [kind.key, "when", "note"])
+        let outside = builder.place
+        builder.place = Place(file: file, line: node.line, column: node.column)
+        let isBranch = isConditional(node)
+        if isBranch { paths.enterBranch() }
+        defer {
+            if isBranch { paths.leaveBranch() }
+            builder.place = outside
+        }
         // Names that the item makes are bound before the jump, so that they read as 0 without it.
         let over = jumpUnless(node, "when")
         switch kind.key {
@@ -83,6 +92,7 @@ extension FormatCompiler {
             builder.add(Op(code: .reject, x: rejection(node, "reject").rawValue))
         case "control": if flag(node, "control") { builder.add(Op(code: .control)) }
         case "insert": insertItem(node)
+        case "identity": identityItem(node)
         case "codec": codecItem(node)
         case "skip": skipItem(node)
         case "let": letItem(node)
@@ -131,6 +141,8 @@ extension FormatCompiler {
         }
         let end = builder.add(Op(code: .jump))
         land(over)
+        paths.leaveBranch()
+        paths.enterBranch()
         scoped(other, of: node)
         builder.land(end)
     }
@@ -149,6 +161,7 @@ extension FormatCompiler {
                 owners.append(i)
             }
         }
+        checkCases(node, rows, owners)
         let first = builder.selects(rows)
         let select = builder.add(
             Op(code: .select, b: value, meta: first, imm: Int64(rows.count)))
@@ -157,12 +170,16 @@ extension FormatCompiler {
             for (k, owner) in owners.enumerated() where owner == i {
                 builder.setTarget(ofSelect: first + Int32(k), builder.here)
             }
+            paths.enterBranch()
             scoped(entry["layout"], of: entry)
+            paths.leaveBranch()
             ends.append(builder.add(Op(code: .jump)))
         }
         builder.land(select)
         if let other = node["default"] {
+            paths.enterBranch()
             scoped(other, of: node)
+            paths.leaveBranch()
         } else if node["else"] != nil {
             builder.add(Op(code: .reject, x: rejection(node, "else").rawValue))
         }
@@ -254,7 +271,9 @@ extension FormatCompiler {
         }
         if list != nil { open(.element, "") }
         repeatDepth += 1
+        paths.enterLoop()
         items(node["layout"], of: node)
+        paths.leaveLoop()
         repeatDepth -= 1
         if list != nil { builder.add(Op(code: .close)) }
         builder.popScope()
@@ -359,8 +378,11 @@ extension FormatCompiler {
         prepare()
         enter.meta = builder.frame(framing())
         builder.add(enter)
+        let wasIdentified = isIdentified
+        isIdentified = isIdentified || outer.1["identity"] != nil
         items(root["layout"], of: root)
-        if outer.1["identity"] == nil { identity(isOuter: false) }
+        identity(isOuter: false)
+        isIdentified = wasIdentified
         builder.add(Op(code: .leave))
         nesting.removeLast()
         (file, root, constants, tables, zoneMinutes) = (outer.0, outer.1, outer.2, outer.3, outer.4)
@@ -377,7 +399,8 @@ extension FormatCompiler {
         }
         insertDepth += 1
         defer { insertDepth -= 1 }
-        if let inserted = root["inserts"]?[name] { scoped(inserted, of: node) }
+        // As if its items were written here: their names hold for what follows.
+        if let inserted = root["inserts"]?[name] { items(inserted, of: node) }
         if name == "registers", let blocks = root["registers"] { registers(blocks) }
     }
 

@@ -37,6 +37,7 @@ extension FormatCompiler {
             Op(code: .show, a: slot, b: packed ?? SlotFile.none, meta: builder.show(rule)))
         if let words {
             let own = plan == words.plan ? packed : pack(words.plan)
+            checkOutput(node, words.output, words.plan)
             builder.add(
                 Op(
                     code: .emit, a: slot, b: own ?? SlotFile.none,

@@ -37,6 +37,9 @@ struct FormatCompiler {
     var nesting: [String] = []
 
     var repeatDepth = 0
+    /// A format around this one names the device.
+    var isIdentified = false
+    var paths = PathTrace()
     var insertDepth = 0
     var isOverlong = false
 
@@ -73,9 +76,15 @@ struct FormatCompiler {
         if builder.isOutOfSlots {
             complain(root, "more than \(SlotFile.capacity) fields and expressions", "split it")
         }
+        if complaints.isEmpty {
+            complaints = PathCheck.complaints(builder.ops, builder.places, builder.program)
+        }
+        guard complaints.isEmpty else { return nil }
+        let program = builder.finish()
+        checkCost(program)
         guard complaints.isEmpty else { return nil }
         return CompiledFormat(
-            program: builder.finish(), outputs: outputs,
+            program: program, outputs: outputs,
             maximumFrame: frame.wireMaximum
                 + frame.preambleMaximum, answers: answers, identityIsLocal: identityIsLocal,
             duplicateWindowMilliseconds: duplicateWindow)

@@ -292,6 +292,8 @@ struct ShowRule: Sendable {
     var display = Display.number
     var value = ValueRule()
     var isReversed = false
+    /// Of digits, the first half byte is filling whatever it holds.
+    var isOdd = false
     /// Bytes of an integer shown as hex; count of list elements stands in slot `count`.
     var width = 0
     var count = SlotFile.none
@@ -330,6 +332,7 @@ struct ProgramParts {
     var lengths: [Op] = []
     var slotCount = 0
     var planeCount = 0
+    var costBound = 0
     var values: [ValueRule] = []
     var selects: [SelectCase] = []
     var transforms: [TransformRule] = []
@@ -361,6 +364,8 @@ final class Program: Sendable {
     let frames: FixedTable<FrameRule>
     let slotCount: Int
     let planeCount: Int
+    /// Instructions that decoding one frame takes at most.
+    let costBound: Int
     let checksums: FixedTable<ChecksumRule>
     let literals: FixedTable<UInt8>
     let shows: [ShowRule]
@@ -382,6 +387,7 @@ final class Program: Sendable {
         frames = FixedTable(parts.frames)
         slotCount = parts.slotCount
         planeCount = parts.planeCount
+        costBound = parts.costBound
         checksums = FixedTable(parts.checksums)
         literals = FixedTable(parts.literals)
         shows = parts.shows

@@ -5,10 +5,12 @@ import Model
 
 /// What a name stands for in expressions and templates.
 struct Binding {
-    enum Style { case number, hex, reversedHex, text, digits }
+    enum Style { case number, hex, reversedHex, text, digits, oddDigits }
     var slot: UInt16
     /// Bits that its value needs; for packing names.
     var bits: Int
+    /// No value of more than `bits` bits can be in it.
+    var isExact = false
     var style = Style.number
 }
 
@@ -17,7 +19,11 @@ struct ProgramBuilder {
 
     private(set) var program = ProgramParts()
     private(set) var list = List.layout
-    private var ops: [Op] = []
+    private(set) var ops: [Op] = []
+    /// The item that each of `ops` comes from.
+    private(set) var places: [Place] = []
+    /// The item that is being compiled.
+    var place = Place()
     /// Innermost last.
     private(set) var scopes: [[String: Binding]] = [[:]]
     /// Captured fields from 0 upwards, read as 0 when their read was left out.
@@ -38,6 +44,7 @@ struct ProgramBuilder {
     mutating func add(_ op: Op) -> Int {
         if list == .layout {
             ops.append(op)
+            places.append(place)
             return ops.count - 1
         }
         program.lengths.append(op)
@@ -198,6 +205,7 @@ struct ProgramBuilder {
         hot = prune(hot)
         hot = skipUnused(hot)
         program.hot = hot
+        program.costBound = CostBound.of(hot, program)
         return Program(program)
     }
 
