@@ -93,6 +93,7 @@ package final class Format: Sendable {
         let rule = program.outputs[Int(output)]
         if let codec = rule.codec {
             let words = names?.words(discriminator) ?? (name: "", unit: "")
+            if codec == .hj212 { return rule.factorWords(words.name) }
             var description = codec.describe(discriminator, name: words.name, unit: words.unit)
             description.priority = Priority(rawValue: rule.priorityCode) ?? .live
             return description

@@ -9,20 +9,24 @@ extension FormatCompiler {
         ("tlv", ["cases", "default", "else", "list", "count", "maximum"]),
         ("switch", ["cases", "default", "else"]),
         ("repeat", ["list", "index", "maximum", "layout", "entry"]),
-        ("region", ["transform", "at", "layout", "whole"]),
+        ("region", ["transform", "at", "layout", "whole", "peek"]),
         ("hexText", ["at", "layout"]),
-        ("sub", ["name", "bytes"]),
+        ("base64", ["at", "layout"]),
+        ("pairs", ["separator", "equals", "cases", "maximum"]),
+        ("entry", ["layout"]),
+        ("set", ["value"]),
+        ("sub", ["name", "bytes", "summary"]),
         ("group", ["layout"]),
         ("assert", ["else"]),
         ("reject", []),
         ("control", []),
-        ("codec", ["range", "outOfRange", "dropMissing", "priority"]),
+        ("codec", ["words", "range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
         ("identity", []),
         ("skip", []),
         ("let", ["value"]),
         ("text", ["name"]),
-        ("value", FormatCompiler.presentKeys + ["name"]),
+        ("value", FormatCompiler.presentKeys + ["name", "time"]),
         ("type", FormatCompiler.presentKeys + FormatCompiler.wireKeys + ["name"]),
         ("layout", ["otherwise"]),
     ]
@@ -85,6 +89,10 @@ extension FormatCompiler {
         case "repeat": repeatItem(node)
         case "region": regionItem(node, "region")
         case "hexText": regionItem(node, "hexText")
+        case "base64": regionItem(node, "base64")
+        case "pairs": pairsItem(node)
+        case "entry": entryItem(node)
+        case "set": setItem(node)
         case "sub": subItem(node)
         case "group": groupItem(node)
         case "assert": assertItem(node)
@@ -317,7 +325,12 @@ extension FormatCompiler {
         amount(node, key, &op)
         op.at = Int32(clamping: integer(node, "at") ?? -1)
         if flag(node, "whole") { op.code = .enterWhole }
-        if key == "hexText" {
+        if flag(node, "peek") { op.width = 1 }
+        if key == "base64" {
+            op.flags.insert(.signed)
+            op.code = .enterHex
+        }
+        if key == "hexText" || key == "base64" {
             op.x = UInt8(truncatingIfNeeded: builder.plane())
         } else if let transform = transform(node) {
             op.meta = builder.transform(transform)
@@ -384,6 +397,7 @@ extension FormatCompiler {
         identity(isOuter: false)
         isIdentified = wasIdentified
         builder.add(Op(code: .leave))
+        if flag(node, "summary") { summary(name) }
         nesting.removeLast()
         (file, root, constants, tables, zoneMinutes) = (outer.0, outer.1, outer.2, outer.3, outer.4)
         builder.restore(outer.5)

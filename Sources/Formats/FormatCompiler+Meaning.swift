@@ -6,6 +6,8 @@ extension FormatCompiler {
     /// Shows the slot and, with `reading`, yields it.
     mutating func present(_ node: JSONNode, _ slot: UInt16, _ base: ShowRule) {
         var rule = base
+        placeDecimals(node, slot)
+        rule.isBeside = flag(node, "beside")
         for code in (node["missing"].map { $0.array ?? [$0] } ?? []) {
             if let n = code.integer {
                 builder.add(Op(code: .missing, a: slot, imm: Int64(n)))
@@ -81,7 +83,7 @@ extension FormatCompiler {
     /// scale, decimals, offset and divideBy as exact decimals.
     private mutating func valueRule(_ node: JSONNode) -> ValueRule {
         var rule = ValueRule()
-        if let decimals = integer(node, "decimals") {
+        if node["decimals"]?.string == nil, let decimals = integer(node, "decimals") {
             rule.exponent = Int8(clamping: -decimals)
         }
         if let scale = node["scale"] {

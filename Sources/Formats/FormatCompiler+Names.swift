@@ -216,7 +216,8 @@ extension FormatCompiler {
     /// `{ hex: "534C" }`, `{ field: "sequence", type?: "u32be" }`, `{ checksum: "crc16-modbus" }`
     mutating func answerPart(_ node: JSONNode) {
         check(
-            node, ["hex", "field", "type", "checksum", "from", "to", "order"] + Self.answerWords)
+            node,
+            ["hex", "field", "type", "checksum", "from", "to", "order", "as"] + Self.answerWords)
         if otherPart(node) { return }
         if let text = node["hex"] {
             builder.add(.answerText, literal: hex(text) ?? [])
@@ -244,7 +245,8 @@ extension FormatCompiler {
             let rule = ChecksumRule(
                 kind: ChecksumRule.kinds.first { $0.name == name }?.kind ?? .sum8,
                 from: integer(node, "from") ?? 0, to: integer(node, "to") ?? 0, at: 0,
-                isLittleEndian: word(node, "order", ["le", "be"]) == "le")
+                isLittleEndian: word(node, "order", ["le", "be"]) == "le",
+                isText: self.word(node, "as", ["bytes", "hex"]) == "hex")
             builder.add(Op(code: .answerChecksum, meta: Int32(builder.checksum(rule))))
         } else {
             complain(node, "an answer's part needs hex, text, field, digits, value or checksum")

@@ -58,7 +58,7 @@ struct FormatCompiler {
 
     static let topKeys = [
         "format", "title", "version", "extends", "zone", "constants", "tables", "framing", "layout",
-        "inserts", "registers", "identity", "exchange", "tests", "note",
+        "inserts", "registers", "words", "identity", "exchange", "tests", "note",
     ]
 
     /// Compiles the whole format. Nil when there were complaints.
@@ -233,7 +233,7 @@ struct FormatCompiler {
 
     static let framingKeys = [
         "preamble", "anchors", "fields", "length", "minimum", "maximum", "end", "checksum", "body",
-        "note", "delimiter", "escape", "maximumOnWire",
+        "note", "delimiter", "escape", "maximumOnWire", "endElse",
     ]
 
     /// Compiles `framing`; its fields stay visible in the layout.
@@ -263,6 +263,7 @@ struct FormatCompiler {
             rule.endCount = bytes.count
             rule.endPattern = bytes.reduce(0) { $0 << 8 | UInt64($1) }
             rule.minimum = max(rule.minimum, bytes.count)
+            if node["endElse"] != nil { rule.endRejection = rejection(node, "endElse") }
         }
         if let sum = node["checksum"] {
             rule.checksum = builder.checksum(checksum(sum))
@@ -332,7 +333,8 @@ struct FormatCompiler {
     }
 
     private mutating func lengthField(_ node: JSONNode, entry: Int) {
-        check(node, ["name", "at", "type", "when", "note"])
+        check(node, ["name", "at", "type", "when", "bytes", "note"])
+        if string(node, "type") == "number" { return lengthNumber(node, entry: entry) }
         guard let name = string(node, "name"), let at = integer(node, "at"),
             let type = string(node, "type"), let kind = WireType(type), !kind.isFloat
         else {
@@ -349,14 +351,15 @@ struct FormatCompiler {
     }
 
     mutating func checksum(_ node: JSONNode) -> ChecksumRule {
-        check(node, ["kind", "from", "to", "at", "order"])
+        check(node, ["kind", "from", "to", "at", "order", "as"])
         let names = ChecksumRule.kinds.map(\.name)
         let name = word(node, "kind", names)
         let kind = ChecksumRule.kinds.first { $0.name == name }?.kind ?? .sum8
         return ChecksumRule(
             kind: kind, from: integer(node, "from") ?? 0, to: integer(node, "to") ?? 0,
             at: integer(node, "at") ?? 0,
-            isLittleEndian: word(node, "order", ["le", "be"]) == "le")
+            isLittleEndian: word(node, "order", ["le", "be"]) == "le",
+            isText: word(node, "as", ["bytes", "hex"]) == "hex")
     }
 
     /// Hex digits, spaces allowed.
@@ -406,7 +409,7 @@ struct WireType {
     static let examples = [
         "u8", "s8", "u16be", "u16le", "s16be", "s16le", "u24be", "u32be", "u32le",
         "s32be", "u48be", "u64be", "f32be", "f32le", "f64be", "bcd", "hex", "ascii", "digits",
-        "bools", "time", "varint", "zigzag", "utf8", "gbk", "gb18030",
+        "bools", "time", "number", "varint", "zigzag", "utf8", "gbk", "gb18030",
     ]
 
     func read(into slot: UInt16, at: Int32) -> Op {

@@ -47,7 +47,7 @@ extension Machine {
         let last = from &+ total
         if rule.endCount > 0 {
             let found = cursor.big(last &- rule.endCount, width: rule.endCount) ?? 0
-            if found != rule.endPattern { return .bad(total, .badEnd) }
+            if found != rule.endPattern { return .bad(total, rule.endRejection) }
         }
         if rule.checksum >= 0 {
             guard
@@ -230,6 +230,7 @@ struct NoSink: FrameSink {
     mutating func answer(_ byte: UInt8) {}
     mutating func answerChecksum(_ rule: ChecksumRule) {}
     mutating func answerFrame(_ rule: FrameRule) {}
+    mutating func answerCount(at: Int, from: Int, digits: Int) {}
     mutating func part(_ part: FramePart) {}
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
@@ -290,7 +291,11 @@ extension DecodedFrame: FrameSink {
             let high = rule.to > 0 ? rule.to : bytes.count + rule.to
             sum = rule.value(bytes, min(rule.from, high)..<high) ?? 0
         }
-        if rule.width == 1 {
+        if rule.isText {
+            for i in stride(from: 4 * (rule.width - 1), through: 0, by: -4) {
+                answer(ChecksumRule.upperDigit(UInt8(sum >> UInt16(i) & 15)))
+            }
+        } else if rule.width == 1 {
             answer(UInt8(truncatingIfNeeded: sum))
         } else {
             answer(UInt8(truncatingIfNeeded: rule.isLittleEndian ? sum : sum >> 8))

@@ -18,6 +18,7 @@ protocol FrameSink {
     mutating func answerChecksum(_ rule: ChecksumRule)
     /// Makes the answer so far what stands between a frame's delimiters.
     mutating func answerFrame(_ rule: FrameRule)
+    mutating func answerCount(at: Int, from: Int, digits: Int)
     mutating func part(_ part: FramePart)
 
     /// True for the sink that explains; what only people read is worked out behind this question.
@@ -186,6 +187,16 @@ struct Machine {
             case .readBCD: try readBCD(op)
             case .readBytes: try readBytes(op)
             case .readTime: try readTime(op, program.times[Int(op.meta)])
+            case .readNumber: try readNumber(op)
+            case .readTextTime: try readTextTime(op, program.times[Int(op.meta)])
+            case .readLongBCD: try readLongBCD(op)
+            case .placeDecimals: placeDecimals(op)
+            case .nextPair: nextPair(op)
+            case .enterValue: try enterValue(op)
+            case .showPair: showPair(op, &sink)
+            case .answerNumber: answerNumber(op, &sink)
+            case .answerCount:
+                sink.answerCount(at: Int(op.at), from: Int(op.imm), digits: Int(op.width))
             case .bits: takeBits(op)
             case .missing: markMissing(op)
             case .toTime: toTime(op)
@@ -373,7 +384,8 @@ struct Machine {
     ) throws(Rejection) {
         let count = try wanted(op)
         let from = try place(op, count)
-        try push(after: position)
+        // width 1: a look ahead, from which reading comes back.
+        try push(after: op.width == 1 ? from : position)
         if op.meta >= 0 {
             let scratch = work.planes[Int(op.x)]
             let rule = program.transforms[Int(op.meta)]
@@ -393,7 +405,11 @@ struct Machine {
         let count = try wanted(op)
         let from = try place(op, count)
         let scratch = work.planes[Int(op.x)]
-        guard let decoded = scratch.decodeHex(cursor, from..<from &+ count, below: plane) else {
+        let decoded =
+            op.flags.contains(.signed)
+            ? scratch.decodeBase64(cursor, from..<from &+ count, below: plane)
+            : scratch.decodeHex(cursor, from..<from &+ count, below: plane)
+        guard let decoded else {
             throw .malformed
         }
         try push(after: position)

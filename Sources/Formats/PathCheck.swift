@@ -102,6 +102,8 @@ struct PathCheck {
         switch op.code {
         case .readInteger, .readOrdered, .readFloat, .readBCD, .readTime:
             fixed(pc, op, Int(op.width), &state)
+        case .readTextTime: fixed(pc, op, 2 * Int(op.width), &state)
+        case .enterValue: state.append(Region(least: 0, most: state[state.count - 1].most))
         case .skip: fixed(pc, op, Int(op.imm), &state)
         case .readBytes: _ = amount(pc, op, &state)
         case .enterRegion: state.append(Region(least: 0, most: amount(pc, op, &state)))
@@ -167,12 +169,13 @@ struct PathCheck {
         var depth = 0
         for op in ops[top..<pc] {
             switch op.code {
-            case .enterRegion, .enterHex, .enterFrame:
+            case .enterRegion, .enterHex, .enterFrame, .enterValue:
                 if depth == 0, op.at < 0 { return }
                 depth += 1
             case .leave: depth -= 1
             case .codec: return
-            case .readBytes, .readInteger, .readOrdered, .readFloat, .readBCD, .readTime, .skip:
+            case .readBytes, .readInteger, .readOrdered, .readFloat, .readBCD, .readTime, .skip,
+                .readUntil, .readNumber, .readTextTime, .readLongBCD, .nextPair:
                 if depth == 0, op.at < 0 { return }
             default: break
             }

@@ -68,6 +68,9 @@ struct PlanRecorder: FrameSink {
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
     mutating func answerChecksum(_ rule: ChecksumRule) { frame.answerChecksum(rule) }
     mutating func answerFrame(_ rule: FrameRule) { frame.answerFrame(rule) }
+    mutating func answerCount(at: Int, from: Int, digits: Int) {
+        frame.answerCount(at: at, from: from, digits: digits)
+    }
     mutating func part(_ part: FramePart) { frame.part(part) }
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine

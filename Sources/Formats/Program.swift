@@ -5,6 +5,8 @@
 // only describe are left out, reads that nobody uses became skips). Jumps only go forward, except
 // `next`, which demands that its round took at least one byte: so every run ends.
 
+import Model
+
 enum OpCode: UInt8, Sendable {
     // Wire reads: from `position` (or region start + at when at >= 0) into slot a.
     case skip, readInteger, readOrdered, readFloat, readBCD, readBytes, readTime
@@ -21,6 +23,9 @@ enum OpCode: UInt8, Sendable {
     // Meaning.
     case pack, emit, observe, control, identityText, identitySlot, identityEnd, duplicate
     case answerText, answerSlot, answerChecksum
+    // Machine+Numbers.swift
+    case readNumber, readTextTime, readLongBCD, placeDecimals, nextPair, enterValue
+    case answerNumber, answerCount, showPair
     // Built-in decodings (Codecs/).
     case codec
     // Machine+Answers.swift, Machine+Text.swift, Machine+Parts.swift
@@ -29,7 +34,9 @@ enum OpCode: UInt8, Sendable {
     case show, open, close
 
     /// Left out of the hot list.
-    var isForPeople: Bool { self == .show || self == .open || self == .close }
+    var isForPeople: Bool {
+        self == .show || self == .open || self == .close || self == .showPair
+    }
 }
 
 /// One instruction, 24 bytes. What each part means depends on `code` (see `Machine.run`).
@@ -185,6 +192,12 @@ struct FrameRule: Sendable {
     var maximum = 0
     var endPattern: UInt64 = 0
     var endCount = 0
+    /// What another end means: mostly `badEnd`; `badLength` where a wrong length leads astray.
+    var endRejection: Rejection {
+        get { Rejection(rawValue: endCode) ?? .badEnd }
+        set { endCode = newValue.rawValue }
+    }
+    private var endCode = Rejection.badEnd.rawValue
     /// Row of `Program.checksums`, -1 none.
     var checksum = -1
     /// Layout reads from here to here (negative: from the end).
@@ -285,6 +298,8 @@ struct ShowRule: Sendable {
         case elements(width: Int, isLittle: Bool, isSigned: Bool)
         /// Text from captured fields alone.
         case template(Template)
+        /// What the open object holds of another format, in short: its name and values as members.
+        case summary(String)
     }
 
     var name = Template()
@@ -303,6 +318,8 @@ struct ShowRule: Sendable {
     /// Further members of the list element.
     var extras: [(name: String, slot: UInt16)] = []
     var note = ""
+    /// Unit and quality stand as members beside the value.
+    var isBeside = false
 }
 
 /// Brackets of the tree: what `open` opens.
@@ -322,6 +339,8 @@ struct OutputRule: Sendable {
     var priorityCode: UInt8
     /// The built-in decoding whose readings these are.
     var codec: Codec? = nil
+    /// Quantities and units by the codec's names.
+    var words: [NameTable] = []
 }
 
 /// What a compilation collects.

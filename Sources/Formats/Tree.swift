@@ -35,6 +35,8 @@ struct TreeBuilder: FrameSink {
         return open[0]
     }
 
+    var openNode: FieldNode { open[open.count - 1] }
+
     // MARK: Readings
 
     var readingCount: Int { frame.readings.count }
@@ -55,6 +57,9 @@ struct TreeBuilder: FrameSink {
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
     mutating func answerChecksum(_ rule: ChecksumRule) { frame.answerChecksum(rule) }
+    mutating func answerCount(at: Int, from: Int, digits: Int) {
+        frame.answerCount(at: at, from: from, digits: digits)
+    }
     mutating func answerFrame(_ rule: FrameRule) { frame.answerFrame(rule) }
     mutating func part(_ part: FramePart) { frame.part(part) }
 
@@ -146,10 +151,12 @@ struct TreeBuilder: FrameSink {
             add(node)
             return
         }
+        if case .summary(let format) = rule.display { return summarize(format) }
         if range.isEmpty, let at = source(row, machine) { node.bytes = at..<at }
         fill(&node, rule, slot, bytes, range, machine)
         if rule.list.isEmpty {
             add(node)
+            if rule.isBeside { showBeside(node, slot) }
         } else {
             add(element(node, rule, slot, bytes.bytes(range), machine), toList: rule.list)
         }
@@ -326,6 +333,9 @@ struct TreeBuilder: FrameSink {
         while plane > 0 {
             let scratch = machine.work.planes[Int(plane) - 1]
             if case .hex(let base) = scratch.map { offset = base + 2 * offset }
+            if case .base64(let base) = scratch.map {
+                offset = base + offset / 3 * 4 + offset % 3
+            }
             if case .escaped(let base, let escape) = scratch.map {
                 offset = machine.cursor(ofPlane: scratch.below)
                     .escaped(offset, from: base, escape: escape)
