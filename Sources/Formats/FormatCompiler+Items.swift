@@ -8,7 +8,7 @@ extension FormatCompiler {
     private static let kinds: [(key: String, keys: [String])] = [
         ("tlv", ["cases", "default", "else", "list", "count", "maximum"]),
         ("switch", ["cases", "default", "else"]),
-        ("repeat", ["list", "index", "maximum", "layout", "entry"]),
+        ("repeat", ["list", "index", "maximum", "layout", "entry", "plain"]),
         ("region", ["transform", "at", "layout", "whole", "peek"]),
         ("hexText", ["at", "layout"]),
         ("base64", ["at", "layout"]),
@@ -277,13 +277,14 @@ extension FormatCompiler {
         if let index = string(node, "index") {
             builder.bind(index, Binding(slot: round, bits: 16))
         }
-        if list != nil { open(.element, "") }
+        let isPlain = flag(node, "plain")
+        if list != nil, !isPlain { open(.element, "") }
         repeatDepth += 1
         paths.enterLoop()
         items(node["layout"], of: node)
         paths.leaveLoop()
         repeatDepth -= 1
-        if list != nil { builder.add(Op(code: .close)) }
+        if list != nil, !isPlain { builder.add(Op(code: .close)) }
         builder.popScope()
         builder.add(Op(code: .leaveScope))
         builder.add(Op(code: .next, a: round, b: began, at: top))

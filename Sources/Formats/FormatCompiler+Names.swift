@@ -49,6 +49,9 @@ extension FormatCompiler {
         guard let field = plan.fields.first(where: { $0.slot == binding.slot }) else { return nil }
         guard halves.count == 2 else { return .number(shift: field.shift, width: field.bits) }
         let words = halves[1].split(separator: ".", maxSplits: 1).map(String.init)
+        if halves[1] == "hex", tables["hex"] == nil {
+            return .hex(shift: field.shift, width: field.bits)
+        }
         guard let table = tables[words[0]] else {
             complain(
                 node, "unknown table \"\(words[0])\"",

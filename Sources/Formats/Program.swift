@@ -228,6 +228,8 @@ struct Template: Hashable, Sendable {
     enum Part: Hashable, Sendable {
         case literal(String)
         case number(shift: Int, width: Int)
+        /// Hex digits, two for each byte of the field.
+        case hex(shift: Int, width: Int)
         case table(shift: Int, width: Int, table: Int, column: String)
     }
 
@@ -243,6 +245,10 @@ struct Template: Hashable, Sendable {
             case .literal(let s): text += s
             case .number(let shift, let width):
                 text += String(Template.value(discriminator, shift, width))
+            case .hex(let shift, let width):
+                let digits = String(Template.value(discriminator, shift, width), radix: 16)
+                let zeros = max(0, (width + 7) / 8 * 2 - digits.count)
+                text += String(repeating: "0", count: zeros) + digits
             case .table(let shift, let width, let table, let column):
                 let v = Template.value(discriminator, shift, width)
                 text += tables[table].text(for: v, column: column) ?? String(v)
