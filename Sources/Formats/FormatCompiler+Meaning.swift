@@ -70,8 +70,9 @@ extension FormatCompiler {
                 : .bits(words.members.map { bitNames($0) } ?? [])
             rule.value.kind = .code
         }
-        switch word(node, "display", ["", "hex", "boolean", "code"]) {
+        switch word(node, "display", ["", "hex", "boolean", "code", "text"]) {
         case "hex": rule.display = .hex
+        case "text": rule.display = .text
         case "boolean":
             rule.display = .boolean
             rule.value.kind = .boolean
