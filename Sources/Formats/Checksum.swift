@@ -180,3 +180,13 @@ struct ChecksumRule: Sendable {
         nibble < 10 ? 0x30 + nibble : 0x37 + nibble
     }
 }
+
+extension Cursor {
+    /// The check value of HJ 212 over `range`; nil when the range leaves the bytes.
+    func crcHJ212(_ range: Range<Int>, rule: CRC16Rule) -> UInt16? {
+        guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
+        var crc = rule.start
+        for i in range { crc = rule.table[Int((crc >> 8 ^ UInt16(byte(i) ?? 0)) & 255)] }
+        return crc
+    }
+}

@@ -142,16 +142,6 @@ import Model
     }
 }
 
-extension Cursor {
-    /// The check value of HJ 212 over `range`; nil when the range leaves the bytes.
-    func crcHJ212(_ range: Range<Int>, rule: CRC16Rule) -> UInt16? {
-        guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
-        var crc = rule.start
-        for i in range { crc = rule.table[Int((crc >> 8 ^ UInt16(byte(i) ?? 0)) & 255)] }
-        return crc
-    }
-}
-
 /// Where a captured field keeps its value and the bytes it came from.
 struct Slot {
     enum Kind: UInt8 {
@@ -347,9 +337,9 @@ struct Slot {
 
     private let base: UnsafeMutablePointer<UInt8>
     let capacity: Int
-    private(set) var map = Map.same
+    var map = Map.same
     /// Plane that this one was made from.
-    private(set) var below: UInt8 = 0
+    var below: UInt8 = 0
     /// Bytes appended since `clear`, for planes that are filled by `append`.
     private(set) var count = 0
 
@@ -464,47 +454,6 @@ struct Slot {
             at &+= 2
         }
         return true
-    }
-
-    /// Writes the bytes that the Base64 text in `range` (RFC 4648, either alphabet, padding or not)
-    /// stands for, from offset 0. Nil when it is none or does not fit; otherwise the count of bytes.
-    func decodeBase64(_ source: Cursor, _ range: Range<Int>, below: UInt8) -> Int? {
-        guard range.lowerBound >= 0, range.upperBound <= source.count else { return nil }
-        var end = range.upperBound
-        while end > range.lowerBound, range.upperBound &- end < 2, source.byte(end &- 1) == 0x3D {
-            end &-= 1
-        }
-        let digits = end &- range.lowerBound
-        guard digits % 4 != 1, digits / 4 * 3 + 2 < capacity else { return nil }
-        map = .base64(base: range.lowerBound)
-        self.below = below
-        var word: UInt32 = 0
-        var written = 0
-        for i in 0..<digits {
-            guard let six = BytePlane.sextet(source.byte(range.lowerBound &+ i)) else { return nil }
-            word = word << 6 | six
-            guard i % 4 == 3 || i &+ 1 == digits else { continue }
-            let taken = i % 4 &+ 1
-            word <<= UInt32(6 &* (4 &- taken))
-            for k in 0..<taken &- 1 {
-                // Safety: written < digits / 4 * 3 + 2 < capacity, checked at the start.
-                unsafe base[written] = UInt8(truncatingIfNeeded: word >> UInt32(16 &- 8 &* k))
-                written &+= 1
-            }
-            word = 0
-        }
-        return written
-    }
-
-    private static func sextet(_ byte: UInt8?) -> UInt32? {
-        switch byte {
-        case .some(let b) where b >= 0x41 && b <= 0x5A: UInt32(b &- 0x41)
-        case .some(let b) where b >= 0x61 && b <= 0x7A: UInt32(b &- 0x61) &+ 26
-        case .some(let b) where b >= 0x30 && b <= 0x39: UInt32(b &- 0x30) &+ 52
-        case 0x2B, 0x2D: 62
-        case 0x2F, 0x5F: 63
-        default: nil
-        }
     }
 
     static func nibble(_ byte: UInt8?) -> UInt8? {

@@ -151,9 +151,13 @@ package final class Decoder {
         }
         work.slots.clear(format.program.slotCount)
         var machine = Machine(frame, work: work, direction: direction, isExact: true)
-        if plans.wantsRecording(frame) { return try record(frame, &machine, &result) }
-        try machine.enter(format.program.frames[0], format.program, from: 0, &result)
-        _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+        if plans.wantsRecording(frame) {
+            try record(frame, &machine, &result)
+        } else {
+            try machine.enter(format.program.frames[0], format.program, from: 0, &result)
+            _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+        }
+        if work.isDoubtful { result.markBadChecksum() }
     }
 
     private func record(
@@ -227,6 +231,7 @@ package final class Decoder {
         let explanation = Explanation(
             root: tree.finish(), rejection: rejection,
             rejectedAt: rejection == nil ? nil : min(at, bytes.count), reason: reason)
+        if work.isDoubtful { tree.frame.markBadChecksum() }
         return (explanation, tree.frame)
     }
 }

@@ -90,9 +90,7 @@ extension FormatCompiler {
         case "region": regionItem(node, "region")
         case "hexText": regionItem(node, "hexText")
         case "base64": regionItem(node, "base64")
-        case "pairs": pairsItem(node)
-        case "entry": entryItem(node)
-        case "set": setItem(node)
+        case "pairs", "entry", "set": pairsItem(node, kind.key)
         case "sub": subItem(node)
         case "group": groupItem(node)
         case "assert": assertItem(node)
@@ -327,11 +325,8 @@ extension FormatCompiler {
         op.at = Int32(clamping: integer(node, "at") ?? -1)
         if flag(node, "whole") { op.code = .enterWhole }
         if flag(node, "peek") { op.width = 1 }
-        if key == "base64" {
-            op.flags.insert(.signed)
-            op.code = .enterHex
-        }
-        if key == "hexText" || key == "base64" {
+        if key == "base64" { op.flags.insert(.signed) }
+        if key != "region" {
             op.x = UInt8(truncatingIfNeeded: builder.plane())
         } else if let transform = transform(node) {
             op.meta = builder.transform(transform)

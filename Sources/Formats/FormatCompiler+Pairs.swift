@@ -4,9 +4,18 @@
 import Model
 
 extension FormatCompiler {
+    /// The items of this file.
+    mutating func pairsItem(_ node: JSONNode, _ kind: String) {
+        switch kind {
+        case "pairs": pairsItem(node)
+        case "entry": entryItem(node)
+        default: setItem(node)
+        }
+    }
+
     /// `{ pairs: "rest" | amount, separator: ";", equals: "=", cases: [ { key, rest?, layout } ] }`:
     /// each value is a region of its own; names that the cases make hold behind the item, too.
-    mutating func pairsItem(_ node: JSONNode) {
+    private mutating func pairsItem(_ node: JSONNode) {
         let separator = character(node, "separator", 0x3B)
         let mark = character(node, "equals", 0x3D)
         var region = Op(code: .enterRegion)
@@ -131,13 +140,15 @@ extension FormatCompiler {
 
     /// `decimals: expression`: the bytes say how many places a number has.
     mutating func placeDecimals(_ node: JSONNode, _ slot: UInt16) {
-        guard node["decimals"]?.string != nil, let places = operand(node, "decimals") else { return }
+        guard node["decimals"]?.string != nil, let places = operand(node, "decimals") else {
+            return
+        }
         let count = self.slot(places)
         builder.add(Op(code: .placeDecimals, a: slot, b: count))
     }
 
     /// `{ set: "name", value: expression }`: changes what a `let` named.
-    mutating func setItem(_ node: JSONNode) {
+    private mutating func setItem(_ node: JSONNode) {
         guard let name = string(node, "set"), let target = node["set"] else { return }
         guard let binding = builder.binding(name) else {
             complain(
@@ -158,7 +169,7 @@ extension FormatCompiler {
     }
 
     /// `{ entry: "list", layout }`: an object of that list, wherever it stands.
-    mutating func entryItem(_ node: JSONNode) {
+    private mutating func entryItem(_ node: JSONNode) {
         open(.list, string(node, "entry") ?? "")
         open(.element, "")
         items(node["layout"], of: node)

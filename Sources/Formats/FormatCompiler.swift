@@ -267,6 +267,7 @@ struct FormatCompiler {
         }
         if let sum = node["checksum"] {
             rule.checksum = builder.checksum(checksum(sum))
+            rule.flagsMismatch = word(sum, "mismatch", ["reject", "flag"]) == "flag"
         }
         if let body = node["body"] {
             check(body, ["from", "to"])
@@ -351,7 +352,7 @@ struct FormatCompiler {
     }
 
     mutating func checksum(_ node: JSONNode) -> ChecksumRule {
-        check(node, ["kind", "from", "to", "at", "order", "as"])
+        check(node, ["kind", "from", "to", "at", "order", "as", "mismatch"])
         let names = ChecksumRule.kinds.map(\.name)
         let name = word(node, "kind", names)
         let kind = ChecksumRule.kinds.first { $0.name == name }?.kind ?? .sum8

@@ -49,7 +49,7 @@ extension Machine {
             let found = cursor.big(last &- rule.endCount, width: rule.endCount) ?? 0
             if found != rule.endPattern { return .bad(total, rule.endRejection) }
         }
-        if rule.checksum >= 0 {
+        if rule.checksum >= 0, !rule.flagsMismatch {
             guard
                 program.checksums[rule.checksum].holds(cursor, start: from, end: last) ?? false
             else { return .bad(total, .badChecksum) }
@@ -104,6 +104,7 @@ extension Machine {
         let verdict = judge(rule, program, from: at, end: end)
         if case .good(let total) = verdict, at &+ total == end {
             describe(rule, program, at..<end, &sink)
+            if rule.flagsMismatch, !holds(rule, program, at..<end) { work.isDoubtful = true }
             if S.records { sink.entered(rule, from: from, at..<end, machine: self) }
             try enterBody(rule, at..<end)
             return
@@ -115,6 +116,12 @@ extension Machine {
         // More bytes than the frame has: not the one frame that was promised.
         case .good: throw .badLength
         }
+    }
+
+    private func holds(_ rule: FrameRule, _ program: Program, _ range: Range<Int>) -> Bool {
+        guard rule.checksum >= 0 else { return true }
+        let sum = program.checksums[rule.checksum]
+        return sum.holds(cursor, start: range.lowerBound, end: range.upperBound) ?? false
     }
 
     /// Goes on in the part of the frame that the layout describes.
@@ -276,6 +283,11 @@ extension DecodedFrame: FrameSink {
     ) {}
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+
+    /// Its format takes a frame whose check value is wrong; its readings say so.
+    mutating func markBadChecksum() {
+        for i in readings.indices { readings[i].quality.insert(.badChecksum) }
+    }
 
     mutating func control() { isControl = true }
     mutating func device(_ key: DeviceKey) { device = key }

@@ -86,6 +86,23 @@ struct DecimalText {
 }
 
 extension Machine {
+    /// The instructions of this file.
+    mutating func runText<S: FrameSink>(
+        _ op: Op, _ program: Program, _ sink: inout S
+    ) throws(Rejection) {
+        switch op.code {
+        case .readNumber: try readNumber(op)
+        case .readTextTime: try readTextTime(op, program.times[Int(op.meta)])
+        case .readLongBCD: try readLongBCD(op)
+        case .placeDecimals: placeDecimals(op)
+        case .nextPair: nextPair(op)
+        case .enterValue: try enterValue(op)
+        case .showPair: showPair(op, &sink)
+        case .answerNumber: answerNumber(op, &sink)
+        default: sink.answerCount(at: Int(op.at), from: Int(op.imm), digits: Int(op.width))
+        }
+    }
+
     /// What `Op.width` of `readNumber` says.
     enum NumberFlags {
         static let until: UInt8 = 1
@@ -126,7 +143,7 @@ extension Machine {
         if op.width & NumberFlags.isDigits != 0 {
             for i in range where (cursor.byte(i) ?? 0) &- 0x30 > 9 { slot.kind = .none }
         }
-        if op.width & NumberFlags.isStrict != 0, slot.kind != .integer, slot.kind != .decimal {
+        if op.width & NumberFlags.isStrict != 0, slot.kind != .integer {
             throw Rejection(rawValue: UInt8(truncatingIfNeeded: op.meta)) ?? .malformed
         }
         slots[op.a] = slot

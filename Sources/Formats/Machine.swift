@@ -92,6 +92,8 @@ final class Workspace {
     let names = NameArena()
     /// The conversation said whose frame it is.
     var isIdentified = false
+    /// The check value is wrong and the format lets that pass.
+    var isDoubtful = false
     /// Bytes of `identity` that were there before the frame was run.
     var given = 0
     let regions = FixedStack<Region>(
@@ -129,6 +131,7 @@ final class Workspace {
         path.clear()
         names.clear()
         isIdentified = false
+        isDoubtful = false
         given = 0
         for i in 0..<UInt16(4) { slots.setValue(-1, at: SlotFile.asked &+ i) }
     }
@@ -187,16 +190,9 @@ struct Machine {
             case .readBCD: try readBCD(op)
             case .readBytes: try readBytes(op)
             case .readTime: try readTime(op, program.times[Int(op.meta)])
-            case .readNumber: try readNumber(op)
-            case .readTextTime: try readTextTime(op, program.times[Int(op.meta)])
-            case .readLongBCD: try readLongBCD(op)
-            case .placeDecimals: placeDecimals(op)
-            case .nextPair: nextPair(op)
-            case .enterValue: try enterValue(op)
-            case .showPair: showPair(op, &sink)
-            case .answerNumber: answerNumber(op, &sink)
-            case .answerCount:
-                sink.answerCount(at: Int(op.at), from: Int(op.imm), digits: Int(op.width))
+            case .readNumber, .readTextTime, .readLongBCD, .placeDecimals, .nextPair, .enterValue,
+                .showPair, .answerNumber, .answerCount:
+                try runText(op, program, &sink)
             case .bits: takeBits(op)
             case .missing: markMissing(op)
             case .toTime: toTime(op)

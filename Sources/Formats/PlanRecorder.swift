@@ -40,7 +40,10 @@ struct PlanRecorder: FrameSink {
         self.frame = frame
         self.program = program
         // Escapes move bytes: no two frames of one shape have them at the same places.
-        for i in 0..<program.frames.count where program.frames[i].delimiter >= 0 {
+        for i in 0..<program.frames.count
+        where program.frames[i].delimiter >= 0
+            || program.frames[i].flagsMismatch
+        {
             isPossible = false
         }
     }

@@ -200,6 +200,8 @@ struct FrameRule: Sendable {
     private var endCode = Rejection.badEnd.rawValue
     /// Row of `Program.checksums`, -1 none.
     var checksum = -1
+    /// A wrong check value marks the readings instead of refusing the frame.
+    var flagsMismatch = false
     /// Layout reads from here to here (negative: from the end).
     var bodyFrom = 0
     var bodyTo = 0

@@ -332,7 +332,8 @@ extension Op {
     fileprivate func readSlots(_ program: ProgramParts) -> [UInt16] {
         var slots: [UInt16] = []
         switch code {
-        case .readBytes, .enterRegion, .enterHex, .enterFrame, .readNumber, .readLongBCD, .enterValue:
+        case .readBytes, .enterRegion, .enterHex, .enterFrame, .readNumber, .readLongBCD,
+            .enterValue:
             slots = [b]
         case .placeDecimals: slots = [a, b]
         case .answerNumber: slots = [a]
@@ -351,7 +352,8 @@ extension Op {
         case .skip, .readInteger, .readOrdered, .readFloat, .readBCD, .readTime, .constant,
             .builtin,
             .jump, .loop, .leave, .enterScope, .leaveScope, .reject, .control, .identityText,
-            .identityEnd, .codec, .readTextTime, .nextPair, .showPair, .answerCount, .answerFrame, .readUntil, .readVarint, .enterWhole, .answerText,
+            .identityEnd, .codec, .readTextTime, .nextPair, .showPair, .answerCount, .answerFrame,
+            .readUntil, .readVarint, .enterWhole, .answerText,
             .answerChecksum, .show, .open, .close:
             break
         }

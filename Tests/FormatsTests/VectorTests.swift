@@ -16,8 +16,8 @@ struct VectorTests {
     @Test(
         "every row of the vectors decodes as expected",
         arguments: [
-            ("dlt645", 86), ("modbus-rtu", 59), ("vendor", 42), ("cjt188", 52), ("modbus-tcp", 40),
-            ("cayennelpp", 53),
+            ("dlt645", 86), ("modbus-rtu", 59), ("vendor", 48), ("cjt188", 52), ("modbus-tcp", 40),
+            ("cayennelpp", 53), ("hj212", 28), ("sl651", 33),
         ])
     func vectors(name: String, count: Int) throws {
         let bytes = Repository.bytes("fixtures/vectors/\(name).jsonl")
@@ -74,7 +74,7 @@ struct VectorTests {
 
     @Test("a frame with a check value refuses every single wrong bit")
     func mutation() throws {
-        let checked = ["dlt645", "modbus-rtu", "cjt188", "nb-door-aa55", "c0d0-water"]
+        let checked = ["dlt645", "modbus-rtu", "cjt188", "nb-door-aa55", "c0d0-water", "sl651"]
         for row in try Fixtures.rows() where !row.isError && !row.isStream {
             let decoder = Decoder(row.format)
             var frame = DecodedFrame()

@@ -202,7 +202,9 @@ extension Machine {
         let others = groups.flatMap { $0 }.filter { !$0.isFactor && !$0.name.isEmpty }
         if let first = others.first {
             sink.openObject("params", at: first.name.lowerBound, machine: self)
-            for pair in others { sink.leaf(text(pair.name), pair.value, .text(text(pair.value)), self) }
+            for pair in others {
+                sink.leaf(text(pair.name), pair.value, .text(text(pair.value)), self)
+            }
             sink.close()
         }
         let factors = groups.map { $0.filter(\.isFactor) }.filter { !$0.isEmpty }
