@@ -145,7 +145,8 @@ import Model
 /// Where a captured field keeps its value and the bytes it came from.
 struct Slot {
     enum Kind: UInt8 {
-        case integer, unsigned, double, none, bytes, time
+        /// `decimal`: an integer times the power of ten in `exponent`.
+        case integer, unsigned, double, none, bytes, time, decimal
     }
 
     /// Integer, bit pattern of a double or unsigned, or UTC milliseconds.
@@ -158,6 +159,7 @@ struct Slot {
     var kind = Kind.integer
     /// 0 = the frame, n = scratch plane n - 1.
     var plane: UInt8 = 0
+    var exponent: Int8 = 0
 }
 
 /// A fixed file of slots. Not thread-safe; one a decoder.
@@ -315,15 +317,17 @@ struct Slot {
         case same
         /// Byte i was the two text bytes at base + 2·i of the plane below.
         case hex(base: Int)
+        /// Bytes 3·i to 3·i + 2 were the four characters at base + 4·i.
+        case base64(base: Int)
         /// Bytes from base on of the plane below, each escape byte and its code being one byte here.
         case escaped(base: Int, escape: UInt8)
     }
 
     private let base: UnsafeMutablePointer<UInt8>
     let capacity: Int
-    private(set) var map = Map.same
+    var map = Map.same
     /// Plane that this one was made from.
-    private(set) var below: UInt8 = 0
+    var below: UInt8 = 0
     /// Bytes appended since `clear`, for planes that are filled by `append`.
     private(set) var count = 0
 

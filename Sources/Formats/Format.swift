@@ -62,6 +62,9 @@ package final class Format: Sendable {
     /// declares no duplicate key.
     package let duplicateWindowMilliseconds: Int64
 
+    /// What decoding one frame costs at most, in instructions of the engine, whatever its bytes.
+    package var costBound: Int { program.costBound }
+
     let program: Program
 
     init(name: String, title: String, compiled: CompiledFormat) {
@@ -90,6 +93,7 @@ package final class Format: Sendable {
         let rule = program.outputs[Int(output)]
         if let codec = rule.codec {
             let words = names?.words(discriminator) ?? (name: "", unit: "")
+            if codec == .hj212 { return rule.factorWords(words.name) }
             var description = codec.describe(discriminator, name: words.name, unit: words.unit)
             description.priority = Priority(rawValue: rule.priorityCode) ?? .live
             return description
@@ -147,9 +151,13 @@ package final class Decoder {
         }
         work.slots.clear(format.program.slotCount)
         var machine = Machine(frame, work: work, direction: direction, isExact: true)
-        if plans.wantsRecording(frame) { return try record(frame, &machine, &result) }
-        try machine.enter(format.program.frames[0], format.program, from: 0, &result)
-        _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+        if plans.wantsRecording(frame) {
+            try record(frame, &machine, &result)
+        } else {
+            try machine.enter(format.program.frames[0], format.program, from: 0, &result)
+            _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+        }
+        if work.isDoubtful { result.markBadChecksum() }
     }
 
     private func record(
@@ -223,6 +231,7 @@ package final class Decoder {
         let explanation = Explanation(
             root: tree.finish(), rejection: rejection,
             rejectedAt: rejection == nil ? nil : min(at, bytes.count), reason: reason)
+        if work.isDoubtful { tree.frame.markBadChecksum() }
         return (explanation, tree.frame)
     }
 }

@@ -4,7 +4,7 @@ import Model
 
 extension FormatCompiler {
     /// Keys of an answer's part beyond bytes, fields and check values.
-    static let answerWords = ["text", "digits", "value"]
+    static let answerWords = ["text", "digits", "value", "number", "width", "count"]
 
     /// One answer or a list of them, of which the first whose `when` holds is given:
     /// `{ when?, delimited?, parts: [ … ] }`.
@@ -31,6 +31,7 @@ extension FormatCompiler {
     /// `{ text: "OK" }`, `{ digits: "phone" }`, `{ value: expression, type: "u16be" }`. False when
     /// the part is none of these.
     mutating func otherPart(_ node: JSONNode) -> Bool {
+        if textPart(node) { return true }
         if let text = string(node, "text") {
             builder.add(.answerText, literal: Array(text.utf8))
         } else if let name = string(node, "digits") {

@@ -8,20 +8,25 @@ extension FormatCompiler {
     private static let kinds: [(key: String, keys: [String])] = [
         ("tlv", ["cases", "default", "else", "list", "count", "maximum"]),
         ("switch", ["cases", "default", "else"]),
-        ("repeat", ["list", "index", "maximum", "layout", "entry"]),
-        ("region", ["transform", "at", "layout", "whole"]),
+        ("repeat", ["list", "index", "maximum", "layout", "entry", "plain"]),
+        ("region", ["transform", "at", "layout", "whole", "peek"]),
         ("hexText", ["at", "layout"]),
-        ("sub", ["name", "bytes"]),
+        ("base64", ["at", "layout"]),
+        ("pairs", ["separator", "equals", "cases", "maximum"]),
+        ("entry", ["layout"]),
+        ("set", ["value"]),
+        ("sub", ["name", "bytes", "summary"]),
         ("group", ["layout"]),
         ("assert", ["else"]),
         ("reject", []),
         ("control", []),
-        ("codec", ["range", "outOfRange", "dropMissing", "priority"]),
+        ("codec", ["words", "range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
+        ("identity", []),
         ("skip", []),
         ("let", ["value"]),
         ("text", ["name"]),
-        ("value", FormatCompiler.presentKeys + ["name"]),
+        ("value", FormatCompiler.presentKeys + ["name", "time"]),
         ("type", FormatCompiler.presentKeys + FormatCompiler.wireKeys + ["name"]),
         ("layout", ["otherwise"]),
     ]
@@ -68,6 +73,14 @@ extension FormatCompiler {
             return
         }
         check(node, kind.keys + [kind.key, "when", "note"])
+        let outside = builder.place
+        builder.place = Place(file: file, line: node.line, column: node.column)
+        let isBranch = isConditional(node)
+        if isBranch { paths.enterBranch() }
+        defer {
+            if isBranch { paths.leaveBranch() }
+            builder.place = outside
+        }
         // Names that the item makes are bound before the jump, so that they read as 0 without it.
         let over = jumpUnless(node, "when")
         switch kind.key {
@@ -76,6 +89,8 @@ extension FormatCompiler {
         case "repeat": repeatItem(node)
         case "region": regionItem(node, "region")
         case "hexText": regionItem(node, "hexText")
+        case "base64": regionItem(node, "base64")
+        case "pairs", "entry", "set": pairsItem(node, kind.key)
         case "sub": subItem(node)
         case "group": groupItem(node)
         case "assert": assertItem(node)
@@ -83,6 +98,7 @@ extension FormatCompiler {
             builder.add(Op(code: .reject, x: rejection(node, "reject").rawValue))
         case "control": if flag(node, "control") { builder.add(Op(code: .control)) }
         case "insert": insertItem(node)
+        case "identity": identityItem(node)
         case "codec": codecItem(node)
         case "skip": skipItem(node)
         case "let": letItem(node)
@@ -131,6 +147,8 @@ extension FormatCompiler {
         }
         let end = builder.add(Op(code: .jump))
         land(over)
+        paths.leaveBranch()
+        paths.enterBranch()
         scoped(other, of: node)
         builder.land(end)
     }
@@ -149,6 +167,7 @@ extension FormatCompiler {
                 owners.append(i)
             }
         }
+        checkCases(node, rows, owners)
         let first = builder.selects(rows)
         let select = builder.add(
             Op(code: .select, b: value, meta: first, imm: Int64(rows.count)))
@@ -157,12 +176,16 @@ extension FormatCompiler {
             for (k, owner) in owners.enumerated() where owner == i {
                 builder.setTarget(ofSelect: first + Int32(k), builder.here)
             }
+            paths.enterBranch()
             scoped(entry["layout"], of: entry)
+            paths.leaveBranch()
             ends.append(builder.add(Op(code: .jump)))
         }
         builder.land(select)
         if let other = node["default"] {
+            paths.enterBranch()
             scoped(other, of: node)
+            paths.leaveBranch()
         } else if node["else"] != nil {
             builder.add(Op(code: .reject, x: rejection(node, "else").rawValue))
         }
@@ -252,11 +275,14 @@ extension FormatCompiler {
         if let index = string(node, "index") {
             builder.bind(index, Binding(slot: round, bits: 16))
         }
-        if list != nil { open(.element, "") }
+        let isPlain = flag(node, "plain")
+        if list != nil, !isPlain { open(.element, "") }
         repeatDepth += 1
+        paths.enterLoop()
         items(node["layout"], of: node)
+        paths.leaveLoop()
         repeatDepth -= 1
-        if list != nil { builder.add(Op(code: .close)) }
+        if list != nil, !isPlain { builder.add(Op(code: .close)) }
         builder.popScope()
         builder.add(Op(code: .leaveScope))
         builder.add(Op(code: .next, a: round, b: began, at: top))
@@ -298,7 +324,9 @@ extension FormatCompiler {
         amount(node, key, &op)
         op.at = Int32(clamping: integer(node, "at") ?? -1)
         if flag(node, "whole") { op.code = .enterWhole }
-        if key == "hexText" {
+        if flag(node, "peek") { op.width = 1 }
+        if key == "base64" { op.flags.insert(.signed) }
+        if key != "region" {
             op.x = UInt8(truncatingIfNeeded: builder.plane())
         } else if let transform = transform(node) {
             op.meta = builder.transform(transform)
@@ -359,9 +387,13 @@ extension FormatCompiler {
         prepare()
         enter.meta = builder.frame(framing())
         builder.add(enter)
+        let wasIdentified = isIdentified
+        isIdentified = isIdentified || outer.1["identity"] != nil
         items(root["layout"], of: root)
-        if outer.1["identity"] == nil { identity(isOuter: false) }
+        identity(isOuter: false)
+        isIdentified = wasIdentified
         builder.add(Op(code: .leave))
+        if flag(node, "summary") { summary(name) }
         nesting.removeLast()
         (file, root, constants, tables, zoneMinutes) = (outer.0, outer.1, outer.2, outer.3, outer.4)
         builder.restore(outer.5)
@@ -377,7 +409,8 @@ extension FormatCompiler {
         }
         insertDepth += 1
         defer { insertDepth -= 1 }
-        if let inserted = root["inserts"]?[name] { scoped(inserted, of: node) }
+        // As if its items were written here: their names hold for what follows.
+        if let inserted = root["inserts"]?[name] { items(inserted, of: node) }
         if name == "registers", let blocks = root["registers"] { registers(blocks) }
     }
 

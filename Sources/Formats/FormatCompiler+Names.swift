@@ -49,6 +49,9 @@ extension FormatCompiler {
         guard let field = plan.fields.first(where: { $0.slot == binding.slot }) else { return nil }
         guard halves.count == 2 else { return .number(shift: field.shift, width: field.bits) }
         let words = halves[1].split(separator: ".", maxSplits: 1).map(String.init)
+        if halves[1] == "hex", tables["hex"] == nil {
+            return .hex(shift: field.shift, width: field.bits)
+        }
         guard let table = tables[words[0]] else {
             complain(
                 node, "unknown table \"\(words[0])\"",
@@ -94,6 +97,7 @@ extension FormatCompiler {
         } else {
             complain(node, "\(node.kindName) where a table must stand", "write { 0: \"…\" }")
         }
+        checkRows(node, rows)
         return builder.table(Table(name: name, rows: rows))
     }
 
@@ -110,7 +114,30 @@ extension FormatCompiler {
     // MARK: Identity
 
     mutating func identity(isOuter: Bool) {
-        guard let node = root["identity"] else { return }
+        guard let node = root["identity"], isOuter || !isIdentified else { return }
+        identity(node, isOuter: isOuter)
+    }
+
+    /// `{ identity: "{imsi}" }`: what names the device stands in this part of the frame only.
+    mutating func identityItem(_ node: JSONNode) {
+        if isIdentified { return }
+        if let other = root["identity"] {
+            complain(node, "two identities", "remove one; the other is in line \(other.line)")
+        }
+        if let text = node["identity"] { identity(text, isOuter: nesting.count == 1) }
+    }
+
+    /// Of the last `bytes` × 2 - 1 digits the first half byte is none.
+    mutating func hasOddDigits(_ node: JSONNode) -> Bool {
+        guard let count = integer(node, "digits"), let value = node["digits"] else { return false }
+        if let bytes = node["bytes"]?.integer, count == bytes * 2 - 1 { return true }
+        complain(
+            value, "\(count) digits do not begin in the middle of the first byte",
+            "write one less than twice the bytes, or leave digits out")
+        return false
+    }
+
+    private mutating func identity(_ node: JSONNode, isOuter: Bool) {
         var text = node.string ?? ""
         if node.members != nil {
             check(node, ["text", "local"])
@@ -129,6 +156,7 @@ extension FormatCompiler {
                     case .reversedHex: .reversedHex
                     case .text: .text
                     case .digits: .digits
+                    case .oddDigits: .oddDigits
                     }
                 builder.add(Op(code: .identitySlot, x: style.rawValue, a: binding.slot))
             } else {
@@ -191,7 +219,8 @@ extension FormatCompiler {
     /// `{ hex: "534C" }`, `{ field: "sequence", type?: "u32be" }`, `{ checksum: "crc16-modbus" }`
     mutating func answerPart(_ node: JSONNode) {
         check(
-            node, ["hex", "field", "type", "checksum", "from", "to", "order"] + Self.answerWords)
+            node,
+            ["hex", "field", "type", "checksum", "from", "to", "order", "as"] + Self.answerWords)
         if otherPart(node) { return }
         if let text = node["hex"] {
             builder.add(.answerText, literal: hex(text) ?? [])
@@ -219,7 +248,8 @@ extension FormatCompiler {
             let rule = ChecksumRule(
                 kind: ChecksumRule.kinds.first { $0.name == name }?.kind ?? .sum8,
                 from: integer(node, "from") ?? 0, to: integer(node, "to") ?? 0, at: 0,
-                isLittleEndian: word(node, "order", ["le", "be"]) == "le")
+                isLittleEndian: word(node, "order", ["le", "be"]) == "le",
+                isText: self.word(node, "as", ["bytes", "hex"]) == "hex")
             builder.add(Op(code: .answerChecksum, meta: Int32(builder.checksum(rule))))
         } else {
             complain(node, "an answer's part needs hex, text, field, digits, value or checksum")

@@ -37,6 +37,9 @@ struct FormatCompiler {
     var nesting: [String] = []
 
     var repeatDepth = 0
+    /// A format around this one names the device.
+    var isIdentified = false
+    var paths = PathTrace()
     var insertDepth = 0
     var isOverlong = false
 
@@ -55,7 +58,7 @@ struct FormatCompiler {
 
     static let topKeys = [
         "format", "title", "version", "extends", "zone", "constants", "tables", "framing", "layout",
-        "inserts", "registers", "identity", "exchange", "tests", "note",
+        "inserts", "registers", "words", "identity", "exchange", "tests", "note",
     ]
 
     /// Compiles the whole format. Nil when there were complaints.
@@ -73,9 +76,15 @@ struct FormatCompiler {
         if builder.isOutOfSlots {
             complain(root, "more than \(SlotFile.capacity) fields and expressions", "split it")
         }
+        if complaints.isEmpty {
+            complaints = PathCheck.complaints(builder.ops, builder.places, builder.program)
+        }
+        guard complaints.isEmpty else { return nil }
+        let program = builder.finish()
+        checkCost(program)
         guard complaints.isEmpty else { return nil }
         return CompiledFormat(
-            program: builder.finish(), outputs: outputs,
+            program: program, outputs: outputs,
             maximumFrame: frame.wireMaximum
                 + frame.preambleMaximum, answers: answers, identityIsLocal: identityIsLocal,
             duplicateWindowMilliseconds: duplicateWindow)
@@ -224,7 +233,7 @@ struct FormatCompiler {
 
     static let framingKeys = [
         "preamble", "anchors", "fields", "length", "minimum", "maximum", "end", "checksum", "body",
-        "note", "delimiter", "escape", "maximumOnWire",
+        "note", "delimiter", "escape", "maximumOnWire", "endElse",
     ]
 
     /// Compiles `framing`; its fields stay visible in the layout.
@@ -254,9 +263,11 @@ struct FormatCompiler {
             rule.endCount = bytes.count
             rule.endPattern = bytes.reduce(0) { $0 << 8 | UInt64($1) }
             rule.minimum = max(rule.minimum, bytes.count)
+            if node["endElse"] != nil { rule.endRejection = rejection(node, "endElse") }
         }
         if let sum = node["checksum"] {
             rule.checksum = builder.checksum(checksum(sum))
+            rule.flagsMismatch = word(sum, "mismatch", ["reject", "flag"]) == "flag"
         }
         if let body = node["body"] {
             check(body, ["from", "to"])
@@ -323,7 +334,8 @@ struct FormatCompiler {
     }
 
     private mutating func lengthField(_ node: JSONNode, entry: Int) {
-        check(node, ["name", "at", "type", "when", "note"])
+        check(node, ["name", "at", "type", "when", "bytes", "note"])
+        if string(node, "type") == "number" { return lengthNumber(node, entry: entry) }
         guard let name = string(node, "name"), let at = integer(node, "at"),
             let type = string(node, "type"), let kind = WireType(type), !kind.isFloat
         else {
@@ -340,14 +352,15 @@ struct FormatCompiler {
     }
 
     mutating func checksum(_ node: JSONNode) -> ChecksumRule {
-        check(node, ["kind", "from", "to", "at", "order"])
+        check(node, ["kind", "from", "to", "at", "order", "as", "mismatch"])
         let names = ChecksumRule.kinds.map(\.name)
         let name = word(node, "kind", names)
         let kind = ChecksumRule.kinds.first { $0.name == name }?.kind ?? .sum8
         return ChecksumRule(
             kind: kind, from: integer(node, "from") ?? 0, to: integer(node, "to") ?? 0,
             at: integer(node, "at") ?? 0,
-            isLittleEndian: word(node, "order", ["le", "be"]) == "le")
+            isLittleEndian: word(node, "order", ["le", "be"]) == "le",
+            isText: word(node, "as", ["bytes", "hex"]) == "hex")
     }
 
     /// Hex digits, spaces allowed.
@@ -397,7 +410,7 @@ struct WireType {
     static let examples = [
         "u8", "s8", "u16be", "u16le", "s16be", "s16le", "u24be", "u32be", "u32le",
         "s32be", "u48be", "u64be", "f32be", "f32le", "f64be", "bcd", "hex", "ascii", "digits",
-        "bools", "time", "varint", "zigzag", "utf8", "gbk", "gb18030",
+        "bools", "time", "number", "varint", "zigzag", "utf8", "gbk", "gb18030",
     ]
 
     func read(into slot: UInt16, at: Int32) -> Op {

@@ -47,9 +47,9 @@ extension Machine {
         let last = from &+ total
         if rule.endCount > 0 {
             let found = cursor.big(last &- rule.endCount, width: rule.endCount) ?? 0
-            if found != rule.endPattern { return .bad(total, .badEnd) }
+            if found != rule.endPattern { return .bad(total, rule.endRejection) }
         }
-        if rule.checksum >= 0 {
+        if rule.checksum >= 0, !rule.flagsMismatch {
             guard
                 program.checksums[rule.checksum].holds(cursor, start: from, end: last) ?? false
             else { return .bad(total, .badChecksum) }
@@ -104,6 +104,7 @@ extension Machine {
         let verdict = judge(rule, program, from: at, end: end)
         if case .good(let total) = verdict, at &+ total == end {
             describe(rule, program, at..<end, &sink)
+            if rule.flagsMismatch, !holds(rule, program, at..<end) { work.isDoubtful = true }
             if S.records { sink.entered(rule, from: from, at..<end, machine: self) }
             try enterBody(rule, at..<end)
             return
@@ -115,6 +116,12 @@ extension Machine {
         // More bytes than the frame has: not the one frame that was promised.
         case .good: throw .badLength
         }
+    }
+
+    private func holds(_ rule: FrameRule, _ program: Program, _ range: Range<Int>) -> Bool {
+        guard rule.checksum >= 0 else { return true }
+        let sum = program.checksums[rule.checksum]
+        return sum.holds(cursor, start: range.lowerBound, end: range.upperBound) ?? false
     }
 
     /// Goes on in the part of the frame that the layout describes.
@@ -232,6 +239,7 @@ struct NoSink: FrameSink {
     mutating func answer(_ byte: UInt8) {}
     mutating func answerChecksum(_ rule: ChecksumRule) {}
     mutating func answerFrame(_ rule: FrameRule) {}
+    mutating func answerCount(at: Int, from: Int, digits: Int) {}
     mutating func part(_ part: FramePart) {}
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
@@ -283,6 +291,11 @@ extension DecodedFrame: FrameSink {
         if !readings.isEmpty { readings[readings.count &- 1].isTimeRelative = true }
     }
 
+    /// Its format takes a frame whose check value is wrong; its readings say so.
+    mutating func markBadChecksum() {
+        for i in readings.indices { readings[i].quality.insert(.badChecksum) }
+    }
+
     mutating func control() { isControl = true }
     mutating func device(_ key: DeviceKey) { device = key }
     mutating func duplicate(_ key: UInt64) { duplicateKey = key }
@@ -297,7 +310,11 @@ extension DecodedFrame: FrameSink {
             let high = rule.to > 0 ? rule.to : bytes.count + rule.to
             sum = rule.value(bytes, min(rule.from, high)..<high) ?? 0
         }
-        if rule.width == 1 {
+        if rule.isText {
+            for i in stride(from: 4 * (rule.width - 1), through: 0, by: -4) {
+                answer(ChecksumRule.upperDigit(UInt8(sum >> UInt16(i) & 15)))
+            }
+        } else if rule.width == 1 {
             answer(UInt8(truncatingIfNeeded: sum))
         } else {
             answer(UInt8(truncatingIfNeeded: rule.isLittleEndian ? sum : sum >> 8))

@@ -37,9 +37,20 @@ extension ValueRule {
                 return .double(number)
             }
             return scaled(number, slots)
+        case .decimal: return decimal(slot, slots)
         case .time: return .decimal(slot.value)
         case .none, .bytes: return .none
         }
+    }
+
+    /// A decimal whose places stood in the bytes.
+    private func decimal(_ slot: Slot, _ slots: SlotFile) -> Value {
+        let sum = Int(exponent) + Int(slot.exponent)
+        if multiplier == 1, addend == 0, divisor == SlotFile.none, sum.magnitude <= 127 {
+            return .decimal(slot.value, exponent: Int8(sum))
+        }
+        let exact = Value.decimal(slot.value, exponent: slot.exponent)
+        return scaled(exact.asDouble ?? 0, slots)
     }
 
     private func scaled(_ number: Double, _ slots: SlotFile) -> Value {
@@ -91,7 +102,7 @@ extension Machine {
 
     /// How `identitySlot` writes a field; raw values are in `Op.x`.
     enum IdentityStyle: UInt8 {
-        case number, hex, reversedHex, text, digits
+        case number, hex, reversedHex, text, digits, oddDigits
     }
 
     func appendIdentity(_ op: Op) {
@@ -119,6 +130,12 @@ extension Machine {
                 let byte = bytes.byte(i) ?? 0
                 appendDigit(byte >> 4, &isLeading)
                 appendDigit(byte & 15, &isLeading)
+            }
+        case .oddDigits:
+            for i in range.prefix(DeviceKey.maximumLength) {
+                let byte = bytes.byte(i) ?? 0
+                if i > range.lowerBound { work.identity.append(Machine.digit(byte >> 4)) }
+                work.identity.append(Machine.digit(byte & 15))
             }
         }
     }

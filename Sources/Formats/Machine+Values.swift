@@ -188,7 +188,7 @@ extension Machine {
         slots[op.a] = result
     }
 
-    private struct Calendar {
+    struct Calendar {
         var century = 20
         var year = 70
         var month = 1

@@ -18,6 +18,7 @@ protocol FrameSink {
     mutating func answerChecksum(_ rule: ChecksumRule)
     /// Makes the answer so far what stands between a frame's delimiters.
     mutating func answerFrame(_ rule: FrameRule)
+    mutating func answerCount(at: Int, from: Int, digits: Int)
     mutating func part(_ part: FramePart)
 
     /// True for the sink that explains; what only people read is worked out behind this question.
@@ -95,6 +96,8 @@ final class Workspace {
     let names = NameArena()
     /// The conversation said whose frame it is.
     var isIdentified = false
+    /// The check value is wrong and the format lets that pass.
+    var isDoubtful = false
     /// Bytes of `identity` that were there before the frame was run.
     var given = 0
     let regions = FixedStack<Region>(
@@ -132,6 +135,7 @@ final class Workspace {
         path.clear()
         names.clear()
         isIdentified = false
+        isDoubtful = false
         given = 0
         for i in 0..<UInt16(4) { slots.setValue(-1, at: SlotFile.asked &+ i) }
     }
@@ -190,6 +194,9 @@ struct Machine {
             case .readBCD: try readBCD(op)
             case .readBytes: try readBytes(op)
             case .readTime: try readTime(op, program.times[Int(op.meta)])
+            case .readNumber, .readTextTime, .readLongBCD, .placeDecimals, .nextPair, .enterValue,
+                .showPair, .answerNumber, .answerCount:
+                try runText(op, program, &sink)
             case .bits: takeBits(op)
             case .missing: markMissing(op)
             case .toTime: toTime(op)
@@ -377,7 +384,8 @@ struct Machine {
     ) throws(Rejection) {
         let count = try wanted(op)
         let from = try place(op, count)
-        try push(after: position)
+        // width 1: a look ahead, from which reading comes back.
+        try push(after: op.width == 1 ? from : position)
         if op.meta >= 0 {
             let scratch = work.planes[Int(op.x)]
             let rule = program.transforms[Int(op.meta)]
@@ -397,7 +405,11 @@ struct Machine {
         let count = try wanted(op)
         let from = try place(op, count)
         let scratch = work.planes[Int(op.x)]
-        guard let decoded = scratch.decodeHex(cursor, from..<from &+ count, below: plane) else {
+        let decoded =
+            op.flags.contains(.signed)
+            ? scratch.decodeBase64(cursor, from..<from &+ count, below: plane)
+            : scratch.decodeHex(cursor, from..<from &+ count, below: plane)
+        guard let decoded else {
             throw .malformed
         }
         try push(after: position)

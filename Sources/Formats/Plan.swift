@@ -253,7 +253,11 @@ extension Machine {
         case .enterHex:
             let scratch = work.planes[Int(op.x)]
             let range = Int(op.at)..<Int(op.at) &+ Int(op.imm)
-            guard scratch.decodeHex(cursor, range, below: plane) != nil else { throw .malformed }
+            let decoded =
+                step.op.flags.contains(.signed)
+                ? scratch.decodeBase64(cursor, range, below: plane)
+                : scratch.decodeHex(cursor, range, below: plane)
+            guard decoded != nil else { throw .malformed }
         case .enterScope:
             guard work.scopes.push(Scope(firstReading: firstReading, time: time), &scopeDepth)
             else { throw .tooDeep }

@@ -41,6 +41,13 @@ struct PlanRecorder: FrameSink {
     init(_ frame: consuming DecodedFrame, _ program: Program) {
         self.frame = frame
         self.program = program
+        // Escapes move bytes: no two frames of one shape have them at the same places.
+        for i in 0..<program.frames.count
+        where program.frames[i].delimiter >= 0
+            || program.frames[i].flagsMismatch
+        {
+            isPossible = false
+        }
     }
 
     // MARK: What the program yields
@@ -68,6 +75,9 @@ struct PlanRecorder: FrameSink {
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
     mutating func answerChecksum(_ rule: ChecksumRule) { frame.answerChecksum(rule) }
     mutating func answerFrame(_ rule: FrameRule) { frame.answerFrame(rule) }
+    mutating func answerCount(at: Int, from: Int, digits: Int) {
+        frame.answerCount(at: at, from: from, digits: digits)
+    }
     mutating func part(_ part: FramePart) { frame.part(part) }
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine

@@ -5,6 +5,8 @@
 // only describe are left out, reads that nobody uses became skips). Jumps only go forward, except
 // `next`, which demands that its round took at least one byte: so every run ends.
 
+import Model
+
 enum OpCode: UInt8, Sendable {
     // Wire reads: from `position` (or region start + at when at >= 0) into slot a.
     case skip, readInteger, readOrdered, readFloat, readBCD, readBytes, readTime
@@ -23,13 +25,18 @@ enum OpCode: UInt8, Sendable {
     case answerText, answerSlot, answerChecksum
     // Machine+Answers.swift, Machine+Text.swift, Machine+Parts.swift
     case answerDigits, answerFrame, readUntil, readVarint, part, enterWhole
+    // Machine+Numbers.swift
+    case readNumber, readTextTime, readLongBCD, placeDecimals, nextPair, enterValue
+    case answerNumber, answerCount, showPair
     // Built-in decodings (Codecs/).
     case codec
     // For the tree only.
     case show, open, close
 
     /// Left out of the hot list.
-    var isForPeople: Bool { self == .show || self == .open || self == .close }
+    var isForPeople: Bool {
+        self == .show || self == .open || self == .close || self == .showPair
+    }
 }
 
 /// One instruction, 24 bytes. What each part means depends on `code` (see `Machine.run`).
@@ -185,8 +192,16 @@ struct FrameRule: Sendable {
     var maximum = 0
     var endPattern: UInt64 = 0
     var endCount = 0
+    /// What another end means: mostly `badEnd`; `badLength` where a wrong length leads astray.
+    var endRejection: Rejection {
+        get { Rejection(rawValue: endCode) ?? .badEnd }
+        set { endCode = newValue.rawValue }
+    }
+    private var endCode = Rejection.badEnd.rawValue
     /// Row of `Program.checksums`, -1 none.
     var checksum = -1
+    /// A wrong check value marks the readings instead of refusing the frame.
+    var flagsMismatch = false
     /// Layout reads from here to here (negative: from the end).
     var bodyFrom = 0
     var bodyTo = 0
@@ -215,6 +230,8 @@ struct Template: Hashable, Sendable {
     enum Part: Hashable, Sendable {
         case literal(String)
         case number(shift: Int, width: Int)
+        /// Hex digits, two for each byte of the field.
+        case hex(shift: Int, width: Int)
         case table(shift: Int, width: Int, table: Int, column: String)
     }
 
@@ -230,6 +247,10 @@ struct Template: Hashable, Sendable {
             case .literal(let s): text += s
             case .number(let shift, let width):
                 text += String(Template.value(discriminator, shift, width))
+            case .hex(let shift, let width):
+                let digits = String(Template.value(discriminator, shift, width), radix: 16)
+                let zeros = max(0, (width + 7) / 8 * 2 - digits.count)
+                text += String(repeating: "0", count: zeros) + digits
             case .table(let shift, let width, let table, let column):
                 let v = Template.value(discriminator, shift, width)
                 text += tables[table].text(for: v, column: column) ?? String(v)
@@ -285,6 +306,8 @@ struct ShowRule: Sendable {
         case elements(width: Int, isLittle: Bool, isSigned: Bool)
         /// Text from captured fields alone.
         case template(Template)
+        /// What the open object holds of another format, in short: its name and values as members.
+        case summary(String)
     }
 
     var name = Template()
@@ -292,6 +315,8 @@ struct ShowRule: Sendable {
     var display = Display.number
     var value = ValueRule()
     var isReversed = false
+    /// Of digits, the first half byte is filling whatever it holds.
+    var isOdd = false
     /// Bytes of an integer shown as hex; count of list elements stands in slot `count`.
     var width = 0
     var count = SlotFile.none
@@ -301,6 +326,8 @@ struct ShowRule: Sendable {
     /// Further members of the list element.
     var extras: [(name: String, slot: UInt16)] = []
     var note = ""
+    /// Unit and quality stand as members beside the value.
+    var isBeside = false
 }
 
 /// Brackets of the tree: what `open` opens.
@@ -320,6 +347,8 @@ struct OutputRule: Sendable {
     var priorityCode: UInt8
     /// The built-in decoding whose readings these are.
     var codec: Codec? = nil
+    /// Quantities and units by the codec's names.
+    var words: [NameTable] = []
 }
 
 /// What a compilation collects.
@@ -330,6 +359,7 @@ struct ProgramParts {
     var lengths: [Op] = []
     var slotCount = 0
     var planeCount = 0
+    var costBound = 0
     var values: [ValueRule] = []
     var selects: [SelectCase] = []
     var transforms: [TransformRule] = []
@@ -361,6 +391,8 @@ final class Program: Sendable {
     let frames: FixedTable<FrameRule>
     let slotCount: Int
     let planeCount: Int
+    /// Instructions that decoding one frame takes at most.
+    let costBound: Int
     let checksums: FixedTable<ChecksumRule>
     let literals: FixedTable<UInt8>
     let shows: [ShowRule]
@@ -382,6 +414,7 @@ final class Program: Sendable {
         frames = FixedTable(parts.frames)
         slotCount = parts.slotCount
         planeCount = parts.planeCount
+        costBound = parts.costBound
         checksums = FixedTable(parts.checksums)
         literals = FixedTable(parts.literals)
         shows = parts.shows

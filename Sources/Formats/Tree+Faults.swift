@@ -48,7 +48,8 @@ extension TreeBuilder {
             isLaidOut = extent.total != nil
             fault = delimited(
                 rejection, announced: extent.total, range, lengthAt: lengthAt ?? range.lowerBound)
-        case .bad(let total, .badEnd): fault = badEnd(rule, range, total, machine)
+        case .bad(let total, let end) where end == rule.endRejection:
+            fault = badEnd(rule, range, total, machine)
         case .bad(let total, let rejection):
             fault = badChecksum(
                 rejection, rule, range.lowerBound..<range.lowerBound + total, machine)
@@ -191,7 +192,7 @@ extension TreeBuilder {
         let wrong = zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }
         let i = wrong?.offset ?? 0
         return Refusal(
-            rejection: .badEnd, at: from + i,
+            rejection: rule.endRejection, at: from + i,
             reason: "\(FieldNode.hex([found[i]])) found, \(FieldNode.hex([expected[i]])) expected")
     }
 

@@ -35,6 +35,8 @@ struct TreeBuilder: FrameSink {
         return open[0]
     }
 
+    var openNode: FieldNode { open[open.count - 1] }
+
     // MARK: Readings
 
     var readingCount: Int { frame.readings.count }
@@ -57,6 +59,9 @@ struct TreeBuilder: FrameSink {
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
     mutating func answerChecksum(_ rule: ChecksumRule) { frame.answerChecksum(rule) }
+    mutating func answerCount(at: Int, from: Int, digits: Int) {
+        frame.answerCount(at: at, from: from, digits: digits)
+    }
     mutating func answerFrame(_ rule: FrameRule) { frame.answerFrame(rule) }
     mutating func part(_ part: FramePart) { frame.part(part) }
 
@@ -102,6 +107,20 @@ struct TreeBuilder: FrameSink {
         {
             node.bytes = first..<last
         }
+        // A list that is opened again goes on where it was.
+        if node.value == .list,
+            let at = open[open.count - 1].children.firstIndex(where: {
+                $0.name == node.name && $0.value == .list
+            })
+        {
+            let before = open[open.count - 1].children[at].bytes
+            node.bytes =
+                min(
+                    before.lowerBound, node.bytes.lowerBound)..<max(
+                    before.upperBound, node.bytes.upperBound)
+            node.children = open[open.count - 1].children[at].children + node.children
+            open[open.count - 1].children.remove(at: at)
+        }
         add(node)
     }
 
@@ -134,10 +153,12 @@ struct TreeBuilder: FrameSink {
             add(node)
             return
         }
+        if case .summary(let format) = rule.display { return summarize(format) }
         if range.isEmpty, let at = source(row, machine) { node.bytes = at..<at }
         fill(&node, rule, slot, bytes, range, machine)
         if rule.list.isEmpty {
             add(node)
+            if rule.isBeside { showBeside(node, slot) }
         } else {
             add(element(node, rule, slot, bytes.bytes(range), machine), toList: rule.list)
         }
@@ -164,7 +185,9 @@ struct TreeBuilder: FrameSink {
                     value: .boolean(slot.value >> Int64($0.bit) & 1 == 1))
             }
         case .digits:
-            node.value = .text(String(FieldNode.hex(wire).drop { $0 == "f" }))
+            let digits = FieldNode.hex(wire)
+            node.value = .text(
+                rule.isOdd ? String(digits.dropFirst()) : String(digits.drop { $0 == "f" }))
         case .elements(let width, let isLittle, let isSigned):
             let count = width == 0 ? Int(machine.slots.value(rule.count)) : range.count / width
             node.value = .list
@@ -312,6 +335,9 @@ struct TreeBuilder: FrameSink {
         while plane > 0 {
             let scratch = machine.work.planes[Int(plane) - 1]
             if case .hex(let base) = scratch.map { offset = base + 2 * offset }
+            if case .base64(let base) = scratch.map {
+                offset = base + offset / 3 * 4 + offset % 3
+            }
             if case .escaped(let base, let escape) = scratch.map {
                 offset = machine.cursor(ofPlane: scratch.below)
                     .escaped(offset, from: base, escape: escape)

@@ -7,7 +7,7 @@ import Model
 
 enum Codec: UInt8, CaseIterable, Sendable {
     case mbusRecords, wmbus, cbor, senmlCBOR, senmlJSON, lwm2mTLV, lwm2mJSON, lwm2mText, coap
-    case lwm2mRegister, mqttSN, semtech, pairs
+    case lwm2mRegister, mqttSN, semtech, hj212
 
     /// What `codec:` says.
     var word: String {
@@ -24,7 +24,7 @@ enum Codec: UInt8, CaseIterable, Sendable {
         case .lwm2mRegister: "lwm2m-register"
         case .mqttSN: "mqtt-sn"
         case .semtech: "semtech-udp"
-        case .pairs: "pairs"
+        case .hj212: "hj212"
         }
     }
 
@@ -32,8 +32,9 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var fields: [String] {
         switch self {
         case .mbusRecords, .wmbus, .cbor, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
-            .coap, .lwm2mRegister, .mqttSN, .semtech, .pairs:
+            .coap, .lwm2mRegister, .mqttSN, .semtech:
             []
+        case .hj212: ["reading_count"]
         }
     }
 
@@ -41,7 +42,7 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var yieldsReadings: Bool {
         switch self {
         case .mbusRecords, .wmbus, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
-            .pairs, .coap, .semtech, .cbor:
+            .hj212, .coap, .semtech, .cbor:
             true
         case .lwm2mRegister, .mqttSN: false
         }
@@ -51,7 +52,7 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var identifiesItself: Bool {
         switch self {
         case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap, .cbor: true
-        case .mbusRecords, .wmbus, .lwm2mRegister, .mqttSN, .semtech, .pairs: false
+        case .mbusRecords, .wmbus, .lwm2mRegister, .mqttSN, .semtech, .hj212: false
         }
     }
 
@@ -71,14 +72,16 @@ struct CodecPlace {
     var fields: UInt16
     /// Number of a scratch plane for decoded bytes (`Workspace.planes`).
     var plane: UInt8
+    /// Minutes east of UTC that the device's clock runs at.
+    var zoneMinutes: Int
 }
 
 extension Machine {
     /// x: codec; a: first slot of its fields; width: plane; imm: output.
     mutating func runCodec<S: FrameSink>(_ op: Op, _ sink: inout S) throws(Rejection) {
         let place = CodecPlace(
-            output: UInt16(truncatingIfNeeded: op.imm), fields: op.a, plane: op.width)
-        _ = place
+            output: UInt16(truncatingIfNeeded: op.imm), fields: op.a, plane: op.width,
+            zoneMinutes: Int(op.meta))
         switch Codec(rawValue: op.x) ?? .cbor {
         case .mbusRecords: throw .unknownType
         case .wmbus: throw .unknownType
@@ -92,7 +95,7 @@ extension Machine {
         case .lwm2mRegister: try lwM2MRegister(place, &sink)
         case .mqttSN: try mqttSN(place, &sink)
         case .semtech: try semtech(place, &sink)
-        case .pairs: throw .unknownType
+        case .hj212: try hj212(place, &sink)
         }
     }
 }
@@ -107,7 +110,7 @@ extension FormatCompiler {
                 Suggestion.text(word, among: Codec.allCases.map(\.word)))
             return
         }
-        var op = Op(code: .codec, x: codec.rawValue)
+        var op = Op(code: .codec, x: codec.rawValue, meta: Int32(zoneMinutes))
         if !codec.fields.isEmpty {
             op.a = builder.slot(UInt16(codec.fields.count))
             for (i, name) in codec.fields.enumerated() {
@@ -125,7 +128,7 @@ extension FormatCompiler {
         let row = builder.output(
             OutputRule(
                 name: Template(codec.word), quantity: Template(), unit: Template(),
-                priorityCode: priority(node), codec: codec))
+                priorityCode: priority(node), codec: codec, words: nameTables(node)))
         outputs.append(
             Output(
                 range: range(node),

@@ -177,7 +177,7 @@ struct JSONPull {
 
     /// Digits keep their decimal meaning: up to 18 significant ones exactly, further ones are cut.
     private mutating func number() throws(Rejection) -> Value {
-        var number = DecimalText()
+        var number = JSONNumber()
         if cursor.byte(position) == 0x2D {
             number.isNegative = true
             position &+= 1
@@ -216,8 +216,8 @@ struct JSONPull {
     }
 }
 
-/// A decimal number as its digits are read.
-struct DecimalText {
+/// A number of JSON (RFC 8259 section 6) as its digits are read.
+struct JSONNumber {
     var isNegative = false
     private var mantissa: Int64 = 0
     /// Power of ten that the mantissa is multiplied by.
