@@ -262,6 +262,20 @@ struct Slot {
         case same
         /// Byte i was the two text bytes at base + 2·i of the plane below.
         case hex(base: Int)
+        /// The bytes of the plane below without the two check bytes behind each block.
+        case spread(Spread)
+    }
+
+    /// Blocks of `first`, then of `then` bytes, from `base` on, two foreign bytes behind each.
+    struct Spread {
+        var base: Int
+        var first: Int
+        var then: Int
+
+        /// Where byte `i` of the content stands.
+        func origin(_ i: Int) -> Int {
+            base &+ i &+ (i < first ? 0 : 2 &* (1 &+ (i &- first) / then))
+        }
     }
 
     private let base: UnsafeMutablePointer<UInt8>
@@ -290,6 +304,11 @@ struct Slot {
     }
 
     func clear() { count = 0 }
+
+    func setMap(_ map: Map, below: UInt8) {
+        self.map = map
+        self.below = below
+    }
 
     /// Adds a byte; what does not fit is left out, which the count no longer tells from full.
     @inline(__always)

@@ -353,7 +353,7 @@ extension FormatCompiler {
         nesting.append(name)
         (file, root) = (source.file, source.root)
         prepare()
-        enter.meta = builder.frame(framing())
+        enter.meta = frames().row
         builder.add(enter)
         items(root["layout"], of: root)
         if outer.1["identity"] == nil { identity(isOuter: false) }

@@ -16,8 +16,28 @@ extension Machine {
         case good(Int)
     }
 
-    /// Judges the frame that starts at `from` (behind any preamble) within `from..<end`.
+    /// Judges the frame that starts at `from` (behind any preamble) within `from..<end`: the first of
+    /// the format's forms that may start here.
     mutating func judge(
+        _ rule: FrameRule, _ program: Program, from: Int, end: Int
+    ) -> Judgement {
+        var rule = rule
+        return choose(&rule, program, from: from, end: end)
+    }
+
+    /// The same; leaves the form in `rule`.
+    mutating func choose(
+        _ rule: inout FrameRule, _ program: Program, from: Int, end: Int
+    ) -> Judgement {
+        var verdict = judgeForm(rule, program, from: from, end: end)
+        while case .no = verdict, rule.next >= 0 {
+            rule = program.frames[rule.next]
+            verdict = judgeForm(rule, program, from: from, end: end)
+        }
+        return verdict
+    }
+
+    private mutating func judgeForm(
         _ rule: FrameRule, _ program: Program, from: Int, end: Int
     ) -> Judgement {
         var isCut = false
@@ -32,6 +52,13 @@ extension Machine {
             if found & anchor.mask != anchor.pattern { return .no(.badHeader) }
         }
         if isCut { return .incomplete }
+        if rule.probe >= 0 {
+            switch program.checksums[rule.probe].holds(cursor, start: from, end: end) {
+            case .some(true): break
+            case .some(false): return .no(.badChecksum)
+            case nil: return isExact ? .no(.badChecksum) : .incomplete
+            }
+        }
         let available = end &- from
         var total = available
         if !rule.isDatagram {
@@ -89,8 +116,9 @@ extension Machine {
     /// Enters the one frame that `from..<limit` must be: afterwards `position`, `start` and `limit`
     /// are its body's.
     mutating func enter<S: FrameSink>(
-        _ rule: FrameRule, _ program: Program, from: Int, _ sink: inout S
+        _ first: FrameRule, _ program: Program, from: Int, _ sink: inout S
     ) throws(Rejection) {
+        var rule = first
         let end = limit
         var at = from
         while rule.preamble >= 0, at &- from < rule.preambleMaximum, at < end,
@@ -100,7 +128,7 @@ extension Machine {
         }
         if at > from { sink.structure("preamble", from..<at, machine: self) }
         position = at
-        let verdict = judge(rule, program, from: at, end: end)
+        let verdict = choose(&rule, program, from: at, end: end)
         if case .good(let total) = verdict, at &+ total == end {
             describe(rule, program, at..<end, &sink)
             try enterBody(rule, at..<end)
@@ -222,6 +250,7 @@ struct NoSink: FrameSink {
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func control() {}
+    mutating func seal() {}
     mutating func device(_ key: DeviceKey) {}
     mutating func duplicate(_ key: UInt64) {}
     mutating func answer(_ byte: UInt8) {}
@@ -272,6 +301,7 @@ extension DecodedFrame: FrameSink {
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
 
     mutating func control() { isControl = true }
+    mutating func seal() { isSealed = true }
     mutating func device(_ key: DeviceKey) { device = key }
     mutating func duplicate(_ key: UInt64) { duplicateKey = key }
     mutating func answer(_ byte: UInt8) {

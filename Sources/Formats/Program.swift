@@ -183,6 +183,10 @@ struct FrameRule: Sendable {
     var endCount = 0
     /// Row of `Program.checksums`, -1 none.
     var checksum = -1
+    /// Row of `Program.checksums` that must hold for this form to be meant at all, -1 none.
+    var probe = -1
+    /// Row of `Program.frames` with the form to try when no frame of this one starts here, -1 none.
+    var next = -1
     /// Layout reads from here to here (negative: from the end).
     var bodyFrom = 0
     var bodyTo = 0

@@ -51,6 +51,7 @@ struct TreeBuilder: FrameSink {
     }
 
     mutating func control() { frame.control() }
+    mutating func seal() { frame.seal() }
     mutating func device(_ key: DeviceKey) { frame.device(key) }
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
@@ -297,7 +298,11 @@ struct TreeBuilder: FrameSink {
         var plane = plane
         while plane > 0 {
             let scratch = machine.work.planes[Int(plane) - 1]
-            if case .hex(let base) = scratch.map { offset = base + 2 * offset }
+            switch scratch.map {
+            case .same: break
+            case .hex(let base): offset = base + 2 * offset
+            case .spread(let layout): offset = layout.origin(offset)
+            }
             plane = scratch.below
         }
         return offset

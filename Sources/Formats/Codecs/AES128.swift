@@ -7,7 +7,7 @@
 // running on the gateway, where the key file could be read as well (DECISIONS.md).
 
 /// Sixteen bytes, the first in the top byte of `high`.
-struct Block128: Hashable, Sendable {
+struct Block128: Hashable, BitwiseCopyable, Sendable {
     var high: UInt64 = 0
     var low: UInt64 = 0
 

@@ -8,6 +8,7 @@ import Model
 enum Codec: UInt8, CaseIterable, Sendable {
     case mbusRecords, wmbus, cbor, senmlCBOR, senmlJSON, lwm2mTLV, lwm2mJSON, lwm2mText, coap
     case lwm2mRegister, mqttSN, semtech, pairs
+    case mbusMeter, mbusFixed
 
     /// What `codec:` says.
     var word: String {
@@ -25,6 +26,8 @@ enum Codec: UInt8, CaseIterable, Sendable {
         case .mqttSN: "mqtt-sn"
         case .semtech: "semtech-udp"
         case .pairs: "pairs"
+        case .mbusMeter: "mbus-meter"
+        case .mbusFixed: "mbus-fixed"
         }
     }
 
@@ -34,6 +37,7 @@ enum Codec: UInt8, CaseIterable, Sendable {
         case .mbusRecords, .wmbus, .cbor, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
             .coap, .lwm2mRegister, .mqttSN, .semtech, .pairs:
             []
+        case .mbusMeter, .mbusFixed: []
         }
     }
 
@@ -43,6 +47,8 @@ enum Codec: UInt8, CaseIterable, Sendable {
         case .mbusRecords, .wmbus, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
             .pairs:
             true
+        case .mbusFixed: true
+        case .mbusMeter: false
         case .cbor, .coap, .lwm2mRegister, .mqttSN, .semtech: false
         }
     }
@@ -50,7 +56,12 @@ enum Codec: UInt8, CaseIterable, Sendable {
     /// The words of a stream, made on its first appearance. `name` and `unit`: what the codec gave to
     /// `NameArena.end`, empty when its discriminator says all.
     func describe(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription {
-        StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
+        switch self {
+        case .mbusRecords, .wmbus, .mbusFixed:
+            return MBusKind.describe(discriminator, name: name, unit: unit)
+        default: break
+        }
+        return StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
     }
 }
 
@@ -62,17 +73,19 @@ struct CodecPlace {
     var fields: UInt16
     /// Number of a scratch plane for decoded bytes (`Workspace.planes`).
     var plane: UInt8
+    /// Minutes east of UTC that the device's clock runs at.
+    var zoneMinutes: Int32 = 0
 }
 
 extension Machine {
     /// x: codec; a: first slot of its fields; width: plane; imm: output.
     mutating func runCodec<S: FrameSink>(_ op: Op, _ sink: inout S) throws(Rejection) {
         let place = CodecPlace(
-            output: UInt16(truncatingIfNeeded: op.imm), fields: op.a, plane: op.width)
-        _ = place
+            output: UInt16(truncatingIfNeeded: op.imm), fields: op.a, plane: op.width,
+            zoneMinutes: op.meta)
         switch Codec(rawValue: op.x) ?? .cbor {
-        case .mbusRecords: throw .unknownType
-        case .wmbus: throw .unknownType
+        case .mbusRecords: try mbusRecords(place, &sink)
+        case .wmbus: try wirelessMBus(place, &sink)
         case .cbor: throw .unknownType
         case .senmlCBOR: throw .unknownType
         case .senmlJSON: throw .unknownType
@@ -84,6 +97,8 @@ extension Machine {
         case .mqttSN: throw .unknownType
         case .semtech: throw .unknownType
         case .pairs: throw .unknownType
+        case .mbusMeter: try mbusMeter(&sink)
+        case .mbusFixed: try mbusFixed(place, &sink)
         }
     }
 }
@@ -106,6 +121,7 @@ extension FormatCompiler {
             }
         }
         op.width = UInt8(truncatingIfNeeded: builder.plane())
+        op.meta = Int32(zoneMinutes)
         if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
         builder.add(op)
     }
