@@ -249,7 +249,9 @@ struct FormatCompiler {
             rule.minimum = max(rule.minimum, bytes.count)
         }
         if let sum = node["checksum"] {
-            rule.checksum = builder.checksum(checksum(sum))
+            let check = checksum(sum)
+            rule.checksum = builder.checksum(check)
+            rule.checksumWidth = check.width
         }
         if let body = node["body"] {
             check(body, ["from", "to"])

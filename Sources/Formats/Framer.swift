@@ -177,7 +177,8 @@ extension Machine {
     /// Looks for one frame in stream bytes; see `FrameSearch`.
     ///
     /// A complete frame that ends exactly where the bytes end beats an unfinished one before it:
-    /// noise that looks like the start of a long frame would otherwise hold good frames back.
+    /// noise that looks like the start of a long frame would otherwise hold good frames back. A form that
+    /// anything fits (a single byte that answers) does not.
     mutating func search(_ rule: FrameRule, _ program: Program) -> FrameSearch {
         let end = cursor.count
         var unfinished = -1
@@ -188,14 +189,17 @@ extension Machine {
                 if unfinished < 0 { unfinished = at }
                 break
             }
-            switch judge(rule, program, from: begin, end: end) {
+            var form = rule
+            switch choose(&form, program, from: begin, end: end) {
             case .no: at = begin > at ? begin : at &+ 1
             case .incomplete:
                 if unfinished < 0 { unfinished = at }
                 at &+= 1
             case .good(let total):
                 let last = begin &+ total
-                if unfinished < 0 || last == end { return .frame(skip: at, count: last &- at) }
+                if unfinished < 0 || (last == end && form.isTelling) {
+                    return .frame(skip: at, count: last &- at)
+                }
                 at &+= 1
             case .bad(let total, let rejection):
                 if unfinished >= 0 {

@@ -183,6 +183,7 @@ struct FrameRule: Sendable {
     var endCount = 0
     /// Row of `Program.checksums`, -1 none.
     var checksum = -1
+    var checksumWidth = 0
     /// Row of `Program.checksums` that must hold for this form to be meant at all, -1 none.
     var probe = -1
     /// Row of `Program.frames` with the form to try when no frame of this one starts here, -1 none.
@@ -192,6 +193,13 @@ struct FrameRule: Sendable {
     var bodyTo = 0
 
     var isDatagram: Bool { lengthEntry < 0 }
+
+    /// Whether bytes that make such a frame are hardly an accident: two fixed or checking bytes.
+    var isTelling: Bool {
+        var fixed = endCount &+ checksumWidth &+ (probe >= 0 ? 2 : 0)
+        for i in 0..<anchorCount { fixed &+= anchors[i].count }
+        return fixed >= 2
+    }
 }
 
 /// A field that a frame's length is computed from.

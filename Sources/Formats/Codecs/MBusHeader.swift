@@ -33,8 +33,9 @@ struct MBusAddress {
         if (0..<3).allSatisfy({ letters[$0] >= 0x41 && letters[$0] <= 0x5A }), code < 0x8000 {
             for i in 0..<3 { body(letters[i]) }
         } else {
-            for shift: UInt16 in [12, 8, 4, 0] {
-                body(Machine.digit(UInt8(truncatingIfNeeded: code >> shift & 15)))
+            for i in 0..<4 {
+                let nibble = code >> UInt16(12 &- 4 &* i) & 15
+                body(Machine.digit(UInt8(truncatingIfNeeded: nibble)))
             }
         }
         body(0x2E)
@@ -136,7 +137,7 @@ extension Machine {
         try endIdentity(&sink)
         for i in 0..<2 {
             let place = from &+ 8 &+ 4 &* i
-            try counter(place, types[i] & 63, i, isBinary: status & 1 == 1, at, &sink)
+            try counter(place, types[i] & 63, i, status, at, &sink)
         }
         if S.explains {
             sink.close()
@@ -147,10 +148,10 @@ extension Machine {
     }
 
     private mutating func counter<S: FrameSink>(
-        _ place: Int, _ code: UInt8, _ index: Int, isBinary: Bool, _ at: CodecPlace,
+        _ place: Int, _ code: UInt8, _ index: Int, _ status: UInt8, _ at: CodecPlace,
         _ sink: inout S
     ) throws(Rejection) {
-        let value = MBusValue(fixed: cursor, place..<place &+ 4, isBinary: isBinary)
+        let value = MBusValue(fixed: cursor, place..<place &+ 4, isBinary: status & 1 == 1)
         if S.explains {
             sink.openObject("", at: place, machine: self)
             sink.leaf("unit_code", place..<place, .number(.decimal(Int64(code))), self)
@@ -163,7 +164,10 @@ extension Machine {
         guard let unit = MBusUnit.fixed(code) else { return }
         guard sink.readingCount < Machine.maximumReadings else { throw .oversized }
         sink.reading(
-            output: at.output, discriminator: UInt64(unit.kind.rawValue) | UInt64(index) << 10,
+            output: at.output,
+            // The second counter as subunit 1, values of a due date as storage 1.
+            discriminator: UInt64(unit.kind.rawValue) | UInt64(index) << 10
+                | UInt64(status >> 1 & 1) << 30,
             value: value.kind == .integer
                 ? .decimal(value.number &* unit.factor, exponent: Int8(clamping: unit.exponent))
                 : .none,

@@ -95,16 +95,9 @@ extension Machine {
         let config = cursor.little(access &+ 2, width: 2) ?? 0
         let status = UInt64(cursor.byte(access &+ 1) ?? 0)
         let mode = config >> 8 & 31
-        var name = ""
-        switch mode {
-        case 0: break
-        case 5: name = "aes-cbc-iv"
-        case 7:
-            name = "aes-cbc-no-iv"
-            _ = try take(1)
-        default: name = "mode-\(mode)"
-        }
-        let isMissing = try decipher(telegram, mode, config, access, header, name, &sink)
+        // One byte more that says how the key is derived.
+        if mode == 7 { _ = try take(1) }
+        let isMissing = try decipher(telegram, mode, config, access, header, &sink)
         guard sink.readingCount < Machine.maximumReadings else { throw .oversized }
         sink.reading(
             output: telegram.place.output,
@@ -117,10 +110,11 @@ extension Machine {
     /// Deciphers the blocks that the configuration counts. True when the key is missing.
     private mutating func decipher<S: FrameSink>(
         _ telegram: Telegram, _ mode: UInt64, _ config: UInt64, _ access: Int, _ header: Int,
-        _ name: String, _ sink: inout S
+        _ sink: inout S
     ) throws(Rejection) -> Bool {
         let blocks = min(Int(config >> 4 & 15), (limit &- position) / 16)
-        if mode == 0 { return false }
+        // Mode 5 may count no block at all: then nothing is enciphered.
+        if mode == 0 || (mode == 5 && config >> 4 & 15 == 0) { return false }
         let isPlain = cursor.byte(position) == 0x2F && cursor.byte(position &+ 1) == 0x2F
         if isPlain || (blocks == 0 && position == limit) {
             if S.explains {
@@ -128,7 +122,10 @@ extension Machine {
             }
             return false
         }
-        if S.explains { sink.leaf("encryption", position..<position, .text(name), self) }
+        if S.explains {
+            let name = mode == 5 ? "aes-cbc-iv" : mode == 7 ? "aes-cbc-no-iv" : "mode-\(mode)"
+            sink.leaf("encryption", position..<position, .text(name), self)
+        }
         guard let key = work.keys.key(telegram.meter.key(cursor)),
             mode == 5 || (mode == 7 && telegram.counterAt >= 0), blocks > 0
         else {
