@@ -26,7 +26,8 @@ extension FormatCompiler {
         var last: Int32 = -1
         var maximum = 0
         for form in forms {
-            let rule = framing(form)
+            var rule = framing(form)
+            rule.isForm = true
             let row = builder.frame(rule)
             if first < 0 { first = row } else { builder.chain(last, to: row) }
             last = row

@@ -188,6 +188,8 @@ struct FrameRule: Sendable {
     var probe = -1
     /// Row of `Program.frames` with the form to try when no frame of this one starts here, -1 none.
     var next = -1
+    /// One of several.
+    var isForm = false
     /// Layout reads from here to here (negative: from the end).
     var bodyFrom = 0
     var bodyTo = 0
