@@ -177,6 +177,39 @@ struct WirelessMBusTests {
         #expect(frame.isSealed)
     }
 
+    // MARK: Compact frames
+
+    /// A telegram without transport header: CI and what follows.
+    private static func telegram(_ rest: [UInt8]) -> [UInt8] {
+        [UInt8(9 + rest.count)] + plain[1..<10] + rest
+    }
+
+    private static func low(_ crc: [UInt8]) -> [UInt8] { [crc[1], crc[0]] }
+
+    @Test("a compact frame reads as the full frame that it abbreviates")
+    func compact() throws {
+        let decoder = Decoder(try Fixtures.format("wmbus"))
+        var frame = DecodedFrame()
+        let full = Self.bytes("02ff20" + "0100" + "0413" + "39300000" + "4413" + "10270000")
+        try decoder.decode(Self.telegram([0x78] + full).span, direction: .up, into: &frame)
+        let expected = frame.readings.map(\.value)
+        #expect(expected.map(\.description) == ["12.345", "10.000"])
+        let heads = Self.bytes("02ff20" + "0413" + "4413")
+        let data = Self.bytes("0100" + "39300000" + "10270000")
+        let compact = [0x79] + Self.low(Self.crc(heads)) + Self.low(Self.crc(full)) + data
+        try decoder.decode(Self.telegram(compact).span, direction: .up, into: &frame)
+        #expect(frame.readings.map(\.value) == expected)
+        // Any other signature, check value or data: accepted, not read.
+        for at in 1..<compact.count {
+            var changed = compact
+            changed[at] ^= 4
+            try decoder.decode(Self.telegram(changed).span, direction: .up, into: &frame)
+            #expect(frame.readings.isEmpty, "byte \(at)")
+        }
+        let signatures = Machine.compactHeads.map { Self.crc($0) }
+        #expect(signatures.contains([0xA8, 0xED]) && Set(signatures).count == signatures.count)
+    }
+
     // MARK: Key files
 
     @Test(

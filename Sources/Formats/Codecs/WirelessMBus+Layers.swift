@@ -5,6 +5,7 @@
 //   CI 72   id 4, maker 2, version, medium, then as 7A
 //   CI 7A   access, status, configuration 2 (mode in bits 8-12, blocks in 4-7), mode 7 one byte more
 //   CI 78   nothing
+//   CI 79   WirelessMBus+Compact.swift
 
 import Model
 
@@ -27,6 +28,7 @@ extension Machine {
             try transport(&telegram, &sink)
         case 0x7A: try transport(&telegram, &sink)
         case 0x78: try mbusRecords(telegram.place, &sink)
+        case 0x79: try compact(telegram.place, &sink)
         default:
             if S.explains {
                 sink.leaf("data", position..<limit, .bytes(cursor.bytes(position..<limit)), self)
