@@ -219,50 +219,38 @@ struct Slot {
     }
 }
 
-/// A growing table of trivial rows, read without counting references. Not thread-safe; one a decoder.
-/// Reading outside it is a programmer's error.
-@safe final class GrowingTable<Element: BitwiseCopyable> {
-    private var base: UnsafeMutablePointer<Element>
-    private var capacity = 16
-    private(set) var count = 0
+/// A table of trivial rows that fills up to a fixed capacity, read without counting references. Not
+/// thread-safe; one a decoder. Memory that nobody wrote is never touched, so an empty table costs
+/// address space only.
+@safe struct FillingTable<Element: BitwiseCopyable> {
+    let capacity: Int
+    private let base: UnsafeMutablePointer<Element>
 
-    init() {
-        // Safety: freshly allocated; rows are initialised by `append` before `count` covers them.
-        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: 16)
+    init(capacity: Int) {
+        self.capacity = max(1, capacity)
+        // Safety: allocated for `capacity` rows; a row is written before it is read (see `subscript`).
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: self.capacity)
     }
 
-    deinit {
-        // Safety: allocated in init or append, freed once.
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the table no more.
         unsafe base.deallocate()
     }
 
-    func append(_ element: Element) {
-        if count == capacity {
-            // Safety: the new memory holds `count` rows moved from the old, which is then freed.
-            let larger = UnsafeMutablePointer<Element>.allocate(capacity: 2 * capacity)
-            unsafe larger.moveInitialize(from: base, count: count)
-            unsafe base.deallocate()
-            unsafe base = larger
-            capacity *= 2
-        }
-        // Safety: count < capacity after the lines above.
-        unsafe (base + count).initialize(to: element)
-        count += 1
-    }
-
-    func removeAll() { count = 0 }
-
+    /// Reading a row that was never written gives any value of a trivial type. Places outside the
+    /// table are a programmer's error.
     @inline(__always)
     subscript(_ row: Int) -> Element {
         get {
-            precondition(row >= 0 && row < count, "row outside its table")
-            // Safety: 0 <= row < count, checked in the line above.
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above.
             return unsafe base[row]
         }
-        set {
-            precondition(row >= 0 && row < count, "row outside its table")
-            // Safety: 0 <= row < count, checked in the line above.
-            unsafe base[row] = newValue
+        nonmutating set {
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above; Element is trivial.
+            unsafe (base + row).initialize(to: newValue)
         }
     }
 }
