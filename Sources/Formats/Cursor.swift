@@ -6,6 +6,7 @@
 // Invariants: a `Cursor` lives no longer than the call it is made for (frames) or than its
 // `BytePlane` (scratch); slot numbers are masked, so none is out of range.
 
+import Glibc
 import Model
 
 /// Borrowed bytes with checked loads of 1 to 8 bytes; nil when a load would leave the bytes.
@@ -68,6 +69,22 @@ import Model
     func little(_ offset: Int, width: Int) -> UInt64? {
         guard let word = big(offset, width: width) else { return nil }
         return word.byteSwapped >> UInt64(truncatingIfNeeded: 64 &- 8 &* width)
+    }
+
+    /// Where `byte` first stands in `range`, cut to what is there.
+    func first(_ byte: UInt8, in range: Range<Int>) -> Int? {
+        let range = range.clamped(to: 0..<count)
+        guard !range.isEmpty else { return nil }
+        // Safety: the range is inside 0..<count after clamping; memchr reads no further.
+        let found = unsafe memchr(base + range.lowerBound, Int32(byte), range.count)
+        guard let found = unsafe found else { return nil }
+        return unsafe UnsafeRawPointer(found) - UnsafeRawPointer(base)
+    }
+
+    /// The same bytes, ending before `end` at the latest.
+    func upTo(_ end: Int) -> Cursor {
+        // Safety: the count only shrinks.
+        unsafe Cursor(base: base, count: min(count, max(0, end)))
     }
 
     /// The bytes of `range`, which must lie inside, as a cursor of their own; empty when it does not.
@@ -298,6 +315,8 @@ struct Slot {
         case same
         /// Byte i was the two text bytes at base + 2·i of the plane below.
         case hex(base: Int)
+        /// Bytes from base on of the plane below, each escape byte and its code being one byte here.
+        case escaped(base: Int, escape: UInt8)
         /// The bytes of the plane below without the two check bytes behind each block.
         case spread(Spread)
     }
@@ -415,6 +434,13 @@ struct Slot {
             unsafe base[i] = high << 4 | low
         }
         return range.count / 2
+    }
+
+    /// Empties the plane, to be filled by `append` from what `map` says of the plane `below`.
+    func begin(_ map: Map, below: UInt8) {
+        self.map = map
+        self.below = below
+        count = 0
     }
 
     private static func nibble(_ byte: UInt8?) -> UInt8? {

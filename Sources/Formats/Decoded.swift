@@ -51,6 +51,8 @@ package struct DecodedFrame {
     package var duplicateKey: UInt64?
     /// Bytes to answer after the commit that holds the frame; empty when the format answers nothing.
     package var answer: [UInt8] = []
+    /// The frame is one of several that make one body; nil when it stands alone.
+    package var part: FramePart?
 
     package init() {
         readings.reserveCapacity(64)
@@ -65,6 +67,7 @@ package struct DecodedFrame {
         readings.removeAll(keepingCapacity: true)
         duplicateKey = nil
         answer.removeAll(keepingCapacity: true)
+        part = nil
     }
 }
 

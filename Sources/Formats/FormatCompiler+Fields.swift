@@ -6,7 +6,7 @@ extension FormatCompiler {
     /// Keys about the bytes on the wire.
     static let wireKeys = [
         "bytes", "order", "at", "bits", "sign", "ones", "time", "pattern", "weekday", "zone",
-        "elements", "count", "is", "else",
+        "elements", "count", "is", "else", "until",
     ]
     /// Keys about meaning, for fields and computed values alike.
     static let presentKeys = [
@@ -24,7 +24,11 @@ extension FormatCompiler {
         let at = Int32(clamping: integer(node, "at") ?? -1)
         switch type {
         case "bcd": bcd(node, slot, at, &rule)
-        case "hex", "ascii", "digits": bytes(node, type, slot, at, &rule, &binding)
+        case "varint", "zigzag":
+            builder.add(Op(code: .readVarint, x: type == "zigzag" ? 1 : 0, a: slot))
+            binding.bits = 64
+        case "hex", "ascii", "digits", "utf8", "gbk", "gb18030":
+            bytes(node, type, slot, at, &rule, &binding)
         case "bools": bools(node, slot, at, &rule)
         case "time": time(node, slot, at, &rule)
         default:
@@ -168,11 +172,18 @@ extension FormatCompiler {
         _ binding: inout Binding
     ) {
         var op = Op(code: .readBytes, a: slot, at: at)
-        amount(node, "bytes", &op)
+        if node["until"] != nil {
+            op = Op(code: .readUntil, a: slot, imm: Int64((integer(node, "until") ?? 0) & 255))
+        } else {
+            amount(node, "bytes", &op)
+        }
         builder.add(op)
         rule.isReversed = word(node, "order", ["be", "le"]) == "le"
         switch type {
-        case "ascii":
+        case "gbk", "gb18030":
+            rule.display = .chineseText
+            binding.style = .text
+        case "ascii", "utf8":
             rule.display = .text
             binding.style = .text
         case "digits":

@@ -14,7 +14,7 @@ extension FormatCompiler {
         }
         guard let list = node["forms"] else {
             let rule = framing(node)
-            return (builder.frame(rule), rule.maximum + rule.preambleMaximum)
+            return (builder.frame(rule), rule.wireMaximum + rule.preambleMaximum)
         }
         check(node, ["forms", "note"])
         let forms = list.array ?? []
@@ -31,7 +31,7 @@ extension FormatCompiler {
             let row = builder.frame(rule)
             if first < 0 { first = row } else { builder.chain(last, to: row) }
             last = row
-            maximum = max(maximum, rule.maximum + rule.preambleMaximum)
+            maximum = max(maximum, rule.wireMaximum + rule.preambleMaximum)
         }
         return (first, maximum)
     }

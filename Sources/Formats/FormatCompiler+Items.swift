@@ -6,9 +6,10 @@ import Model
 extension FormatCompiler {
     /// Kind of an item by the key that names it, with the further keys it may have.
     private static let kinds: [(key: String, keys: [String])] = [
+        ("tlv", ["cases", "default", "else", "list", "count", "maximum"]),
         ("switch", ["cases", "default", "else"]),
-        ("repeat", ["list", "index", "maximum", "layout"]),
-        ("region", ["transform", "at", "layout"]),
+        ("repeat", ["list", "index", "maximum", "layout", "entry"]),
+        ("region", ["transform", "at", "layout", "whole"]),
         ("hexText", ["at", "layout"]),
         ("sub", ["name", "bytes"]),
         ("group", ["layout"]),
@@ -70,6 +71,7 @@ extension FormatCompiler {
         // Names that the item makes are bound before the jump, so that they read as 0 without it.
         let over = jumpUnless(node, "when")
         switch kind.key {
+        case "tlv": tlvItem(node)
         case "switch": switchItem(node)
         case "repeat": repeatItem(node)
         case "region": regionItem(node, "region")
@@ -238,6 +240,7 @@ extension FormatCompiler {
             builder.add(Op(code: .copy, a: count, b: slot(operand(node, "repeat") ?? .number(0))))
             test.b = count
         }
+        if let entry = node["entry"] { self.entry(entry, &test) }
         let list = string(node, "list")
         if let list { open(.list, list) }
         builder.add(Op(code: .loop, a: round))
@@ -294,6 +297,7 @@ extension FormatCompiler {
         var op = Op(code: key == "region" ? .enterRegion : .enterHex)
         amount(node, key, &op)
         op.at = Int32(clamping: integer(node, "at") ?? -1)
+        if flag(node, "whole") { op.code = .enterWhole }
         if key == "hexText" {
             op.x = UInt8(truncatingIfNeeded: builder.plane())
         } else if let transform = transform(node) {

@@ -61,7 +61,10 @@ extension FormatCompiler {
             }
         }
         if let words = node["flags"] {
-            rule.display = .flags((words.array ?? []).map { $0.string ?? "" })
+            rule.display =
+                words.members == nil
+                ? .flags((words.array ?? []).map { $0.string ?? "" })
+                : .bits(words.members.map { bitNames($0) } ?? [])
             rule.value.kind = .code
         }
         switch word(node, "display", ["", "hex", "boolean", "code"]) {

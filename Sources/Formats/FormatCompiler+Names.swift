@@ -150,14 +150,10 @@ extension FormatCompiler {
 
     mutating func exchange() {
         guard let node = root["exchange"] else { return }
-        check(node, ["duplicate", "answer", "note"])
+        check(node, ["duplicate", "answer", "reassembly", "note"])
+        if let parts = node["reassembly"] { reassembly(parts) }
         if let duplicate = node["duplicate"] { self.duplicate(duplicate) }
-        guard let answer = node["answer"] else { return }
-        check(answer, ["when", "parts", "note"])
-        answers = true
-        let over = jumpUnless(answer, "when")
-        for part in answer["parts"]?.array ?? [] { answerPart(part) }
-        if let over { land(over) }
+        if let found = node["answer"] { answer(found) }
     }
 
     /// `duplicate: { key: "frame" | [fields], windowSeconds: 120 }`
@@ -193,8 +189,10 @@ extension FormatCompiler {
     }
 
     /// `{ hex: "534C" }`, `{ field: "sequence", type?: "u32be" }`, `{ checksum: "crc16-modbus" }`
-    private mutating func answerPart(_ node: JSONNode) {
-        check(node, ["hex", "field", "type", "checksum", "from", "to", "order"])
+    mutating func answerPart(_ node: JSONNode) {
+        check(
+            node, ["hex", "field", "type", "checksum", "from", "to", "order"] + Self.answerWords)
+        if otherPart(node) { return }
         if let text = node["hex"] {
             builder.add(.answerText, literal: hex(text) ?? [])
         } else if let name = string(node, "field") {
@@ -224,7 +222,7 @@ extension FormatCompiler {
                 isLittleEndian: word(node, "order", ["le", "be"]) == "le")
             builder.add(Op(code: .answerChecksum, meta: Int32(builder.checksum(rule))))
         } else {
-            complain(node, "an answer's part needs hex, field or checksum")
+            complain(node, "an answer's part needs hex, text, field, digits, value or checksum")
         }
     }
 

@@ -222,7 +222,7 @@ struct FormatCompiler {
 
     static let framingKeys = [
         "preamble", "anchors", "fields", "length", "minimum", "maximum", "end", "checksum", "body",
-        "note", "forms", "probe",
+        "note", "forms", "probe", "delimiter", "escape", "maximumOnWire",
     ]
 
     /// Compiles `framing`; its fields stay visible in the layout.
@@ -243,6 +243,8 @@ struct FormatCompiler {
             complain(
                 node, "frames are not bounded", "write maximum: the longest frame, at most 65536")
         }
+        rule.wireMaximum = rule.maximum
+        if node["delimiter"] != nil { delimiter(node, &rule) }
         if let end = node["end"], let bytes = hex(end), bytes.count <= 8 {
             rule.endCount = bytes.count
             rule.endPattern = bytes.reduce(0) { $0 << 8 | UInt64($1) }
@@ -291,7 +293,7 @@ struct FormatCompiler {
             complain(node, "no length", "write length: \"datagram\" or an expression")
             return
         }
-        if length.string == "datagram" { return }
+        if length.string == "datagram" || length.string == "delimiter" { return }
         builder.select(.lengths)
         rule.lengthEntry = Int(builder.here)
         for field in node["fields"]?.array ?? [] { lengthField(field, entry: rule.lengthEntry) }
@@ -392,7 +394,7 @@ struct WireType {
     static let examples = [
         "u8", "s8", "u16be", "u16le", "s16be", "s16le", "u24be", "u32be", "u32le",
         "s32be", "u48be", "u64be", "f32be", "f32le", "f64be", "bcd", "hex", "ascii", "digits",
-        "bools", "time",
+        "bools", "time", "varint", "zigzag", "utf8", "gbk", "gb18030",
     ]
 
     func read(into slot: UInt16, at: Int32) -> Op {

@@ -118,6 +118,7 @@ extension Machine {
     mutating func enter<S: FrameSink>(
         _ first: FrameRule, _ program: Program, from: Int, _ sink: inout S
     ) throws(Rejection) {
+        if first.delimiter >= 0 { return try enterDelimited(first, program, from: from, &sink) }
         var rule = first
         let end = limit
         var at = from
@@ -155,7 +156,7 @@ extension Machine {
         guard start <= limit else { throw overrun }
     }
 
-    private func describe<S: FrameSink>(
+    func describe<S: FrameSink>(
         _ rule: FrameRule, _ program: Program, _ range: Range<Int>, _ sink: inout S
     ) {
         for i in 0..<rule.anchorCount where rule.anchors[i].mask == .max {
@@ -181,6 +182,7 @@ extension Machine {
     /// noise that looks like the start of a long frame would otherwise hold good frames back. A form that
     /// anything fits (a single byte that answers) does not.
     mutating func search(_ rule: FrameRule, _ program: Program) -> FrameSearch {
+        if rule.delimiter >= 0 { return searchDelimited(rule, program) }
         let end = cursor.count
         var unfinished = -1
         var at = 0
@@ -260,6 +262,8 @@ struct NoSink: FrameSink {
     mutating func duplicate(_ key: UInt64) {}
     mutating func answer(_ byte: UInt8) {}
     mutating func answerChecksum(_ rule: ChecksumRule) {}
+    mutating func answerFrame(_ rule: FrameRule) {}
+    mutating func part(_ part: FramePart) {}
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
     ) {}
@@ -309,6 +313,7 @@ extension DecodedFrame: FrameSink {
     mutating func seal() { isSealed = true }
     mutating func device(_ key: DeviceKey) { device = key }
     mutating func duplicate(_ key: UInt64) { duplicateKey = key }
+    mutating func part(_ part: FramePart) { self.part = part }
     mutating func answer(_ byte: UInt8) {
         if answer.count < 1024 { answer.append(byte) }
     }

@@ -18,6 +18,9 @@ protocol FrameSink {
     mutating func duplicate(_ key: UInt64)
     mutating func answer(_ byte: UInt8)
     mutating func answerChecksum(_ rule: ChecksumRule)
+    /// Makes the answer so far what stands between a frame's delimiters.
+    mutating func answerFrame(_ rule: FrameRule)
+    mutating func part(_ part: FramePart)
 
     /// True for the sink that explains; what only people read is worked out behind this question.
     static var explains: Bool { get }
@@ -151,6 +154,8 @@ struct Machine {
     var limit = 0
     /// What reading past `limit` means here.
     var overrun = Rejection.truncated
+    /// A body put together from its parts, in place of the one in the frame.
+    var whole: Cursor?
     var firstReading = 0
     var time: Int64?
     var regionDepth = 0
@@ -237,6 +242,12 @@ struct Machine {
             case .answerText:
                 for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
             case .answerSlot: answerSlot(op, &sink)
+            case .answerDigits: answerDigits(op, &sink)
+            case .answerFrame: sink.answerFrame(program.frames[Int(op.meta)])
+            case .readUntil: try readUntil(op)
+            case .readVarint: try readVarint(op)
+            case .part: part(op, &sink)
+            case .enterWhole: try enterWhole(op, program)
             case .answerChecksum: sink.answerChecksum(program.checksums[Int(op.meta)])
             case .show:
                 sink.show(
@@ -279,6 +290,7 @@ struct Machine {
         case .up: direction == .up ? 1 : 0
         case .down: direction == .down ? 1 : 0
         case .datagram: isExact ? 1 : 0
+        case .whole: whole == nil ? 0 : 1
         case .asked0: slots.value(SlotFile.asked)
         case .asked1: slots.value(SlotFile.asked &+ 1)
         case .asked2: slots.value(SlotFile.asked &+ 2)
@@ -320,6 +332,7 @@ struct Machine {
         let round = slots.value(op.a)
         if op.b != SlotFile.none, round >= slots.value(op.b) { return true }
         if op.flags.contains(.rest), position >= limit { return true }
+        if op.width > 0, !hasEntry(op) { return true }
         guard round < op.imm else { throw .badRecord }
         return false
     }
@@ -340,7 +353,7 @@ struct Machine {
         time = outer.time
     }
 
-    private mutating func push(after: Int) throws(Rejection) {
+    mutating func push(after: Int) throws(Rejection) {
         let region = Region(
             cursor: cursor, plane: plane, start: start, limit: limit, after: after,
             overrun: overrun.rawValue)
@@ -359,7 +372,7 @@ struct Machine {
     }
 
     /// meta: transform; x: its plane.
-    private mutating func enterRegion(
+    mutating func enterRegion(
         _ op: Op, _ program: Program
     ) throws(Rejection) {
         let count = try wanted(op)
@@ -422,6 +435,7 @@ struct Machine {
     func cursor(ofPlane number: UInt8) -> Cursor {
         if number == plane { return cursor }
         if number == 0 { return frame }
+        if number == Machine.wholePlane { return whole ?? .empty }
         let scratch = work.planes[Int(number) - 1]
         return scratch.cursor(count: scratch.capacity)
     }

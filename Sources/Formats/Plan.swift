@@ -18,6 +18,8 @@ struct PlanStep: BitwiseCopyable {
         case op
         /// Check value `op.meta` of the frame `op.at ..< op.imm` of the plane.
         case checksum
+        /// Neither delimiter `op.x` nor escape `op.meta` (-1 none) in `op.at ..< op.imm`.
+        case inside
         /// Read (`op.code`) and yield in one.
         case take
     }
@@ -181,6 +183,7 @@ extension Machine {
                 switch step.kind {
                 case .take: try take(step, program, &sink)
                 case .op: try follow(step, program, &sink)
+                case .inside: guard isPlain(step.op) else { return false }
                 case .checksum:
                     let rule = program.checksums[Int(step.op.meta)]
                     guard rule.holds(cursor, start: Int(step.op.at), end: Int(step.op.imm)) == true
@@ -272,6 +275,8 @@ extension Machine {
         case .answerText:
             for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
         case .answerSlot: answerSlot(op, &sink)
+        case .answerDigits: answerDigits(op, &sink)
+        case .answerFrame: sink.answerFrame(program.frames[Int(op.meta)])
         case .answerChecksum: sink.answerChecksum(program.checksums[Int(op.meta)])
         default: throw .malformed
         }

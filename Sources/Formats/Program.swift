@@ -21,6 +21,8 @@ enum OpCode: UInt8, Sendable {
     // Meaning.
     case pack, emit, observe, control, identityText, identitySlot, identityEnd, duplicate
     case answerText, answerSlot, answerChecksum
+    // Machine+Answers.swift, Machine+Text.swift, Machine+Parts.swift
+    case answerDigits, answerFrame, readUntil, readVarint, part, enterWhole
     // Built-in decodings (Codecs/).
     case codec
     // For the tree only.
@@ -98,8 +100,9 @@ enum Operator: UInt8, Sendable {
 enum Builtin: UInt8, CaseIterable, Sendable {
     /// Bytes left in the region; bytes of the whole region; offset in the region; 1 = device to
     /// server; 1 = server to device; 1 = the bytes are one whole datagram, 0 = part of a stream.
-    /// Numbers of the request that this frame answers, -1 when not known.
-    case left, size, position, up, down, datagram, asked0, asked1, asked2, asked3
+    /// 1 = a body put together from its parts is read. Numbers of the request that this frame answers,
+    /// -1 when not known (last: the recorder of plans tells them by their order).
+    case left, size, position, up, down, datagram, whole, asked0, asked1, asked2, asked3
 
     var word: String {
         switch self {
@@ -109,6 +112,7 @@ enum Builtin: UInt8, CaseIterable, Sendable {
         case .up: "up"
         case .down: "down"
         case .datagram: "datagram"
+        case .whole: "whole"
         case .asked0: "asked0"
         case .asked1: "asked1"
         case .asked2: "asked2"
@@ -193,6 +197,14 @@ struct FrameRule: Sendable {
     /// Layout reads from here to here (negative: from the end).
     var bodyFrom = 0
     var bodyTo = 0
+    /// Byte that stands before and behind the frame, once between two frames; -1 none. Everything
+    /// else here is about what stands between, with its escapes undone.
+    var delimiter = -1
+    var escapes = EscapeRule()
+    /// Scratch plane for bytes whose escapes are undone.
+    var plane: UInt8 = 0
+    /// Bytes that the frame may have on the wire, with delimiters and escapes, without preamble.
+    var wireMaximum = 0
 
     var isDatagram: Bool { lengthEntry < 0 }
 
@@ -279,6 +291,10 @@ struct ShowRule: Sendable {
         case time(TimeRule?)
         case table(Int)
         case flags([String])
+        /// An object with a boolean for each named bit.
+        case bits([(name: String, bit: Int)])
+        /// Text in GB 18030, of which GBK is a part.
+        case chineseText
         /// A list of equal elements; width in bytes, 0 for single bits.
         case elements(width: Int, isLittle: Bool, isSigned: Bool)
         /// Text from captured fields alone.

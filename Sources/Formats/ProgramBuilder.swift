@@ -332,6 +332,8 @@ extension Op {
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
             .answerSlot:
             slots = [a]
+        case .answerDigits: slots = [a]
+        case .part: slots = [a] + (0..<UInt16(width) &+ 2).map { b &+ $0 }
         case .copy, .select: slots = [b]
         case .arithmetic, .jumpUnless:
             slots = [b]
@@ -342,7 +344,8 @@ extension Op {
         case .skip, .readInteger, .readOrdered, .readFloat, .readBCD, .readTime, .constant,
             .builtin,
             .jump, .loop, .leave, .enterScope, .leaveScope, .reject, .control, .identityText,
-            .identityEnd, .answerText, .answerChecksum, .show, .open, .close, .codec:
+            .identityEnd, .answerFrame, .readUntil, .readVarint, .enterWhole, .answerText,
+            .answerChecksum, .show, .open, .close, .codec:
             break
         }
         return slots

@@ -21,8 +21,9 @@ extension TreeBuilder {
         var extent = Extent(range: range, total: nil)
         let mismatch = showAnchors(rule, range, machine: machine)
         switch verdict {
-        case .good(let total), .bad(let total, _): extent.total = total
-        case .no, .incomplete:
+        case .good(let total): extent.total = total
+        case .bad(let total, _) where total > 0: extent.total = total
+        case .no, .incomplete, .bad:
             if mismatch == nil, !rule.isDatagram {
                 let found = machine.length(
                     rule, program, from: range.lowerBound, end: range.upperBound)
@@ -43,6 +44,10 @@ extension TreeBuilder {
             isLaidOut = extent.total != nil && range.upperBound == machine.cursor.count
             fault = Refusal(
                 rejection: .truncated, at: range.upperBound, reason: missing(rule, extent))
+        case .bad(0, let rejection):
+            isLaidOut = extent.total != nil
+            fault = delimited(
+                rejection, announced: extent.total, range, lengthAt: lengthAt ?? range.lowerBound)
         case .bad(let total, .badEnd): fault = badEnd(rule, range, total, machine)
         case .bad(let total, let rejection):
             fault = badChecksum(

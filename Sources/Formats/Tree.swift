@@ -56,6 +56,8 @@ struct TreeBuilder: FrameSink {
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
     mutating func answerChecksum(_ rule: ChecksumRule) { frame.answerChecksum(rule) }
+    mutating func answerFrame(_ rule: FrameRule) { frame.answerFrame(rule) }
+    mutating func part(_ part: FramePart) { frame.part(part) }
 
     // MARK: Tree
 
@@ -152,6 +154,14 @@ struct TreeBuilder: FrameSink {
             var end = wire.count
             while end > 0, wire[end - 1] == 0 || wire[end - 1] == 0x20 { end -= 1 }
             node.value = .text(String(decoding: wire[..<end], as: UTF8.self))
+        case .chineseText: node.value = .text(GB18030.text(wire))
+        case .bits(let words):
+            node.value = .object
+            node.children = words.map {
+                FieldNode(
+                    name: $0.name, bytes: node.bytes,
+                    value: .boolean(slot.value >> Int64($0.bit) & 1 == 1))
+            }
         case .digits:
             node.value = .text(String(FieldNode.hex(wire).drop { $0 == "f" }))
         case .elements(let width, let isLittle, let isSigned):
@@ -296,12 +306,17 @@ struct TreeBuilder: FrameSink {
     static func origin(_ machine: borrowing Machine, _ plane: UInt8, _ offset: Int) -> Int {
         var offset = offset
         var plane = plane
+        // A body put together stands in no single frame.
+        if plane == Machine.wholePlane { return 0 }
         while plane > 0 {
             let scratch = machine.work.planes[Int(plane) - 1]
             switch scratch.map {
             case .same: break
             case .hex(let base): offset = base + 2 * offset
             case .spread(let layout): offset = layout.origin(offset)
+            case .escaped(let base, let escape):
+                offset = machine.cursor(ofPlane: scratch.below)
+                    .escaped(offset, from: base, escape: escape)
             }
             plane = scratch.below
         }

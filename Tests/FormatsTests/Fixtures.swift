@@ -47,7 +47,9 @@ enum Fixtures {
 
     static func rows() throws -> [Row] {
         var rows: [Row] = []
-        for name in ["dlt645", "modbus-rtu", "vendor", "cjt188", "mbus", "wmbus"] {
+        for name in [
+            "dlt645", "modbus-rtu", "vendor", "cjt188", "jt808", "gb26875", "mbus", "wmbus",
+        ] {
             for line in Repository.bytes("fixtures/vectors/\(name).jsonl").split(separator: 0x0A) {
                 let node = try JSONNode.parse(Array(line), file: name)
                 let expect = node["expect"]

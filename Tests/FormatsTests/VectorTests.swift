@@ -15,7 +15,10 @@ struct VectorTests {
 
     @Test(
         "every row of the vectors decodes as expected",
-        arguments: [("dlt645", 86), ("modbus-rtu", 59), ("vendor", 29), ("cjt188", 52)])
+        arguments: [
+            ("dlt645", 86), ("modbus-rtu", 59), ("vendor", 29), ("cjt188", 52),
+            ("jt808", 159), ("gb26875", 38),
+        ])
     func vectors(name: String, count: Int) throws {
         let bytes = Repository.bytes("fixtures/vectors/\(name).jsonl")
         let report = VectorRunner(try Fixtures.library.get()).run(bytes, name: name)
@@ -70,7 +73,7 @@ struct VectorTests {
 
     @Test("a frame with a check value refuses every single wrong bit")
     func mutation() throws {
-        let checked = ["dlt645", "modbus-rtu", "cjt188"]
+        let checked = ["dlt645", "modbus-rtu", "cjt188", "jt808", "gb26875"]
         for row in try Fixtures.rows() where !row.isError && !row.isStream {
             let decoder = Decoder(row.format)
             var frame = DecodedFrame()
