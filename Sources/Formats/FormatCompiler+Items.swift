@@ -385,7 +385,7 @@ extension FormatCompiler {
         nesting.append(name)
         (file, root) = (source.file, source.root)
         prepare()
-        enter.meta = builder.frame(framing())
+        enter.meta = frames().row
         builder.add(enter)
         let wasIdentified = isIdentified
         isIdentified = isIdentified || outer.1["identity"] != nil

@@ -65,9 +65,8 @@ struct FormatCompiler {
     mutating func compile() -> CompiledFormat? {
         check(root, FormatCompiler.topKeys)
         prepare()
-        let frame = framing()
         // Row 0 is the format's own frame.
-        let row = builder.frame(frame)
+        let (row, maximumFrame) = frames()
         precondition(row == 0, "the outer frame is compiled first")
         items(root["layout"], of: root)
         identity(isOuter: true)
@@ -85,8 +84,7 @@ struct FormatCompiler {
         guard complaints.isEmpty else { return nil }
         return CompiledFormat(
             program: program, outputs: outputs,
-            maximumFrame: frame.wireMaximum
-                + frame.preambleMaximum, answers: answers, identityIsLocal: identityIsLocal,
+            maximumFrame: maximumFrame, answers: answers, identityIsLocal: identityIsLocal,
             duplicateWindowMilliseconds: duplicateWindow)
     }
 
@@ -233,17 +231,14 @@ struct FormatCompiler {
 
     static let framingKeys = [
         "preamble", "anchors", "fields", "length", "minimum", "maximum", "end", "checksum", "body",
-        "note", "delimiter", "escape", "maximumOnWire", "endElse",
+        "note", "forms", "probe", "delimiter", "escape", "maximumOnWire", "endElse",
     ]
 
     /// Compiles `framing`; its fields stay visible in the layout.
-    mutating func framing() -> FrameRule {
+    mutating func framing(_ node: JSONNode) -> FrameRule {
         var rule = FrameRule()
-        guard let node = root["framing"] else {
-            complain(root, "no framing", "write framing: { length: \"datagram\", maximum: 512 }")
-            return rule
-        }
         check(node, FormatCompiler.framingKeys)
+        if let sum = node["probe"] { rule.probe = builder.checksum(checksum(sum)) }
         if let preamble = node["preamble"] {
             check(preamble, ["byte", "maximum"])
             rule.preamble = integer(preamble, "byte") ?? -1
@@ -266,7 +261,9 @@ struct FormatCompiler {
             if node["endElse"] != nil { rule.endRejection = rejection(node, "endElse") }
         }
         if let sum = node["checksum"] {
-            rule.checksum = builder.checksum(checksum(sum))
+            let check = checksum(sum)
+            rule.checksum = builder.checksum(check)
+            rule.checksumWidth = check.width
             rule.flagsMismatch = word(sum, "mismatch", ["reject", "flag"]) == "flag"
         }
         if let body = node["body"] {

@@ -12,6 +12,8 @@ protocol FrameSink {
     /// Gives readings from number `first` on that have no time yet this one.
     mutating func stamp(from first: Int, milliseconds: Int64)
     mutating func control()
+    /// The payload is enciphered and there is no key for it here.
+    mutating func seal()
     mutating func device(_ key: DeviceKey)
     mutating func duplicate(_ key: UInt64)
     mutating func answer(_ byte: UInt8)
@@ -105,10 +107,12 @@ final class Workspace {
             cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
     let scopes = FixedStack<Scope>(repeating: Scope(firstReading: 0, time: nil))
     let seed: UInt64
+    let keys: DeviceKeys
 
-    init(planes count: Int, capacity: Int, seed: UInt64) {
+    init(planes count: Int, capacity: Int, seed: UInt64, keys: DeviceKeys) {
         planes = (0..<count).map { _ in BytePlane(capacity: capacity) }
         self.seed = seed
+        self.keys = keys
     }
 
     deinit {

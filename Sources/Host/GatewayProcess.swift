@@ -54,6 +54,7 @@ package final class GatewayProcess {
     private let uplink: UplinkActor
     private let admin: AdminServer
     private let reports: GatewayReports
+    private let keys: DeviceKeys
 
     /// Opens everything and recovers; nothing is taken in before `start`.
     package init(
@@ -66,6 +67,11 @@ package final class GatewayProcess {
         let library: FormatLibrary
         do throws(Complaints) {
             library = try FormatLibrary(directory: configuration.formats)
+        } catch {
+            throw StartError(error.all.map(\.description).joined(separator: "\n"))
+        }
+        do throws(Complaints) {
+            keys = configuration.keys.isEmpty ? .none : try DeviceKeys(file: configuration.keys)
         } catch {
             throw StartError(error.all.map(\.description).joined(separator: "\n"))
         }
@@ -191,6 +197,7 @@ package final class GatewayProcess {
     ) -> IntakeStage {
         var settings = IntakeSettings()
         settings.duplicateWindowMilliseconds = configuration.spool.duplicateWindow
+        settings.keys = keys
         let jobs = spool.mailbox
         let poke = batch.poke
         return IntakeStage(

@@ -77,9 +77,12 @@ package final class IntakeStage: IntakeDoor {
         let journalNumber: UInt16
         let duplicateWindow: Int64
 
-        init(_ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64) {
+        init(
+            _ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64,
+            keys: DeviceKeys
+        ) {
             self.format = format
-            decoder = Decoder(format, seed: seed)
+            decoder = Decoder(format, seed: seed, keys: keys)
             self.number = UInt16(number)
             rules = format.outputs.map {
                 ValueRule(
@@ -117,7 +120,7 @@ package final class IntakeStage: IntakeDoor {
                 formats.append(
                     FormatState(
                         format, number: inLibrary, source: number, journalNumber: pairs.count,
-                        seed: seed))
+                        seed: seed, keys: settings.keys))
                 pairs.append(JournalSource(name: source.name, format: format.name))
             }
             states.append(SourceState(source: source, formats: formats))

@@ -25,6 +25,7 @@ enum DecodeVerb {
             .toggle("json", "print JSON, one object a frame"),
             .value("direction", "up|down", "device to server or server to device", default: "up"),
             .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
+            .value("keys", "FILE", "keys of meters that encipher"),
         ],
         examples: [
             Example(
@@ -51,8 +52,12 @@ enum DecodeVerb {
                 } ?? Nearest.of(name, among: names)).map { "did you mean \($0)?" }
                     ?? "there are: \(names.joined(separator: ", "))")
         }
+        guard let keys = Places.keys(invocation.text("keys"), console: console) else {
+            return .foundWrong
+        }
         let printer = FramePrinter(
-            decoder: Decoder(format), direction: direction, explains: invocation.has("explain"),
+            decoder: Decoder(format, keys: keys), direction: direction,
+            explains: invocation.has("explain"),
             console: console)
         var list = FrameList(printer: printer, asJSON: invocation.has("json"), console: console)
         if texts == ["-"] {
