@@ -1,6 +1,7 @@
 // The object model of LwM2M as far as it measures (OMA registry: objects 3, 4, 6, 3300–3347 and the
-// reusable resources 5500–6050): which type the bytes of a resource have, and its words. TLV and plain
-// values do not say their type; a resource that is not here stays raw bytes and makes no reading.
+// reusable resources 5500–6050): which type the bytes of a resource have, and its words. TLV and
+// plain values do not say their type; a resource that is not here stays raw bytes and makes no
+// reading.
 
 import Model
 

@@ -1,6 +1,6 @@
-// Words for streams whose names stand in frames: SenML's unit symbols (RFC 8428 section 12.1, RFC 8798) in
-// UTF-8 with the quantity that each measures, and LwM2M's object model for paths. Slow path: asked once a
-// stream.
+// Words for streams whose names stand in frames: SenML's unit symbols (RFC 8428 section 12.1, RFC
+// 8798) in UTF-8 with the quantity that each measures, and LwM2M's object model for paths. Slow
+// path: asked once a stream.
 
 import Model
 
