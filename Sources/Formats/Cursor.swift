@@ -389,6 +389,13 @@ struct Slot {
     /// Forgets what was appended behind the first `count` bytes.
     func cut(to count: Int) { self.count = min(self.count, max(0, count)) }
 
+    /// Writes a byte at any place of the plane; outside of it nothing.
+    func put(_ byte: UInt8, at index: Int) {
+        guard index >= 0, index < capacity else { return }
+        // Safety: 0 <= index < capacity, checked in the line above.
+        unsafe base[index] = byte
+    }
+
     /// The appended bytes as text.
     var text: String { String(decoding: cursor(count: count).bytes(0..<count), as: UTF8.self) }
 
