@@ -8,6 +8,13 @@ struct FormatSource {
     var file: String
     var name: String
     var root: JSONNode
+    /// Of its text and of what it extends: another one means that something changed.
+    var digest: UInt64 = 0
+
+    /// FNV-1a: equal everywhere.
+    static func digest(_ bytes: [UInt8]) -> UInt64 {
+        bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    }
 }
 
 /// What compiling yields besides the program.

@@ -53,7 +53,7 @@ package final class IntakeStage: IntakeDoor {
     final class SourceState {
         let source: IntakeSource
         let timeRule: TimeRule
-        let formats: [FormatState]
+        var formats: [FormatState]
         let maximumFrame: Int
 
         init(source: IntakeSource, formats: [FormatState]) {
@@ -76,9 +76,11 @@ package final class IntakeStage: IntakeDoor {
         /// Index in `journalSources`.
         let journalNumber: UInt16
         let duplicateWindow: Int64
+        let seed: UInt64
 
         init(_ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64) {
             self.format = format
+            self.seed = seed
             decoder = Decoder(format, seed: seed)
             self.number = UInt16(number)
             rules = format.outputs.map {
