@@ -47,6 +47,8 @@ struct FormatCompiler {
     /// A format around this one names the device.
     var isIdentified = false
     var paths = PathTrace()
+    /// Which keys each object may have, as far as compiling came.
+    private(set) var checked: [CheckedKeys] = []
     var insertDepth = 0
     var isOverlong = false
 
@@ -125,6 +127,7 @@ struct FormatCompiler {
     }
 
     mutating func check(_ node: JSONNode, _ allowed: [String]) {
+        checked.append(CheckedKeys(line: node.line, column: node.column, keys: allowed))
         guard let members = node.members else {
             complain(node, "\(node.kindName) where an object must stand", "write { … }")
             return
