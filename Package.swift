@@ -47,6 +47,7 @@ let package = Package(
     ],
     targets: [
         .target(name: "CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        .target(name: "CAllocations", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
         .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -76,7 +77,7 @@ let package = Package(
                 "Store", "Host",
             ]),
         program("sluiced", ["Field"]),
-        program("sluice", ["Field"]),
+        program("sluice", ["CAllocations", "Field"]),
         program("sluice-store", ["Field"]),
 
         // What the tests of several rooms share.

@@ -219,6 +219,42 @@ struct Slot {
     }
 }
 
+/// A table of trivial rows that fills up to a fixed capacity, read without counting references. Not
+/// thread-safe; one a decoder. Memory that nobody wrote is never touched, so an empty table costs
+/// address space only.
+@safe struct FillingTable<Element: BitwiseCopyable> {
+    let capacity: Int
+    private let base: UnsafeMutablePointer<Element>
+
+    init(capacity: Int) {
+        self.capacity = max(1, capacity)
+        // Safety: allocated for `capacity` rows; a row is written before it is read (see `subscript`).
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: self.capacity)
+    }
+
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the table no more.
+        unsafe base.deallocate()
+    }
+
+    /// Reading a row that was never written gives any value of a trivial type. Places outside the
+    /// table are a programmer's error.
+    @inline(__always)
+    subscript(_ row: Int) -> Element {
+        get {
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above.
+            return unsafe base[row]
+        }
+        nonmutating set {
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above; Element is trivial.
+            unsafe (base + row).initialize(to: newValue)
+        }
+    }
+}
+
 /// A stack of 16 trivial elements; its depth is kept by who uses it.
 @safe struct FixedStack<Element: BitwiseCopyable> {
     static var capacity: Int { 16 }
