@@ -31,7 +31,8 @@ extension Format {
 
 extension FormatLibrary {
     /// One guess a format. Those that accept come first, in the order of what they demand of a frame,
-    /// then of what they read in it, plain ones before maps; then the refusals, those that came furthest first.
+    /// then of what they read in it, plain ones before maps; then the refusals, those that came
+    /// furthest first.
     package func guesses(_ frame: [UInt8], direction: Direction) -> [FormatGuess] {
         var result = DecodedFrame()
         var guesses: [(guess: FormatGuess, rank: [Int])] = []

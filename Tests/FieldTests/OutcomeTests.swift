@@ -2,6 +2,7 @@
 // Serialized: some tests stand in for the process's standard input.
 
 import Field
+import Formats
 import Glibc
 import Host
 import Model
@@ -229,7 +230,10 @@ import Testing
 
     @Test("auto names the formats that accept a frame, and shows it with the likeliest")
     func auto() throws {
-        let result = run(["decode", "--format", "auto", "--json", good])
+        let whole =
+            "534c010000a1b2c3d4e5f6070000000801a1fd8d5360f060271000015f90ffff0ce4"
+            + String(repeating: "0", count: 56) + "7454"
+        let result = run(["decode", "--format", "auto", "--json", whole])
         #expect(result.status == .done)
         let line = try JSONNode.parse(Array(result.out.utf8), file: "out")
         #expect(line["format"]?.string == "sluice-reference")

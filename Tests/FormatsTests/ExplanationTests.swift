@@ -146,7 +146,9 @@ struct ExplanationTests {
             for count in 0...row.bytes.count {
                 check(Array(row.bytes[..<count]), "cut at \(count)")
             }
-            for bit in 0..<row.bytes.count * 8 {
+            // Of long frames, whose middle is alike, one bit a byte.
+            for bit in 0..<row.bytes.count * 8
+            where row.bytes.count <= 96 || bit % 8 == bit / 8 % 8 {
                 var changed = row.bytes
                 changed[bit / 8] ^= 1 << UInt8(bit % 8)
                 check(changed, "bit \(bit)")
