@@ -8,6 +8,13 @@ struct FormatSource {
     var file: String
     var name: String
     var root: JSONNode
+    /// Of its text and of what it extends: another one means that something changed.
+    var digest: UInt64 = 0
+
+    /// FNV-1a: equal everywhere.
+    static func digest(_ bytes: [UInt8]) -> UInt64 {
+        bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    }
 }
 
 /// What compiling yields besides the program.
@@ -40,6 +47,8 @@ struct FormatCompiler {
     /// A format around this one names the device.
     var isIdentified = false
     var paths = PathTrace()
+    /// Which keys each object may have, as far as compiling came.
+    private(set) var checked: [CheckedKeys] = []
     var insertDepth = 0
     var isOverlong = false
 
@@ -116,6 +125,7 @@ struct FormatCompiler {
     }
 
     mutating func check(_ node: JSONNode, _ allowed: [String]) {
+        checked.append(CheckedKeys(line: node.line, column: node.column, keys: allowed))
         guard let members = node.members else {
             complain(node, "\(node.kindName) where an object must stand", "write { … }")
             return

@@ -174,6 +174,9 @@ extension Machine {
             let sum = program.checksums[rule.checksum]
             let at = sum.at >= 0 ? range.lowerBound &+ sum.at : range.upperBound &+ sum.at
             sink.structure("checksum", at..<at &+ sum.width, machine: self)
+            if S.explains, let places = sum.places(in: range) {
+                sink.computed(over: places.over, machine: self)
+            }
         }
         if rule.endCount > 0 {
             let at = range.upperBound &- rule.endCount

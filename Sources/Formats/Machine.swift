@@ -47,6 +47,8 @@ protocol FrameSink {
     mutating func open(_ group: Int, machine: borrowing Machine)
     mutating func close()
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine)
+    /// The structure shown last is computed over the bytes of `range`.
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine)
     /// The framing does not accept the bytes of `range`. True when the sink wants the layout run all
     /// the same and has made `machine` enter the frame's body.
     mutating func goesOn(
@@ -57,6 +59,7 @@ protocol FrameSink {
 
 extension FrameSink {
     static var records: Bool { false }
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {}
     mutating func willRun(_ op: Op, _ machine: borrowing Machine) {}
     mutating func entered(
         _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine

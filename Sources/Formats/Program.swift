@@ -349,6 +349,7 @@ struct GroupRule: Sendable {
     enum Kind: Sendable { case object, list, element }
     var kind: Kind
     var name: String
+    var note = ""
     /// The element of a list holds one value, not members.
     var isContent = true
 }

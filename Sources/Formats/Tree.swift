@@ -73,7 +73,8 @@ struct TreeBuilder: FrameSink {
         let at = TreeBuilder.origin(machine, machine.plane, machine.position)
         open.append(
             FieldNode(
-                name: rule.name, bytes: at..<at, value: rule.kind == .list ? .list : .object))
+                name: rule.name, bytes: at..<at, value: rule.kind == .list ? .list : .object,
+                note: rule.note))
     }
 
     static var explains: Bool { true }
@@ -123,6 +124,13 @@ struct TreeBuilder: FrameSink {
             open[open.count - 1].children.remove(at: at)
         }
         add(node)
+    }
+
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {
+        let last = open.count - 1
+        guard let child = open[last].children.indices.last else { return }
+        let scope = over(TreeBuilder.origin(machine, machine.plane, range))
+        open[last].children[child].note = "over \(scope)"
     }
 
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {

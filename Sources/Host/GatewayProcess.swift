@@ -55,6 +55,7 @@ package final class GatewayProcess {
     private let admin: AdminServer
     private let reports: GatewayReports
     private let keys: DeviceKeys
+    let reloader: FormatReloader
 
     /// Opens everything and recovers; nothing is taken in before `start`.
     package init(
@@ -103,11 +104,14 @@ package final class GatewayProcess {
             throw StartError(error.description)
         }
         httpEndpoint = admin.httpEndpoint
+        reloader = FormatReloader(
+            library, directory: configuration.formats, sources: sources, clock: clock,
+            intake: intake.mailbox)
         reports = GatewayReports(
             gateway: configuration.gateway, software: software, startedAt: clock.wall(),
             clock: clock, storeAddress: configuration.store.address?.description,
             sources: configuration.sources, endpoints: sockets.endpoints, intake: intake.mailbox,
-            spool: spool.mailbox, uplink: uplink.mailbox)
+            spool: spool.mailbox, uplink: uplink.mailbox, formats: reloader)
         reports.serve(on: admin)
 
         let ring = Ring(capacity: 1 << 16)

@@ -53,7 +53,7 @@ package final class IntakeStage: IntakeDoor {
     final class SourceState {
         let source: IntakeSource
         let timeRule: TimeRule
-        let formats: [FormatState]
+        var formats: [FormatState]
         let maximumFrame: Int
 
         init(source: IntakeSource, formats: [FormatState]) {
@@ -76,12 +76,16 @@ package final class IntakeStage: IntakeDoor {
         /// Index in `journalSources`.
         let journalNumber: UInt16
         let duplicateWindow: Int64
+        let seed: UInt64
+        let keys: DeviceKeys
 
         init(
             _ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64,
             keys: DeviceKeys
         ) {
             self.format = format
+            self.seed = seed
+            self.keys = keys
             decoder = Decoder(format, seed: seed, keys: keys)
             self.number = UInt16(number)
             rules = format.outputs.map {
