@@ -70,6 +70,16 @@ import Model
         return word.byteSwapped >> UInt64(truncatingIfNeeded: 64 &- 8 &* width)
     }
 
+    /// The bytes of `range`, which must lie inside, as a cursor of their own; empty when it does not.
+    @inline(__always)
+    func part(_ range: Range<Int>) -> Cursor {
+        guard range.lowerBound >= 0, range.upperBound <= count, !range.isEmpty else {
+            return .empty
+        }
+        // Safety: the range lies in 0..<count, checked above; the part lives no longer than the whole.
+        return unsafe Cursor(base: base + range.lowerBound, count: range.count)
+    }
+
     /// The bytes of `range` cut to what is there; allocates, for the slow paths.
     func bytes(_ range: Range<Int>) -> [UInt8] {
         let range = range.clamped(to: 0..<count)
@@ -138,6 +148,8 @@ struct Slot {
     static let capacity = 1024
     /// Slot numbers compilers may hand out are below this; `none` is outside.
     static let none: UInt16 = 0xFFFF
+    /// Four slots for the numbers of the request that a frame answers; compilers hand out those below.
+    static let asked: UInt16 = 1020
 
     private let base: UnsafeMutablePointer<Slot>
 
@@ -287,6 +299,17 @@ struct Slot {
         unsafe base[count] = byte
         count &+= 1
     }
+
+    /// Changes an appended byte.
+    @inline(__always)
+    func set(_ byte: UInt8, at index: Int) {
+        guard index >= 0, index < count else { return }
+        // Safety: 0 <= index < count <= capacity, checked in the line above.
+        unsafe base[index] = byte
+    }
+
+    /// Forgets what was appended behind the first `count` bytes.
+    func cut(to count: Int) { self.count = min(self.count, max(0, count)) }
 
     /// The appended bytes as text.
     var text: String { String(decoding: cursor(count: count).bytes(0..<count), as: UTF8.self) }

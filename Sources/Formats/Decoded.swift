@@ -39,6 +39,8 @@ package struct DecodedReading: Sendable {
 package struct DecodedFrame {
     /// Identity of the device; `.empty` when the format identifies by source and connection only.
     package var device = DeviceKey.empty
+    /// The identity counts everywhere, also when that of the format is local to its source.
+    package var isIdentityGlobal = false
     /// A frame that carries no readings by nature: heartbeat, acknowledgement, request.
     package var isControl = false
     package var readings: [DecodedReading] = []
@@ -56,6 +58,7 @@ package struct DecodedFrame {
     package mutating func removeAll() {
         device = .empty
         isControl = false
+        isIdentityGlobal = false
         readings.removeAll(keepingCapacity: true)
         duplicateKey = nil
         answer.removeAll(keepingCapacity: true)

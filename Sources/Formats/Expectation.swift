@@ -122,7 +122,8 @@ enum EmbeddedTests {
             found += Expectation.differences(expect, explanation.root.json)
         }
         if let readings = test["readings"] {
-            found += Expectation.differences(readings, self.readings(frame, format), at: "readings")
+            found += Expectation.differences(
+                readings, self.readings(frame, decoder), at: "readings")
         }
         if let device = test["device"]?.string, device != decoder.identityText() {
             found.append("device: expected \(device), found \(decoder.identityText())")
@@ -137,11 +138,10 @@ enum EmbeddedTests {
     }
 
     /// Readings by name; of several with one name (history) the first.
-    static func readings(_ frame: DecodedFrame, _ format: Format) -> JSON {
+    static func readings(_ frame: DecodedFrame, _ decoder: Decoder) -> JSON {
         var members: [(String, JSON)] = []
         for reading in frame.readings {
-            let words = format.describe(
-                output: reading.output, discriminator: reading.discriminator)
+            let words = decoder.describe(reading)
             if !members.contains(where: { $0.0 == words.name }) {
                 members.append((words.name, JSON(reading.value)))
             }

@@ -78,10 +78,22 @@ package final class Format: Sendable {
     /// The words for a stream of this format. Slow path: called once a stream. An output number that
     /// this format does not have gives empty words.
     package func describe(output: UInt16, discriminator: UInt64) -> StreamDescription {
+        describe(output: output, discriminator: discriminator, names: nil)
+    }
+
+    func describe(
+        output: UInt16, discriminator: UInt64, names: NameArena?
+    ) -> StreamDescription {
         guard Int(output) < program.outputs.count else {
             return StreamDescription(name: "", quantity: "", unit: "", priority: .live)
         }
         let rule = program.outputs[Int(output)]
+        if let codec = rule.codec {
+            let words = names?.words(discriminator) ?? (name: "", unit: "")
+            var description = codec.describe(discriminator, name: words.name, unit: words.unit)
+            description.priority = Priority(rawValue: rule.priorityCode) ?? .live
+            return description
+        }
         return StreamDescription(
             name: rule.name.text(discriminator, tables: program.tables),
             quantity: rule.quantity.text(discriminator, tables: program.tables),
@@ -93,7 +105,7 @@ package final class Format: Sendable {
 /// Runs one format over frames. Not Sendable: owns scratch storage, one a thread.
 package final class Decoder {
     package let format: Format
-    private let work: Workspace
+    let work: Workspace
 
     /// Secret of this process: duplicate keys of equal frames are equal only within it.
     package static let processSeed = UInt64.random(in: 0...UInt64.max)
@@ -114,11 +126,22 @@ package final class Decoder {
         work.reset(slots: format.program.slotCount)
         guard frame.count > 0 else { throw .empty }
         try Cursor.over(frame) { (cursor) throws(Rejection) in
-            var machine = Machine(cursor, work: work, direction: direction, isExact: true)
-            try machine.enter(format.program.frames[0], format.program, from: 0, &result)
-            _ = try machine.run(
-                format.program, .hot, entry: 0, into: &result)
+            try run(cursor, direction: direction, into: &result)
         }
+    }
+
+    func run(
+        _ frame: Cursor, direction: Direction, into result: inout DecodedFrame
+    ) throws(Rejection) {
+        var machine = Machine(frame, work: work, direction: direction, isExact: true)
+        try machine.enter(format.program.frames[0], format.program, from: 0, &result)
+        _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+    }
+
+    /// The words for the stream of a reading of the frame decoded last. Slow path: once a stream.
+    package func describe(_ reading: DecodedReading) -> StreamDescription {
+        format.describe(
+            output: reading.output, discriminator: reading.discriminator, names: work.names)
     }
 
     /// Looks for one frame at the start of `stream` (bytes of a TCP connection or a tty). Each result

@@ -15,6 +15,7 @@ extension FormatCompiler {
         ("assert", ["else"]),
         ("reject", []),
         ("control", []),
+        ("codec", ["range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
         ("skip", []),
         ("let", ["value"]),
@@ -80,6 +81,7 @@ extension FormatCompiler {
             builder.add(Op(code: .reject, x: rejection(node, "reject").rawValue))
         case "control": if flag(node, "control") { builder.add(Op(code: .control)) }
         case "insert": insertItem(node)
+        case "codec": codecItem(node)
         case "skip": skipItem(node)
         case "let": letItem(node)
         case "text": textItem(node)

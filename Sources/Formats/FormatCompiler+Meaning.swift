@@ -164,12 +164,12 @@ extension FormatCompiler {
         return (row, plan)
     }
 
-    private mutating func priority(_ node: JSONNode) -> UInt8 {
+    mutating func priority(_ node: JSONNode) -> UInt8 {
         let code = word(node, "priority", ["live", "alarm", "backlog"])
         return Priority.allCases.first { $0.code == code }?.rawValue ?? Priority.live.rawValue
     }
 
-    private mutating func range(_ node: JSONNode) -> ClosedRange<Double>? {
+    mutating func range(_ node: JSONNode) -> ClosedRange<Double>? {
         guard let value = node["range"] else { return nil }
         if let ends = value.array?.compactMap(\.double), ends.count == 2, ends[0] <= ends[1] {
             return ends[0]...ends[1]

@@ -214,6 +214,13 @@ struct NoSink: FrameSink {
         output: UInt16, discriminator: UInt64, value: Value, quality: Quality, at: Int64?
     ) {}
     mutating func stamp(from first: Int, milliseconds: Int64) {}
+    static var explains: Bool { false }
+    mutating func leaf(
+        _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
+        machine: borrowing Machine
+    ) {}
+    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func control() {}
     mutating func device(_ key: DeviceKey) {}
     mutating func duplicate(_ key: UInt64) {}
@@ -255,6 +262,14 @@ extension DecodedFrame: FrameSink {
             i &+= 1
         }
     }
+
+    static var explains: Bool { false }
+    mutating func leaf(
+        _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
+        machine: borrowing Machine
+    ) {}
+    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
 
     mutating func control() { isControl = true }
     mutating func device(_ key: DeviceKey) { device = key }

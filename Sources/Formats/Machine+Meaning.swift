@@ -99,6 +99,7 @@ extension Machine {
         let bytes = cursor(ofPlane: slot.plane)
         let range = Int(slot.start)..<max(Int(slot.start), Int(slot.end))
         // More than this cannot become an identity; the end refuses it.
+        if work.isIdentified { return }
         if work.identity.count > DeviceKey.maximumLength { return }
         switch IdentityStyle(rawValue: op.x) ?? .number {
         case .number: appendNumber(slot.value)
@@ -151,6 +152,7 @@ extension Machine {
     }
 
     func endIdentity<S: FrameSink>(_ sink: inout S) throws(Rejection) {
+        if work.isIdentified { return }
         guard let key = work.identity.deviceKey else { throw .noIdentity }
         sink.device(key)
     }

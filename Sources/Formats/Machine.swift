@@ -17,6 +17,15 @@ protocol FrameSink {
     mutating func answer(_ byte: UInt8)
     mutating func answerChecksum(_ rule: ChecksumRule)
 
+    /// True for the sink that explains; what only people read is worked out behind this question.
+    static var explains: Bool { get }
+    /// A field that a codec found in `range` of the current bytes.
+    mutating func leaf(
+        _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
+        machine: borrowing Machine)
+    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine)
+    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine)
+
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine)
     mutating func open(_ group: Int, machine: borrowing Machine)
@@ -28,6 +37,14 @@ protocol FrameSink {
         after verdict: Machine.Judgement, _ rule: FrameRule, _ range: Range<Int>,
         machine: inout Machine
     ) -> Bool
+}
+
+extension FrameSink {
+    mutating func leaf(
+        _ name: String, _ range: Range<Int>, _ value: FieldValue, _ machine: borrowing Machine
+    ) {
+        leaf(name, range, value, unit: "", note: "", machine: machine)
+    }
 }
 
 /// A region that reading will come back to.
@@ -54,6 +71,11 @@ final class Workspace {
     let slots = SlotFile()
     let planes: [BytePlane]
     let identity = BytePlane(capacity: DeviceKey.maximumLength + 64)
+    /// Path of the conversation that the frame came through.
+    let path = BytePlane(capacity: 512)
+    let names = NameArena()
+    /// The conversation said whose frame it is.
+    var isIdentified = false
     let regions = FixedStack<Region>(
         repeating: Region(
             cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
@@ -74,6 +96,10 @@ final class Workspace {
     func reset(slots count: Int) {
         slots.clear(count)
         identity.clear()
+        path.clear()
+        names.clear()
+        isIdentified = false
+        for i in 0..<UInt16(4) { slots.setValue(-1, at: SlotFile.asked &+ i) }
     }
 }
 
@@ -167,12 +193,15 @@ struct Machine {
             case .observe: observe(op, &sink)
             case .control: sink.control()
             case .identityText:
-                for i in 0..<Int(op.imm) {
-                    work.identity.append(program.literals[Int(op.meta) &+ i])
+                if !work.isIdentified {
+                    for i in 0..<Int(op.imm) {
+                        work.identity.append(program.literals[Int(op.meta) &+ i])
+                    }
                 }
             case .identitySlot: appendIdentity(op)
             case .identityEnd: try endIdentity(&sink)
             case .duplicate: duplicate(op, &sink)
+            case .codec: try runCodec(op, &sink)
             case .answerText:
                 for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
             case .answerSlot: answerSlot(op, &sink)
@@ -218,6 +247,10 @@ struct Machine {
         case .up: direction == .up ? 1 : 0
         case .down: direction == .down ? 1 : 0
         case .datagram: isExact ? 1 : 0
+        case .asked0: slots.value(SlotFile.asked)
+        case .asked1: slots.value(SlotFile.asked &+ 1)
+        case .asked2: slots.value(SlotFile.asked &+ 2)
+        case .asked3: slots.value(SlotFile.asked &+ 3)
         }
     }
 

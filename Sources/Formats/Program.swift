@@ -21,6 +21,8 @@ enum OpCode: UInt8, Sendable {
     // Meaning.
     case pack, emit, observe, control, identityText, identitySlot, identityEnd, duplicate
     case answerText, answerSlot, answerChecksum
+    // Built-in decodings (Codecs/).
+    case codec
     // For the tree only.
     case show, open, close
 
@@ -96,7 +98,8 @@ enum Operator: UInt8, Sendable {
 enum Builtin: UInt8, CaseIterable, Sendable {
     /// Bytes left in the region; bytes of the whole region; offset in the region; 1 = device to
     /// server; 1 = server to device; 1 = the bytes are one whole datagram, 0 = part of a stream.
-    case left, size, position, up, down, datagram
+    /// Numbers of the request that this frame answers, -1 when not known.
+    case left, size, position, up, down, datagram, asked0, asked1, asked2, asked3
 
     var word: String {
         switch self {
@@ -106,6 +109,10 @@ enum Builtin: UInt8, CaseIterable, Sendable {
         case .up: "up"
         case .down: "down"
         case .datagram: "datagram"
+        case .asked0: "asked0"
+        case .asked1: "asked1"
+        case .asked2: "asked2"
+        case .asked3: "asked3"
         }
     }
 }
@@ -295,6 +302,8 @@ struct OutputRule: Sendable {
     var quantity: Template
     var unit: Template
     var priorityCode: UInt8
+    /// The built-in decoding whose readings these are.
+    var codec: Codec? = nil
 }
 
 /// What a compilation collects.

@@ -23,7 +23,7 @@ struct ProgramBuilder {
     /// Captured fields from 0 upwards, read as 0 when their read was left out.
     private var nextSlot: UInt16 = 0
     /// Results of expressions from the top downwards: written before they are read.
-    private var lastTemporary = UInt16(SlotFile.capacity)
+    private var lastTemporary = SlotFile.asked
     private(set) var isOutOfSlots = false
 
     var here: Int32 { Int32(list == .layout ? ops.count : program.lengths.count) }
@@ -77,7 +77,7 @@ struct ProgramBuilder {
     mutating func temporary() -> UInt16 {
         guard nextSlot + 1 < lastTemporary else {
             isOutOfSlots = true
-            return UInt16(SlotFile.capacity - 1)
+            return SlotFile.asked - 1
         }
         lastTemporary -= 1
         return lastTemporary
@@ -338,7 +338,7 @@ extension Op {
         case .skip, .readInteger, .readOrdered, .readFloat, .readBCD, .readTime, .constant,
             .builtin,
             .jump, .loop, .leave, .enterScope, .leaveScope, .reject, .control, .identityText,
-            .identityEnd, .answerText, .answerChecksum, .show, .open, .close:
+            .identityEnd, .answerText, .answerChecksum, .show, .open, .close, .codec:
             break
         }
         return slots

@@ -66,6 +66,30 @@ struct TreeBuilder: FrameSink {
                 name: rule.name, bytes: at..<at, value: rule.kind == .list ? .list : .object))
     }
 
+    static var explains: Bool { true }
+
+    mutating func leaf(
+        _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
+        machine: borrowing Machine
+    ) {
+        add(
+            FieldNode(
+                name: name, bytes: TreeBuilder.origin(machine, machine.plane, range), value: value,
+                unit: unit, note: note))
+    }
+
+    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {
+        open(name, .object, TreeBuilder.origin(machine, machine.plane, position))
+    }
+
+    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {
+        open(name, .list, TreeBuilder.origin(machine, machine.plane, position))
+    }
+
+    private mutating func open(_ name: String, _ value: FieldValue, _ at: Int) {
+        open.append(FieldNode(name: name, bytes: at..<at, value: value))
+    }
+
     mutating func close() {
         guard open.count > 1 else { return }
         var node = open.removeLast()

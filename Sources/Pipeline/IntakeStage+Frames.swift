@@ -123,7 +123,7 @@ extension IntakeStage {
     func deviceID(
         _ state: SourceState, _ format: FormatState, at receivedAt: Timestamp
     ) throws(Rejection) -> DeviceID {
-        let scope = format.scope
+        let scope = frame.isIdentityGlobal ? 0 : format.scope
         let isLocal = scope != 0
         if frame.device == .empty && !isLocal { throw .noIdentity }
         if let known = catalog.device(frame.device, scope: scope, seenAt: receivedAt) {
@@ -159,8 +159,7 @@ extension IntakeStage {
         {
             return known
         }
-        let words = format.format.describe(
-            output: reading.output, discriminator: reading.discriminator)
+        let words = format.decoder.describe(reading)
         return try catalog.addStream(
             device, format: format.number, output: reading.output,
             discriminator: reading.discriminator,

@@ -224,8 +224,7 @@ struct FramePrinter {
     }
 
     private func json(_ reading: DecodedReading) -> JSON {
-        let words = decoder.format.describe(
-            output: reading.output, discriminator: reading.discriminator)
+        let words = decoder.describe(reading)
         return .object([
             ("stream", .string(words.name)), ("quantity", .string(words.quantity)),
             ("value", JSON(reading.value)), ("unit", .string(words.unit)),
@@ -242,8 +241,7 @@ struct FramePrinter {
             ("quality", .left),
         ])
         for reading in readings {
-            let words = decoder.format.describe(
-                output: reading.output, discriminator: reading.discriminator)
+            let words = decoder.describe(reading)
             table.add([
                 words.name, reading.value.description, words.unit,
                 reading.observedAt?.iso8601 ?? "on arrival", reading.quality.description,

@@ -1,0 +1,190 @@
+// Built-in decodings that a description cannot state: record chains, self-describing trees, session
+// protocols' messages. A layout calls one by `{ codec: "word" }` over the rest of its region; what it
+// yields (readings, identity, tree) is the same as that of described fields. Each codec has its own file
+// in this folder: an extension of `Machine`, generic over the sink, allocating nothing for the hot one.
+
+import Model
+
+enum Codec: UInt8, CaseIterable, Sendable {
+    case mbusRecords, wmbus, cbor, senmlCBOR, senmlJSON, lwm2mTLV, lwm2mJSON, lwm2mText, coap
+    case lwm2mRegister, mqttSN, semtech, pairs
+
+    /// What `codec:` says.
+    var word: String {
+        switch self {
+        case .mbusRecords: "mbus-records"
+        case .wmbus: "wmbus"
+        case .cbor: "cbor"
+        case .senmlCBOR: "senml-cbor"
+        case .senmlJSON: "senml-json"
+        case .lwm2mTLV: "lwm2m-tlv"
+        case .lwm2mJSON: "lwm2m-json"
+        case .lwm2mText: "lwm2m-text"
+        case .coap: "coap"
+        case .lwm2mRegister: "lwm2m-register"
+        case .mqttSN: "mqtt-sn"
+        case .semtech: "semtech-udp"
+        case .pairs: "pairs"
+        }
+    }
+
+    /// Integers that items after the codec may use by these names.
+    var fields: [String] {
+        switch self {
+        case .mbusRecords, .wmbus, .cbor, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
+            .coap, .lwm2mRegister, .mqttSN, .semtech, .pairs:
+            []
+        }
+    }
+
+    /// Whether it yields readings and so has an output.
+    var yieldsReadings: Bool {
+        switch self {
+        case .mbusRecords, .wmbus, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
+            .pairs:
+            true
+        case .cbor, .coap, .lwm2mRegister, .mqttSN, .semtech: false
+        }
+    }
+
+    /// The words of a stream, made on its first appearance. `name` and `unit`: what the codec gave to
+    /// `NameArena.end`, empty when its discriminator says all.
+    func describe(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription {
+        StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
+    }
+}
+
+/// What a codec instruction was compiled with.
+struct CodecPlace {
+    /// Output of its readings.
+    var output: UInt16
+    /// Slot of the first of `Codec.fields`.
+    var fields: UInt16
+    /// Number of a scratch plane for decoded bytes (`Workspace.planes`).
+    var plane: UInt8
+}
+
+extension Machine {
+    /// x: codec; a: first slot of its fields; width: plane; imm: output.
+    mutating func runCodec<S: FrameSink>(_ op: Op, _ sink: inout S) throws(Rejection) {
+        let place = CodecPlace(
+            output: UInt16(truncatingIfNeeded: op.imm), fields: op.a, plane: op.width)
+        _ = place
+        switch Codec(rawValue: op.x) ?? .cbor {
+        case .mbusRecords: throw .unknownType
+        case .wmbus: throw .unknownType
+        case .cbor: throw .unknownType
+        case .senmlCBOR: throw .unknownType
+        case .senmlJSON: throw .unknownType
+        case .lwm2mTLV: throw .unknownType
+        case .lwm2mJSON: throw .unknownType
+        case .lwm2mText: throw .unknownType
+        case .coap: throw .unknownType
+        case .lwm2mRegister: throw .unknownType
+        case .mqttSN: throw .unknownType
+        case .semtech: throw .unknownType
+        case .pairs: throw .unknownType
+        }
+    }
+}
+
+extension FormatCompiler {
+    /// `{ codec: "mbus-records", range?, outOfRange?, dropMissing?, priority? }`
+    mutating func codecItem(_ node: JSONNode) {
+        guard let word = string(node, "codec"), let value = node["codec"] else { return }
+        guard let codec = Codec.allCases.first(where: { $0.word == word }) else {
+            complain(
+                value, "unknown codec \"\(word)\"",
+                Suggestion.text(word, among: Codec.allCases.map(\.word)))
+            return
+        }
+        var op = Op(code: .codec, x: codec.rawValue)
+        if !codec.fields.isEmpty {
+            op.a = builder.slot(UInt16(codec.fields.count))
+            for (i, name) in codec.fields.enumerated() {
+                builder.bind(name, Binding(slot: op.a + UInt16(i), bits: 32))
+            }
+        }
+        op.width = UInt8(truncatingIfNeeded: builder.plane())
+        if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
+        builder.add(op)
+    }
+
+    private mutating func output(_ codec: Codec, _ node: JSONNode) -> Int {
+        let row = builder.output(
+            OutputRule(
+                name: Template(codec.word), quantity: Template(), unit: Template(),
+                priorityCode: priority(node), codec: codec))
+        outputs.append(
+            Output(
+                range: range(node),
+                dropsOutOfRange: self.word(node, "outOfRange", ["flag", "drop"]) == "drop",
+                dropsMissing: flag(node, "dropMissing")))
+        return row
+    }
+}
+
+/// Names that stand as text in a frame, kept until the frame is done, so that a stream's first
+/// appearance can be called by name. One a decoder.
+///
+/// Entries one behind the other: hash 8 LE, count of name, count of unit, name, unit.
+struct NameArena {
+    private static let capacity = 16_384
+    private let plane = BytePlane(capacity: NameArena.capacity)
+
+    func clear() { plane.clear() }
+
+    /// Begins a name; then `append` its bytes, perhaps `beginUnit` and the unit's, then `end`.
+    func begin() -> Int {
+        let entry = plane.count
+        for _ in 0..<10 { plane.append(0) }
+        return entry
+    }
+
+    @inline(__always)
+    func append(_ byte: UInt8) { plane.append(byte) }
+
+    @inline(__always)
+    func append(_ bytes: Cursor, _ range: Range<Int>) {
+        for i in range { plane.append(bytes.byte(i) ?? 0) }
+    }
+
+    /// Ends the entry that begins at `entry`, whose last `unitCount` bytes are the unit. The
+    /// discriminator of the stream; nil when name or unit has more than 255 bytes or the arena is full.
+    func end(_ entry: Int, unitCount: Int = 0) -> UInt64? {
+        let total = plane.count &- entry &- 10
+        let nameCount = total &- unitCount
+        guard plane.count < NameArena.capacity, nameCount >= 0, nameCount <= 255, unitCount <= 255
+        else { return nil }
+        var hash = DuplicateHash(seed: 0x534C_5549_4345, salt: UInt64(unitCount))
+        hash.mix(plane.cursor(count: plane.count), entry &+ 10..<plane.count)
+        let value = hash.value
+        for i in 0..<8 {
+            plane.set(UInt8(truncatingIfNeeded: value >> UInt64(8 &* i)), at: entry &+ i)
+        }
+        plane.set(UInt8(nameCount), at: entry &+ 8)
+        plane.set(UInt8(unitCount), at: entry &+ 9)
+        return value
+    }
+
+    /// Takes an entry back that was begun last.
+    func drop(_ entry: Int) { plane.cut(to: entry) }
+
+    /// Name and unit of a discriminator of this frame; empty when there is none. Slow path.
+    func words(_ discriminator: UInt64) -> (name: String, unit: String) {
+        let bytes = plane.cursor(count: plane.count)
+        var at = 0
+        while at &+ 10 <= bytes.count {
+            let name = at &+ 10..<at &+ 10 &+ Int(bytes.byte(at &+ 8) ?? 0)
+            let unit = name.upperBound..<name.upperBound &+ Int(bytes.byte(at &+ 9) ?? 0)
+            if bytes.little(at, width: 8) == discriminator {
+                return (
+                    String(decoding: bytes.bytes(name), as: UTF8.self),
+                    String(decoding: bytes.bytes(unit), as: UTF8.self)
+                )
+            }
+            at = unit.upperBound
+        }
+        return ("", "")
+    }
+}
