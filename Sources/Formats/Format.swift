@@ -231,6 +231,7 @@ extension Rejection {
         case .formatGone: "the frame's format is no longer loaded"
         case .connectionEnded: "the connection ended before the frame did"
         case .journalDamaged: "the journal that held the frame was damaged"
+        case .noRoom: "there was no room, and the device was told so"
         }
     }
 }
