@@ -362,7 +362,7 @@ struct Slot {
         return range.count / 2
     }
 
-    private static func nibble(_ byte: UInt8?) -> UInt8? {
+    static func nibble(_ byte: UInt8?) -> UInt8? {
         switch byte {
         case .some(let b) where b >= 0x30 && b <= 0x39: b &- 0x30
         case .some(let b) where b >= 0x41 && b <= 0x46: b &- 0x37
