@@ -139,7 +139,8 @@ extension CoAPServer {
             token: clients.token(client, asked.watch), to: &effects.bytes)
         writer.option(CoAPOptionNumber.observe, uint: 0, to: &effects.bytes)
         let root = clients.clients[client].root
-        for part in root.split(separator: 0x2F) + settings.observe[asked.watch].split(separator: 0x2F)
+        for part in root.split(separator: 0x2F)
+            + settings.observe[asked.watch].split(separator: 0x2F)
         {
             writer.option(CoAPOptionNumber.uriPath, part, to: &effects.bytes)
         }

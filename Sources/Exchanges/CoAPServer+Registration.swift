@@ -58,7 +58,7 @@ extension CoAPServer {
         guard let name = query("ep=", message, datagram), !name.isEmpty else {
             return refuse(.badRequest, "no ep", into: &effects)
         }
-        guard let identity = LwM2MClients.identity(name) else {
+        guard let identity = DeviceIdentity.text(of: name) else {
             return refuse(.badRequest, "ep too long", into: &effects)
         }
         if let version = query("lwm2m=", message, datagram),

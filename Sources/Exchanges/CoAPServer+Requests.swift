@@ -186,15 +186,12 @@ extension CoAPServer {
         return nil
     }
 
+    /// Size1 says how much would be taken (RFC 7959 section 4).
     private func tooLarge(into effects: inout Effects) {
         effects.verdict = .rejected(.oversized)
-        let start = effects.bytes.count
-        var writer = begin(.requestEntityTooLarge, into: &effects)
-        // Size1 says how much would be taken (RFC 7959 section 4); two bytes of option, five at most.
-        writer.option(
-            CoAPOptionNumber.size1, uint: UInt32(clamping: settings.uploadBytes),
-            to: &effects.bytes)
-        finish(from: start, .requestEntityTooLarge, needsCommit: false, into: &effects)
+        reply(
+            .requestEntityTooLarge, CoAPOptionNumber.size1, UInt32(clamping: settings.uploadBytes),
+            into: &effects)
     }
 
     private func noRoom(into effects: inout Effects) {
@@ -203,22 +200,36 @@ extension CoAPServer {
             memory.forget(place)
             turn.memory = nil
         }
+        reply(
+            .serviceUnavailable, CoAPOptionNumber.maxAge, CoAPServer.maxAgeWithoutRoom,
+            into: &effects)
+    }
+
+    /// A refusal with one option, when that makes it no longer than the request.
+    private func reply(
+        _ code: CoAPCode, _ option: UInt32, _ value: UInt32, into effects: inout Effects
+    ) {
         let start = effects.bytes.count
-        var writer = begin(.serviceUnavailable, into: &effects)
-        writer.option(
-            CoAPOptionNumber.maxAge, uint: CoAPServer.maxAgeWithoutRoom, to: &effects.bytes)
-        finish(from: start, .serviceUnavailable, needsCommit: false, into: &effects)
+        var writer = begin(code, into: &effects)
+        let head = effects.bytes.count
+        writer.option(option, uint: value, to: &effects.bytes)
+        if effects.bytes.count - start > turn.requestBytes {
+            effects.bytes.removeLast(effects.bytes.count - head)
+        }
+        finish(from: start, code, needsCommit: false, into: &effects)
     }
 
     /// The answer to a request whose frame has its outcome.
     func answer(_ outcome: FrameOutcome, into effects: inout Effects) {
         switch outcome {
-        case .taken, .duplicate:
+        case .taken, .duplicate, .control:
             reply(.changed, needsCommit: true, into: &effects)
         case .refused(.unknownDevice), .refused(.quarantined):
             reply(.forbidden, into: &effects)
         case .refused(.catalogFull):
             reply(.serviceUnavailable, into: &effects)
+        case .refused(.oversized):
+            reply(.requestEntityTooLarge, into: &effects)
         case .refused(let reason):
             reply(.badRequest, reason.code, into: &effects)
         case .open:
@@ -306,7 +317,9 @@ extension CoAPServer {
     private var resources: [UInt8] {
         var links: [String] = []
         if isLwM2M { links.append("</rd>;rt=\"core.rd\"") }
-        for path in settings.paths { links.append("<\(String(decoding: path.name, as: UTF8.self))>") }
+        for path in settings.paths {
+            links.append("<\(String(decoding: path.name, as: UTF8.self))>")
+        }
         if links.isEmpty { links.append("</>") }
         return Array(links.joined(separator: ",").utf8)
     }

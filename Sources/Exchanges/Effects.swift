@@ -16,10 +16,12 @@ package enum FrameOutcome: Hashable, Sendable {
     case taken
     /// Known already; durable with the next commit at the latest.
     case duplicate
+    /// Decoded, and by nature nothing to keep.
+    case control
     case refused(Rejection)
 
-    /// True when the frame is, or will be with the commit, on disk.
-    package var isKept: Bool { self == .taken || self == .duplicate }
+    /// True when the device may be told that the frame arrived: after the next commit.
+    package var isKept: Bool { self == .taken || self == .duplicate || self == .control }
 }
 
 /// Which formats may decode a frame.
@@ -40,9 +42,11 @@ package struct CarriedFrame: Sendable {
     package var device: [UInt8]
     /// Resource path or topic name, else empty.
     package var path: [UInt8]
-    /// Endpoint and message id as one number: the same datagram sent again has the same, also after
+    /// Sender and message id as one number: the same datagram sent again has the same, also after
     /// a restart. 0: the conversation has none.
     package var messageKey: UInt64
+    /// False: the device says that this is the first time, so an equal key means an id used anew.
+    package var mayBeAgain = true
     /// Set by the intake before `settle`.
     package var outcome = FrameOutcome.open
 }

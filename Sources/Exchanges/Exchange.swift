@@ -21,7 +21,7 @@ package final class Exchange {
         kind = settings.kind
         switch settings.kind {
         case .coap, .lwm2m: machine = .coap(CoAPServer(settings, seed: seed))
-        case .mqttSN: machine = .mqttSN(MQTTSNGateway(settings, seed: seed))
+        case .mqttSN: machine = .mqttSN(MQTTSNGateway(settings))
         case .semtech: machine = .semtech(SemtechReceiver(settings))
         }
     }
@@ -81,6 +81,12 @@ package final class Exchange {
 
     /// Asked before a device is registered: true when the source's policy refuses it.
     package var isForbidden: ((_ identity: [UInt8]) -> Bool)? {
-        didSet { if case .coap(let server) = machine { server.isForbidden = isForbidden } }
+        didSet {
+            switch machine {
+            case .coap(let server): server.isForbidden = isForbidden
+            case .mqttSN(let gateway): gateway.isForbidden = isForbidden
+            case .semtech: break
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 // What an exchange is told at start: which conversation it leads, which formats take what it carries, and its
 // bounds. Made by Host from the source's configuration; plain values.
 
-package import Model
+import Model
 
 /// The word after `exchange:` of a source.
 package enum ExchangeKind: String, CaseIterable, Sendable {

@@ -218,7 +218,9 @@ struct LwM2MClients {
     func wanted(_ slot: Int, awake: Int64, at now: Instant) -> Int? {
         let client = clients[slot]
         guard client.isLive, client.asked == nil else { return nil }
-        guard !client.isQueued || now.milliseconds(since: client.heardAt) < awake else { return nil }
+        guard !client.isQueued || now.milliseconds(since: client.heardAt) < awake else {
+            return nil
+        }
         return client.watches.firstIndex { $0.state == .wanted }
     }
 
@@ -294,21 +296,5 @@ struct LwM2MClients {
             if next == nil || due < next! { next = due }
         }
         return next
-    }
-
-    /// A device identity from an endpoint name: other bytes than identities may have become `_` and two
-    /// hex digits (`imei;imsi` becomes `imei_3bimsi`). Nil when it is then too long.
-    static func identity(_ name: [UInt8]) -> [UInt8]? {
-        var text: [UInt8] = []
-        for byte in name {
-            if DeviceKey.isAllowed(byte) {
-                text.append(byte)
-            } else {
-                let digits = Array(String(byte, radix: 16).utf8)
-                text += [0x5F] + (digits.count == 1 ? [0x30] : []) + digits
-            }
-            guard text.count <= DeviceKey.maximumLength else { return nil }
-        }
-        return text.isEmpty ? nil : text
     }
 }
