@@ -271,6 +271,11 @@ extension DecodedFrame: FrameSink {
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
 
+    mutating func identityIsGlobal() { isIdentityGlobal = true }
+    mutating func timeIsRelative() {
+        if !readings.isEmpty { readings[readings.count &- 1].isTimeRelative = true }
+    }
+
     mutating func control() { isControl = true }
     mutating func device(_ key: DeviceKey) { device = key }
     mutating func duplicate(_ key: UInt64) { duplicateKey = key }

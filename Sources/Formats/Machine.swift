@@ -23,6 +23,10 @@ protocol FrameSink {
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
         machine: borrowing Machine)
+    /// The device of the last `device` counts everywhere, whatever the format says of its identities.
+    mutating func identityIsGlobal()
+    /// The time of the last reading is relative to the frame's arrival.
+    mutating func timeIsRelative()
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine)
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine)
 
@@ -40,6 +44,9 @@ protocol FrameSink {
 }
 
 extension FrameSink {
+    mutating func identityIsGlobal() {}
+    mutating func timeIsRelative() {}
+
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, _ machine: borrowing Machine
     ) {

@@ -50,6 +50,8 @@ struct TreeBuilder: FrameSink {
         frame.stamp(from: first, milliseconds: milliseconds)
     }
 
+    mutating func identityIsGlobal() { frame.identityIsGlobal() }
+    mutating func timeIsRelative() { frame.timeIsRelative() }
     mutating func control() { frame.control() }
     mutating func device(_ key: DeviceKey) { frame.device(key) }
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }

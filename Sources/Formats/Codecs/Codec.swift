@@ -47,10 +47,19 @@ enum Codec: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// Whether the frame may name its device itself; a frame that does not is its source's.
+    var identifiesItself: Bool {
+        switch self {
+        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText: true
+        case .mbusRecords, .wmbus, .cbor, .coap, .lwm2mRegister, .mqttSN, .semtech, .pairs: false
+        }
+    }
+
     /// The words of a stream, made on its first appearance. `name` and `unit`: what the codec gave to
     /// `NameArena.end`, empty when its discriminator says all.
     func describe(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription {
-        StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
+        if let words = sensorWords(discriminator, name: name, unit: unit) { return words }
+        return StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
     }
 }
 
@@ -73,12 +82,12 @@ extension Machine {
         switch Codec(rawValue: op.x) ?? .cbor {
         case .mbusRecords: throw .unknownType
         case .wmbus: throw .unknownType
-        case .cbor: throw .unknownType
-        case .senmlCBOR: throw .unknownType
-        case .senmlJSON: throw .unknownType
-        case .lwm2mTLV: throw .unknownType
-        case .lwm2mJSON: throw .unknownType
-        case .lwm2mText: throw .unknownType
+        case .cbor: try cbor(place, &sink)
+        case .senmlCBOR: try senMLCBOR(place, &sink)
+        case .senmlJSON: try senMLJSON(place, &sink)
+        case .lwm2mTLV: try lwM2MTLV(place, &sink)
+        case .lwm2mJSON: try lwM2MJSON(place, &sink)
+        case .lwm2mText: try lwM2MText(place, &sink)
         case .coap: throw .unknownType
         case .lwm2mRegister: throw .unknownType
         case .mqttSN: throw .unknownType
@@ -106,6 +115,7 @@ extension FormatCompiler {
             }
         }
         op.width = UInt8(truncatingIfNeeded: builder.plane())
+        if codec.identifiesItself { identityIsLocal = true }
         if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
         builder.add(op)
     }

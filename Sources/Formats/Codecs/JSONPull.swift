@@ -48,7 +48,7 @@ struct JSONPull {
     mutating func next() throws(Rejection) -> Token {
         skipBlanks()
         guard position < end, let byte = cursor.byte(position) else {
-            guard state == .done else { throw .malformed }
+            guard state == .done else { throw .truncated }
             return .end
         }
         switch state {
@@ -78,7 +78,8 @@ struct JSONPull {
         guard byte == 0x22 else { throw .malformed }
         let key = try string()
         skipBlanks()
-        guard cursor.byte(position) == 0x3A, position < end else { throw .malformed }
+        guard position < end else { throw .truncated }
+        guard cursor.byte(position) == 0x3A else { throw .malformed }
         position &+= 1
         state = .value
         return .key(key)
@@ -169,7 +170,7 @@ struct JSONPull {
                 at &+= count
             }
         }
-        throw .malformed
+        throw .truncated
     }
 
     // MARK: Numbers

@@ -83,6 +83,7 @@ enum JSONText {
         private let cursor: Cursor
         private var position: Int
         private let end: Int
+        private let isPlain: Bool
         /// UTF-8 bytes of an escape that are still to come, first in the low byte.
         private var pending: UInt32 = 0
         private var pendingCount = 0
@@ -91,6 +92,7 @@ enum JSONText {
             self.cursor = cursor
             position = string.range.lowerBound
             end = string.range.upperBound
+            isPlain = string.isPlain
         }
 
         mutating func next() -> UInt8? {
@@ -101,7 +103,7 @@ enum JSONText {
                 return byte
             }
             guard position < end, let byte = cursor.byte(position) else { return nil }
-            guard byte == 0x5C, let kind = cursor.byte(position &+ 1) else {
+            guard byte == 0x5C, !isPlain, let kind = cursor.byte(position &+ 1) else {
                 position &+= 1
                 return byte
             }

@@ -10,10 +10,9 @@ extension Cursor {
     /// Whether the bytes of `range` begin with the ASCII of `text`.
     func begins(with text: StaticString, _ range: Range<Int>) -> Bool {
         let count = text.utf8CodeUnitCount
-        guard range.count >= count, text.hasPointerRepresentation else { return false }
+        guard range.count >= count else { return false }
         for i in 0..<count {
-            // Safety: i < utf8CodeUnitCount bytes, which a static string keeps for ever.
-            guard byte(range.lowerBound &+ i) == (unsafe text.utf8Start[i]) else { return false }
+            guard byte(range.lowerBound &+ i) == Cursor.byte(i, of: text) else { return false }
         }
         return true
     }
@@ -22,10 +21,17 @@ extension Cursor {
 extension Cursor {
     /// Whether the byte `offset` of `text` is `byte`.
     func isByte(_ byte: UInt8, of text: StaticString, at offset: Int) -> Bool {
-        guard offset >= 0, offset < text.utf8CodeUnitCount, text.hasPointerRepresentation else {
-            return false
+        Cursor.byte(offset, of: text) == byte
+    }
+}
+
+extension Cursor {
+    /// The byte `offset` of a word of this program; nil behind its end.
+    static func byte(_ offset: Int, of word: StaticString) -> UInt8? {
+        guard offset >= 0, offset < word.utf8CodeUnitCount, word.hasPointerRepresentation else {
+            return nil
         }
         // Safety: offset < utf8CodeUnitCount, checked in the line above.
-        return unsafe text.utf8Start[offset] == byte
+        return unsafe word.utf8Start[offset]
     }
 }
