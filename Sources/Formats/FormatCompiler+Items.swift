@@ -15,6 +15,8 @@ extension FormatCompiler {
         ("assert", ["else"]),
         ("reject", []),
         ("control", []),
+        ("asks", []),
+        ("answers", ["exception"]),
         ("codec", ["range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
         ("skip", []),
@@ -82,6 +84,8 @@ extension FormatCompiler {
         case "control": if flag(node, "control") { builder.add(Op(code: .control)) }
         case "insert": insertItem(node)
         case "codec": codecItem(node)
+        case "asks": asksItem(node)
+        case "answers": answersItem(node)
         case "skip": skipItem(node)
         case "let": letItem(node)
         case "text": textItem(node)

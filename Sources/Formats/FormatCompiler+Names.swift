@@ -240,12 +240,12 @@ extension FormatCompiler {
                 conditions.append(
                     "(" + codes.map { "function == \($0)" }.joined(separator: " || ") + ")")
             }
-            if let count = integer(block, "count") { conditions.append("size == \(count * 2)") }
             let first = integer(block, "first") ?? 0
+            if let reached = reached(block, first: first) { conditions.append(reached) }
             let rows = (block["map"]?.array ?? []).map { register($0, first: first) }
             let layout = JSONNode(content: .array(rows), line: block.line, column: block.column)
             guard !conditions.isEmpty else {
-                scoped(layout, of: block)
+                registerRows(layout, of: block, first: first)
                 continue
             }
             let text = JSONNode(
@@ -256,9 +256,33 @@ extension FormatCompiler {
                     .init(key: "when", line: block.line, column: block.column, value: text)
                 ]), line: block.line, column: block.column)
             let over = jumpUnless(wrapped, "when")
-            scoped(layout, of: block)
+            registerRows(layout, of: block, first: first)
             if let over { land(over) }
         }
+    }
+
+    /// Whether the answer reaches the block: with a known request by its first register (`asked2`),
+    /// else by the count of registers alone.
+    private mutating func reached(_ block: JSONNode, first: Int) -> String? {
+        let count = integer(block, "count").map { "size == \($0 * 2)" }
+        guard block["first"] != nil else { return count }
+        let isThere = "asked2 <= \(first) && (\(first) - asked2) * 2 < size"
+        return "(asked2 < 0 ? \(count ?? "1") : \(isThere))"
+    }
+
+    /// The block's rows, over the part of the answer that begins with its first register.
+    private mutating func registerRows(_ layout: JSONNode, of block: JSONNode, first: Int) {
+        guard block["first"] != nil else { return scoped(layout, of: block) }
+        let before = expression("asked2 < 0 ? 0 : (\(first) - asked2) * 2", at: block)
+        var skip = Op(code: .enterRegion, b: slot(before))
+        skip.flags.insert(.register)
+        builder.add(Op(code: .enterRegion, flags: .rest, at: 0))
+        builder.add(skip)
+        builder.add(Op(code: .leave))
+        builder.add(Op(code: .enterRegion, flags: .rest))
+        scoped(layout, of: block)
+        builder.add(Op(code: .leave))
+        builder.add(Op(code: .leave))
     }
 
     /// A row of a map becomes a field at a fixed place that is there only when the answer reaches it.

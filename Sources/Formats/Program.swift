@@ -23,6 +23,8 @@ enum OpCode: UInt8, Sendable {
     case answerText, answerSlot, answerChecksum
     // Built-in decodings (Codecs/).
     case codec
+    // Requests and answers (Pairing.swift).
+    case ask, pair
     // For the tree only.
     case show, open, close
 

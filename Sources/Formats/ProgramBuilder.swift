@@ -326,8 +326,9 @@ extension Op {
         switch code {
         case .readBytes, .enterRegion, .enterHex, .enterFrame: slots = [b]
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
-            .answerSlot:
+            .answerSlot, .ask:
             slots = [a]
+        case .pair: slots = [a, b]
         case .copy, .select: slots = [b]
         case .arithmetic, .jumpUnless:
             slots = [b]
