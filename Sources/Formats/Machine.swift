@@ -206,6 +206,7 @@ struct Machine {
             case .codec: try runCodec(op, &sink)
             case .ask: sink.asks(Int(op.x), slots.value(op.a))
             case .pair: pair(op, &sink)
+            case .moveStart: try moveStart(op)
             case .answerText:
                 for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
             case .answerSlot: answerSlot(op, &sink)
@@ -229,7 +230,7 @@ struct Machine {
     mutating func place(_ op: Op, _ width: Int) throws(Rejection) -> Int {
         if op.at >= 0 {
             let at = start &+ Int(op.at)
-            guard width >= 0, at <= limit &- width else { throw overrun }
+            guard width >= 0, at >= 0, at <= limit &- width else { throw overrun }
             return at
         }
         let at = position

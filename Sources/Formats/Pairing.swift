@@ -44,6 +44,15 @@ extension Machine {
     }
 }
 
+extension Machine {
+    /// a: bytes by which offsets of the region move on (back when negative), within a Modbus answer.
+    mutating func moveStart(_ op: Op) throws(Rejection) {
+        let count = slots.value(op.a)
+        guard count.magnitude <= 0x2_0000 else { throw .malformed }
+        start &+= Int(count)
+    }
+}
+
 extension FormatCompiler {
     /// `{ asks: [expression, …] }`: up to four numbers, `asked0` … for the decoder of the answer.
     mutating func asksItem(_ node: JSONNode) {

@@ -24,7 +24,7 @@ enum OpCode: UInt8, Sendable {
     // Built-in decodings (Codecs/).
     case codec
     // Requests and answers (Pairing.swift).
-    case ask, pair
+    case ask, pair, moveStart
     // For the tree only.
     case show, open, close
 

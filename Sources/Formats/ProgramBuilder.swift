@@ -326,7 +326,7 @@ extension Op {
         switch code {
         case .readBytes, .enterRegion, .enterHex, .enterFrame: slots = [b]
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
-            .answerSlot, .ask:
+            .answerSlot, .ask, .moveStart:
             slots = [a]
         case .pair: slots = [a, b]
         case .copy, .select: slots = [b]
