@@ -91,6 +91,23 @@ package struct FormatRequest: Sendable {
         parts.contains { if case .transaction = $0.part { true } else { false } }
     }
 
+    /// Length of its bytes.
+    package var byteCount: Int {
+        parts.reduce(0) { sum, entry in
+            switch entry.part {
+            case .bytes(let bytes): sum + bytes.count
+            case .integer(_, let width, _), .transaction(let width, _): sum + width
+            case .digits(let parameter, _):
+                if case .digits(let count) = parameters[parameter].kind {
+                    sum + count / 2
+                } else {
+                    sum
+                }
+            case .checksum(let rule): sum + rule.width
+            }
+        }
+    }
+
     /// Puts values into the order of `parameters`, with those that may be left out.
     package func arguments(
         _ values: [(name: String, value: ParameterValue)]
