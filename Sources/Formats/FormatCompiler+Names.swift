@@ -110,7 +110,30 @@ extension FormatCompiler {
     // MARK: Identity
 
     mutating func identity(isOuter: Bool) {
-        guard let node = root["identity"] else { return }
+        guard let node = root["identity"], isOuter || !isIdentified else { return }
+        identity(node, isOuter: isOuter)
+    }
+
+    /// `{ identity: "{imsi}" }`: what names the device stands in this part of the frame only.
+    mutating func identityItem(_ node: JSONNode) {
+        if isIdentified { return }
+        if let other = root["identity"] {
+            complain(node, "two identities", "remove one; the other is in line \(other.line)")
+        }
+        if let text = node["identity"] { identity(text, isOuter: nesting.count == 1) }
+    }
+
+    /// Of the last `bytes` × 2 - 1 digits the first half byte is none.
+    mutating func hasOddDigits(_ node: JSONNode) -> Bool {
+        guard let count = integer(node, "digits"), let value = node["digits"] else { return false }
+        if let bytes = node["bytes"]?.integer, count == bytes * 2 - 1 { return true }
+        complain(
+            value, "\(count) digits do not begin in the middle of the first byte",
+            "write one less than twice the bytes, or leave digits out")
+        return false
+    }
+
+    private mutating func identity(_ node: JSONNode, isOuter: Bool) {
         var text = node.string ?? ""
         if node.members != nil {
             check(node, ["text", "local"])
@@ -129,6 +152,7 @@ extension FormatCompiler {
                     case .reversedHex: .reversedHex
                     case .text: .text
                     case .digits: .digits
+                    case .oddDigits: .oddDigits
                     }
                 builder.add(Op(code: .identitySlot, x: style.rawValue, a: binding.slot))
             } else {

@@ -39,6 +39,8 @@ struct FormatCompiler {
     var nesting: [String] = []
 
     var repeatDepth = 0
+    /// A format around this one names the device.
+    var isIdentified = false
     var insertDepth = 0
     var isOverlong = false
 

@@ -278,6 +278,8 @@ struct ShowRule: Sendable {
     var display = Display.number
     var value = ValueRule()
     var isReversed = false
+    /// Of digits, the first half byte is filling whatever it holds.
+    var isOdd = false
     /// Bytes of an integer shown as hex; count of list elements stands in slot `count`.
     var width = 0
     var count = SlotFile.none

@@ -5,7 +5,7 @@ import Model
 
 /// What a name stands for in expressions and templates.
 struct Binding {
-    enum Style { case number, hex, reversedHex, text, digits }
+    enum Style { case number, hex, reversedHex, text, digits, oddDigits }
     var slot: UInt16
     /// Bits that its value needs; for packing names.
     var bits: Int
