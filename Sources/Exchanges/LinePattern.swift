@@ -19,6 +19,9 @@ package struct LinePattern: Hashable, Sendable {
 
     package static let longest = 256
 
+    /// Other bytes hardly look like it.
+    package var isTelling: Bool { prefix.count >= 2 || bytes != .any }
+
     package init() {}
 
     package enum Match: Hashable, Sendable {
@@ -118,8 +121,12 @@ package struct LinePatterns: Hashable, Sendable {
     }
 
     /// The pattern that stands at `at`, a registration first.
-    package func find(_ stream: Span<UInt8>, at: Int) -> Found? {
-        if let registration, case .whole(let count, let name) = registration.match(stream, at: at),
+    ///
+    /// `isNamed`: the line has registered; then only a registration that can be told from other bytes
+    /// is looked for.
+    package func find(_ stream: Span<UInt8>, at: Int, isNamed: Bool) -> Found? {
+        if let registration, !isNamed || registration.isTelling,
+            case .whole(let count, let name) = registration.match(stream, at: at),
             count > 0
         {
             return .registration(count: count, name: name)
@@ -133,9 +140,15 @@ package struct LinePatterns: Hashable, Sendable {
     }
 
     /// The first of `range` where a pattern could begin that more bytes would complete.
-    package func partial(_ stream: Span<UInt8>, in range: Range<Int>) -> Int? {
+    package func partial(
+        _ stream: Span<UInt8>, in range: Range<Int>, isNamed: Bool
+    ) -> Int? {
         for at in range {
-            if let registration, registration.match(stream, at: at) == .partial { return at }
+            if let registration, !isNamed || registration.isTelling,
+                registration.match(stream, at: at) == .partial
+            {
+                return at
+            }
             for heartbeat in heartbeats where heartbeat.match(stream, at: at) == .partial {
                 return at
             }

@@ -31,6 +31,8 @@ package struct LinePoller: Sendable {
         package var transaction: UInt16 = 0
         /// When to step with `timer`; nil: not before another event.
         package var wakeAt: Instant?
+
+        package init() {}
     }
 
     private struct Device {

@@ -239,6 +239,8 @@ extension Rejection {
         case .formatGone: "the frame's format is no longer loaded"
         case .connectionEnded: "the connection ended before the frame did"
         case .journalDamaged: "the journal that held the frame was damaged"
+        case .noRoom: "nothing could be taken in at that moment"
+        case .unasked: "an answer to nothing that was asked"
         }
     }
 }
