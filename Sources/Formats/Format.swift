@@ -62,6 +62,11 @@ package final class Format: Sendable {
     /// declares no duplicate key.
     package let duplicateWindowMilliseconds: Int64
 
+    /// It says which answer fits which request.
+    package let pairs: Bool
+    /// What a poller can send.
+    package let requests: [FormatRequest]
+
     let program: Program
 
     init(name: String, title: String, compiled: CompiledFormat) {
@@ -72,6 +77,8 @@ package final class Format: Sendable {
         answers = compiled.answers
         identityIsLocal = compiled.identityIsLocal
         duplicateWindowMilliseconds = compiled.duplicateWindowMilliseconds
+        pairs = compiled.pairs
+        requests = compiled.requests
         program = compiled.program
     }
 
@@ -165,9 +172,10 @@ package final class Decoder {
 
     /// The explanation and the readings that the hot path would have yielded.
     func explained(
-        _ bytes: [UInt8], direction: Direction
+        _ bytes: [UInt8], direction: Direction, asked: [Int64] = []
     ) -> (explanation: Explanation, frame: DecodedFrame) {
         work.reset(slots: format.program.slotCount)
+        work.ask(asked)
         var tree = TreeBuilder(format.program, name: format.name, count: bytes.count)
         var rejection: Rejection?
         var at = 0
@@ -231,7 +239,8 @@ extension Rejection {
         case .formatGone: "the frame's format is no longer loaded"
         case .connectionEnded: "the connection ended before the frame did"
         case .journalDamaged: "the journal that held the frame was damaged"
-        case .noRoom: "there was no room, and the device was told so"
+        case .noRoom: "nothing could be taken in at that moment"
+        case .unasked: "an answer to nothing that was asked"
         }
     }
 }

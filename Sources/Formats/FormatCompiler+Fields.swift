@@ -6,7 +6,7 @@ extension FormatCompiler {
     /// Keys about the bytes on the wire.
     static let wireKeys = [
         "bytes", "order", "at", "bits", "sign", "ones", "time", "pattern", "weekday", "zone",
-        "elements", "count", "is", "else",
+        "elements", "count", "is", "else", "digits",
     ]
     /// Keys about meaning, for fields and computed values alike.
     static let presentKeys = [
@@ -177,7 +177,8 @@ extension FormatCompiler {
             binding.style = .text
         case "digits":
             rule.display = .digits
-            binding.style = .digits
+            rule.isOdd = hasOddDigits(node)
+            binding.style = rule.isOdd ? .oddDigits : .digits
         default:
             rule.display = .hex
             binding.style = rule.isReversed ? .reversedHex : .hex

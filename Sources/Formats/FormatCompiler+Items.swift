@@ -15,8 +15,11 @@ extension FormatCompiler {
         ("assert", ["else"]),
         ("reject", []),
         ("control", []),
+        ("asks", []),
+        ("answers", ["exception"]),
         ("codec", ["range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
+        ("identity", []),
         ("skip", []),
         ("let", ["value"]),
         ("text", ["name"]),
@@ -81,7 +84,10 @@ extension FormatCompiler {
             builder.add(Op(code: .reject, x: rejection(node, "reject").rawValue))
         case "control": if flag(node, "control") { builder.add(Op(code: .control)) }
         case "insert": insertItem(node)
+        case "identity": identityItem(node)
         case "codec": codecItem(node)
+        case "asks": asksItem(node)
+        case "answers": answersItem(node)
         case "skip": skipItem(node)
         case "let": letItem(node)
         case "text": textItem(node)
@@ -355,8 +361,11 @@ extension FormatCompiler {
         prepare()
         enter.meta = builder.frame(framing())
         builder.add(enter)
+        let wasIdentified = isIdentified
+        isIdentified = isIdentified || outer.1["identity"] != nil
         items(root["layout"], of: root)
-        if outer.1["identity"] == nil { identity(isOuter: false) }
+        identity(isOuter: false)
+        isIdentified = wasIdentified
         builder.add(Op(code: .leave))
         nesting.removeLast()
         (file, root, constants, tables, zoneMinutes) = (outer.0, outer.1, outer.2, outer.3, outer.4)
@@ -373,7 +382,8 @@ extension FormatCompiler {
         }
         insertDepth += 1
         defer { insertDepth -= 1 }
-        if let inserted = root["inserts"]?[name] { scoped(inserted, of: node) }
+        // As if its items were written here: their names hold for what follows.
+        if let inserted = root["inserts"]?[name] { items(inserted, of: node) }
         if name == "registers", let blocks = root["registers"] { registers(blocks) }
     }
 

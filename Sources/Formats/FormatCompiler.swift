@@ -18,6 +18,8 @@ struct CompiledFormat {
     var answers: Bool
     var identityIsLocal: Bool
     var duplicateWindowMilliseconds: Int64
+    var pairs: Bool
+    var requests: [FormatRequest]
 }
 
 struct FormatCompiler {
@@ -37,6 +39,8 @@ struct FormatCompiler {
     var nesting: [String] = []
 
     var repeatDepth = 0
+    /// A format around this one names the device.
+    var isIdentified = false
     var insertDepth = 0
     var isOverlong = false
 
@@ -45,6 +49,8 @@ struct FormatCompiler {
     var answers = false
     var identityIsLocal = false
     var duplicateWindow: Int64 = 0
+    /// The layout says which answers fit which requests.
+    var pairs = false
 
     init(_ source: FormatSource, find: @escaping (String) -> FormatSource?) {
         self.find = find
@@ -55,7 +61,7 @@ struct FormatCompiler {
 
     static let topKeys = [
         "format", "title", "version", "extends", "zone", "constants", "tables", "framing", "layout",
-        "inserts", "registers", "identity", "exchange", "tests", "note",
+        "inserts", "registers", "identity", "exchange", "tests", "note", "requests",
     ]
 
     /// Compiles the whole format. Nil when there were complaints.
@@ -69,6 +75,7 @@ struct FormatCompiler {
         items(root["layout"], of: root)
         identity(isOuter: true)
         exchange()
+        let requests = requests()
         builder.add(Op(code: .end))
         if builder.isOutOfSlots {
             complain(root, "more than \(SlotFile.capacity) fields and expressions", "split it")
@@ -78,7 +85,7 @@ struct FormatCompiler {
             program: builder.finish(), outputs: outputs,
             maximumFrame: frame.maximum
                 + frame.preambleMaximum, answers: answers, identityIsLocal: identityIsLocal,
-            duplicateWindowMilliseconds: duplicateWindow)
+            duplicateWindowMilliseconds: duplicateWindow, pairs: pairs, requests: requests)
     }
 
     /// Constants, tables and zone of the current `root`.

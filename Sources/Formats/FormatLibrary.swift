@@ -163,6 +163,8 @@ private struct FormatLoader {
         }
         for (format, source) in texts {
             complaints += EmbeddedTests.run(format, source.root["tests"], file: source.file)
+            complaints += EmbeddedTests.tryRequests(
+                format, source.root["requests"], file: source.file)
         }
         own = merged
         return formats
@@ -198,8 +200,9 @@ private struct FormatLoader {
                 members.append(member)
                 continue
             }
-            let isMerged = ["framing", "constants", "tables", "inserts", "exchange"].contains(
-                member.key)
+            let isMerged = ["framing", "constants", "tables", "inserts", "exchange", "requests"]
+                .contains(
+                    member.key)
             members[at] = isMerged ? FormatLoader.overlay(members[at], member) : member
         }
         var result = source
@@ -211,7 +214,11 @@ private struct FormatLoader {
     private static func overlay(_ a: JSONNode.Member, _ b: JSONNode.Member) -> JSONNode.Member {
         guard var members = a.value.members, let others = b.value.members else { return b }
         for other in others {
-            if let at = members.firstIndex(where: { $0.key == other.key }) {
+            let at = members.firstIndex { $0.key == other.key }
+            if case .null = other.value.content {
+                // The variant goes without what the base has.
+                if let at { members.remove(at: at) }
+            } else if let at {
                 members[at] = other
             } else {
                 members.append(other)

@@ -91,7 +91,7 @@ extension Machine {
 
     /// How `identitySlot` writes a field; raw values are in `Op.x`.
     enum IdentityStyle: UInt8 {
-        case number, hex, reversedHex, text, digits
+        case number, hex, reversedHex, text, digits, oddDigits
     }
 
     func appendIdentity(_ op: Op) {
@@ -119,6 +119,12 @@ extension Machine {
                 let byte = bytes.byte(i) ?? 0
                 appendDigit(byte >> 4, &isLeading)
                 appendDigit(byte & 15, &isLeading)
+            }
+        case .oddDigits:
+            for i in range.prefix(DeviceKey.maximumLength) {
+                let byte = bytes.byte(i) ?? 0
+                if i > range.lowerBound { work.identity.append(Machine.digit(byte >> 4)) }
+                work.identity.append(Machine.digit(byte & 15))
             }
         }
     }

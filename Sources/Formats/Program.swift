@@ -23,6 +23,8 @@ enum OpCode: UInt8, Sendable {
     case answerText, answerSlot, answerChecksum
     // Built-in decodings (Codecs/).
     case codec
+    // Requests and answers (Pairing.swift).
+    case ask, pair, moveStart
     // For the tree only.
     case show, open, close
 
@@ -276,6 +278,8 @@ struct ShowRule: Sendable {
     var display = Display.number
     var value = ValueRule()
     var isReversed = false
+    /// Of digits, the first half byte is filling whatever it holds.
+    var isOdd = false
     /// Bytes of an integer shown as hex; count of list elements stands in slot `count`.
     var width = 0
     var count = SlotFile.none

@@ -5,7 +5,7 @@ import Model
 
 /// What a name stands for in expressions and templates.
 struct Binding {
-    enum Style { case number, hex, reversedHex, text, digits }
+    enum Style { case number, hex, reversedHex, text, digits, oddDigits }
     var slot: UInt16
     /// Bits that its value needs; for packing names.
     var bits: Int
@@ -326,8 +326,9 @@ extension Op {
         switch code {
         case .readBytes, .enterRegion, .enterHex, .enterFrame: slots = [b]
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
-            .answerSlot:
+            .answerSlot, .ask, .moveStart:
             slots = [a]
+        case .pair: slots = [a, b]
         case .copy, .select: slots = [b]
         case .arithmetic, .jumpUnless:
             slots = [b]

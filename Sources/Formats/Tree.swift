@@ -100,6 +100,19 @@ struct TreeBuilder: FrameSink {
         {
             node.bytes = first..<last
         }
+        // A list that is opened again goes on where it was.
+        if node.value == .list,
+            let at = open[open.count - 1].children.firstIndex(where: {
+                $0.name == node.name && $0.value == .list
+            })
+        {
+            let before = open[open.count - 1].children[at].bytes
+            node.bytes =
+                min(before.lowerBound, node.bytes.lowerBound)..<max(
+                    before.upperBound, node.bytes.upperBound)
+            node.children = open[open.count - 1].children[at].children + node.children
+            open[open.count - 1].children.remove(at: at)
+        }
         add(node)
     }
 
@@ -154,7 +167,9 @@ struct TreeBuilder: FrameSink {
             while end > 0, wire[end - 1] == 0 || wire[end - 1] == 0x20 { end -= 1 }
             node.value = .text(String(decoding: wire[..<end], as: UTF8.self))
         case .digits:
-            node.value = .text(String(FieldNode.hex(wire).drop { $0 == "f" }))
+            let digits = FieldNode.hex(wire)
+            node.value = .text(
+                rule.isOdd ? String(digits.dropFirst()) : String(digits.drop { $0 == "f" }))
         case .elements(let width, let isLittle, let isSigned):
             let count = width == 0 ? Int(machine.slots.value(rule.count)) : range.count / width
             node.value = .list

@@ -47,7 +47,7 @@ enum Fixtures {
 
     static func rows() throws -> [Row] {
         var rows: [Row] = []
-        for name in ["dlt645", "modbus-rtu", "vendor", "cjt188"] {
+        for name in ["dlt645", "modbus-rtu", "vendor", "cjt188", "modbus-tcp", "cayennelpp"] {
             for line in Repository.bytes("fixtures/vectors/\(name).jsonl").split(separator: 0x0A) {
                 let node = try JSONNode.parse(Array(line), file: name)
                 let expect = node["expect"]
