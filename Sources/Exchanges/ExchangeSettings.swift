@@ -9,6 +9,15 @@ package enum ExchangeKind: String, CaseIterable, Sendable {
     case lwm2m
     case mqttSN = "mqtt-sn"
     case semtech
+
+    /// Longest datagram that a device of the kind sends, in bytes: what links carry unfragmented, or
+    /// the packet forwarder's transmit buffer.
+    package var maximumDatagram: Int {
+        switch self {
+        case .coap, .lwm2m, .mqttSN: 1500
+        case .semtech: 8192
+        }
+    }
 }
 
 package struct ExchangeSettings: Sendable {

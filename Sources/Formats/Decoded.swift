@@ -55,6 +55,8 @@ package struct DecodedFrame {
     /// Hash of what makes this frame the same as an earlier one (retransmission); nil when the format
     /// declares no duplicate key.
     package var duplicateKey: UInt64?
+    /// The key is that of the message around the frame, not one that the format declares.
+    package var isKeyOfMessage = false
     /// A request that an answer can be paired with, and what it asks.
     package var isRequest = false
     package var asked: [4 of Int64] = [-1, -1, -1, -1]
@@ -76,6 +78,7 @@ package struct DecodedFrame {
         pairing = .unknown
         readings.removeAll(keepingCapacity: true)
         duplicateKey = nil
+        isKeyOfMessage = false
         answer.removeAll(keepingCapacity: true)
     }
 }

@@ -152,11 +152,18 @@ extension Decoder {
         }
         // The line's name stands in the identity already.
         if !parts.scope.isEmpty { result.isIdentityGlobal = true }
-        guard !parts.key.isEmpty else { return }
         var hash = DuplicateHash(seed: work.seed, salt: 0x45)
-        hash.mix(bytes, parts.key)
-        hash.mix(bytes, parts.payload)
-        result.duplicateKey = hash.value
+        if let own = result.duplicateKey {
+            // The format's key is made of the payload alone, which two devices may share.
+            guard work.isIdentified else { return }
+            hash.mix(bytes, parts.device)
+            result.duplicateKey = hash.value ^ own
+        } else if !parts.key.isEmpty {
+            hash.mix(bytes, parts.key)
+            hash.mix(bytes, parts.payload)
+            result.duplicateKey = hash.value
+            result.isKeyOfMessage = true
+        }
     }
 
     /// The payload of an envelope, for people; nil when the bytes are none.

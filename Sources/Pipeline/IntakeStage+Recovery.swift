@@ -29,9 +29,10 @@ extension IntakeStage {
             let decoder = sources[number].formats[format].decoder
             guard (try? replayed(bytes, decoder, isEnvelope)) != nil else { return }
             if let key = frame.duplicateKey {
-                _ = recent.containsOrInsert(
-                    key, at: receivedAt,
-                    window: sources[number].formats[format].duplicateWindow)
+                let window =
+                    frame.isKeyOfMessage
+                    ? IntakeStage.messageWindow : sources[number].formats[format].duplicateWindow
+                _ = recent.containsOrInsert(key, at: receivedAt, window: window)
             }
             return
         }

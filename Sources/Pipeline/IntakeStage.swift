@@ -8,6 +8,7 @@
 // after its last frame.
 
 package import Catalog
+import Exchanges
 package import Formats
 package import Model
 package import Ring
@@ -41,6 +42,7 @@ package final class IntakeStage: IntakeDoor {
     var setAsideBytes = 0
     var connections: [ConnectionID: Int] = [:]
     let desk = LineDesk()
+    var talk = ExchangeDesk()
 
     var committed: UInt64
     var bytesInFlight = 0
@@ -56,12 +58,23 @@ package final class IntakeStage: IntakeDoor {
         let timeRule: TimeRule
         let formats: [FormatState]
         let maximumFrame: Int
+        let exchange: Exchange?
+        /// When the exchange wants its timer.
+        var exchangeDue: Instant?
 
-        init(source: IntakeSource, formats: [FormatState]) {
+        init(source: IntakeSource, formats: [FormatState], seed: UInt64) {
             self.source = source
             timeRule = source.timeRule
             self.formats = formats
-            maximumFrame = source.formats.map(\.maximumFrame).max() ?? 0
+            var longest = source.formats.map(\.maximumFrame).max() ?? 0
+            if var settings = source.exchange {
+                settings.formats = source.formats.map(\.name)
+                longest = max(longest, settings.kind.maximumDatagram)
+                exchange = Exchange(settings, seed: seed)
+            } else {
+                exchange = nil
+            }
+            maximumFrame = longest
         }
     }
 
@@ -125,11 +138,14 @@ package final class IntakeStage: IntakeDoor {
                 let plain = JournalSource(name: source.name, format: format.name)
                 pairs += [plain, plain.withContext]
             }
-            states.append(SourceState(source: source, formats: formats))
+            states.append(
+                SourceState(
+                    source: source, formats: formats, seed: seed &+ UInt64(number) &* 0x9E37_79B9))
         }
         self.sources = states
         journalSources = pairs
         outgoing.reserveCapacity(4096)
+        openExchanges()
     }
 
     // MARK: The door for the sockets
@@ -148,7 +164,8 @@ package final class IntakeStage: IntakeDoor {
         IntakeLevels(
             ringFree: producer.free, readingsUnpublished: outgoing.count - publishedTo,
             journalBytes: bytesInFlight + journal.byteCount, answersWaiting: pending.count,
-            devices: catalog.deviceCount, streams: catalog.streamCount)
+            devices: catalog.deviceCount, streams: catalog.streamCount,
+            clients: sources.reduce(0) { $0 + ($1.exchange?.clientCount ?? 0) })
     }
 
     /// No format yields more readings from one frame.
@@ -163,6 +180,10 @@ package final class IntakeStage: IntakeDoor {
     ) {
         counters.datagrams &+= 1
         counters.bytesReceived &+= UInt64(bytes.count)
+        if let exchange = sources[source].exchange {
+            return converse(
+                bytes, exchange, source: source, from: from, at: receivedAt, isCut: isTruncated)
+        }
         counters.framesReceived &+= 1
         if bytes.count == 0 {
             refuse(.empty, bytes, source: source, at: receivedAt)
@@ -267,6 +288,7 @@ package final class IntakeStage: IntakeDoor {
         publish()
         handOverIfDue()
         pollLines()
+        exchangeTimers()
     }
 
     /// Everything that waits goes on its way: the last turn before the daemon stops.
