@@ -219,6 +219,54 @@ struct Slot {
     }
 }
 
+/// A growing table of trivial rows, read without counting references. Not thread-safe; one a decoder.
+/// Reading outside it is a programmer's error.
+@safe final class GrowingTable<Element: BitwiseCopyable> {
+    private var base: UnsafeMutablePointer<Element>
+    private var capacity = 16
+    private(set) var count = 0
+
+    init() {
+        // Safety: freshly allocated; rows are initialised by `append` before `count` covers them.
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: 16)
+    }
+
+    deinit {
+        // Safety: allocated in init or append, freed once.
+        unsafe base.deallocate()
+    }
+
+    func append(_ element: Element) {
+        if count == capacity {
+            // Safety: the new memory holds `count` rows moved from the old, which is then freed.
+            let larger = UnsafeMutablePointer<Element>.allocate(capacity: 2 * capacity)
+            unsafe larger.moveInitialize(from: base, count: count)
+            unsafe base.deallocate()
+            unsafe base = larger
+            capacity *= 2
+        }
+        // Safety: count < capacity after the lines above.
+        unsafe (base + count).initialize(to: element)
+        count += 1
+    }
+
+    func removeAll() { count = 0 }
+
+    @inline(__always)
+    subscript(_ row: Int) -> Element {
+        get {
+            precondition(row >= 0 && row < count, "row outside its table")
+            // Safety: 0 <= row < count, checked in the line above.
+            return unsafe base[row]
+        }
+        set {
+            precondition(row >= 0 && row < count, "row outside its table")
+            // Safety: 0 <= row < count, checked in the line above.
+            unsafe base[row] = newValue
+        }
+    }
+}
+
 /// A stack of 16 trivial elements; its depth is kept by who uses it.
 @safe struct FixedStack<Element: BitwiseCopyable> {
     static var capacity: Int { 16 }

@@ -4,7 +4,7 @@
 package import Model
 
 /// Which way a frame travels. A few layouts (Modbus) can only be told apart by it.
-package enum Direction: UInt8, Sendable {
+package enum Direction: UInt8, Sendable, BitwiseCopyable {
     /// Device to server.
     case up = 0
     /// Server to device.

@@ -113,13 +113,18 @@ package final class Format: Sendable {
 package final class Decoder {
     package let format: Format
     let work: Workspace
+    private let plans: PlanTable
+    var planCount: Int { plans.count }
 
     /// Secret of this process: duplicate keys of equal frames are equal only within it.
     package static let processSeed = UInt64.random(in: 0...UInt64.max)
 
     /// `seed` keys the duplicate hash; decoders that compare keys must share it.
-    package init(_ format: Format, seed: UInt64 = Decoder.processSeed) {
+    package init(_ format: Format, seed: UInt64 = Decoder.processSeed, remembersShapes: Bool = true)
+    {
         self.format = format
+        plans = PlanTable()
+        plans.isPossible = remembersShapes
         work = Workspace(
             planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed)
     }
@@ -130,7 +135,7 @@ package final class Decoder {
         _ frame: Span<UInt8>, direction: Direction, into result: inout DecodedFrame
     ) throws(Rejection) {
         result.removeAll()
-        work.reset(slots: format.program.slotCount)
+        work.begin()
         guard frame.count > 0 else { throw .empty }
         try Cursor.over(frame) { (cursor) throws(Rejection) in
             try run(cursor, direction: direction, into: &result)
@@ -140,9 +145,29 @@ package final class Decoder {
     func run(
         _ frame: Cursor, direction: Direction, into result: inout DecodedFrame
     ) throws(Rejection) {
+        if let plan = plans.match(frame, direction, work.slots) {
+            var machine = Machine(frame, work: work, direction: direction, isExact: true)
+            if machine.follow(plan, plans, format.program, &result) { return }
+            // What the envelope laid out stays.
+            result.removeAll()
+            work.beginAgain()
+        }
+        work.slots.clear(format.program.slotCount)
         var machine = Machine(frame, work: work, direction: direction, isExact: true)
+        if plans.wantsRecording(frame) { return try record(frame, &machine, &result) }
         try machine.enter(format.program.frames[0], format.program, from: 0, &result)
         _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+    }
+
+    private func record(
+        _ frame: Cursor, _ machine: inout Machine, _ result: inout DecodedFrame
+    ) throws(Rejection) {
+        var recorder = PlanRecorder(result, format.program)
+        defer { result = recorder.frame }
+        try machine.enter(format.program.frames[0], format.program, from: 0, &recorder)
+        _ = try machine.run(format.program, .hot, entry: 0, into: &recorder)
+        if !recorder.isPossible { plans.isPossible = false }
+        recorder.finish(frame, machine.direction, work.slots, into: plans)
     }
 
     /// The words for the stream of a reading of the frame decoded last. Slow path: once a stream.

@@ -105,6 +105,7 @@ struct Envelope {
 extension Workspace {
     /// Lays out what the envelope says for the run over its payload.
     func load(_ bytes: Cursor, _ envelope: Envelope, isLocal: Bool) {
+        defer { given = identity.count }
         isIdentified = !envelope.device.isEmpty
         for i in 0..<4 {
             slots.setValue(Envelope.number(bytes, i), at: SlotFile.asked &+ UInt16(i))
@@ -129,7 +130,7 @@ extension Decoder {
         try Cursor.over(envelope) { (bytes) throws(Rejection) in
             guard let parts = Envelope(bytes) else { throw .malformed }
             guard !parts.payload.isEmpty else { throw .empty }
-            work.reset(slots: format.program.slotCount)
+            work.begin()
             work.load(bytes, parts, isLocal: format.identityIsLocal)
             try run(bytes.part(parts.payload), direction: direction, into: &result)
             try finish(bytes, parts, &result)

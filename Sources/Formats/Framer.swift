@@ -103,6 +103,7 @@ extension Machine {
         let verdict = judge(rule, program, from: at, end: end)
         if case .good(let total) = verdict, at &+ total == end {
             describe(rule, program, at..<end, &sink)
+            if S.records { sink.entered(rule, from: from, at..<end, machine: self) }
             try enterBody(rule, at..<end)
             return
         }

@@ -21,14 +21,17 @@ extension Machine {
     }
 
     @inline(__always)
-    mutating func readInteger(_ op: Op) throws(Rejection) {
+    mutating func readInteger(_ op: Op) throws(Rejection) { slots[op.a] = try integer(op) }
+
+    @inline(__always)
+    mutating func integer(_ op: Op) throws(Rejection) -> Slot {
         let width = Int(op.width)
         let at = try place(op, width)
         let word =
             op.flags.contains(.little)
             ? cursor.little(at, width: width) : cursor.big(at, width: width)
         guard let word else { throw overrun }
-        slots[op.a] = interpret(word, at, width, isSigned: op.flags.contains(.signed))
+        return interpret(word, at, width, isSigned: op.flags.contains(.signed))
     }
 
     /// Bytes in the order of `imm`: nibble i (lowest first) is which byte, counted from the most
@@ -93,7 +96,10 @@ extension Machine {
 
     /// x: sign rule. 0 none, 1 top bit, 2 top nibble F, 3 leading byte FF.
     @inline(__always)
-    mutating func readBCD(_ op: Op) throws(Rejection) {
+    mutating func readBCD(_ op: Op) throws(Rejection) { slots[op.a] = try bcd(op) }
+
+    @inline(__always)
+    mutating func bcd(_ op: Op) throws(Rejection) -> Slot {
         let width = Int(op.width)
         let at = try place(op, width)
         var word =
@@ -120,7 +126,7 @@ extension Machine {
         if isAllOnes, op.flags.contains(.onesMissing) {
             result.quality = Quality.missing.rawValue
         }
-        slots[op.a] = result
+        return result
     }
 
     /// Sixteen packed digits at once: pairs, then fours, then eights (SWAR).

@@ -32,6 +32,12 @@ protocol FrameSink {
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine)
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine)
 
+    /// True for the sink that makes plans; it is told of every instruction and every frame found.
+    static var records: Bool { get }
+    mutating func willRun(_ op: Op, _ machine: borrowing Machine)
+    mutating func entered(
+        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine)
+
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine)
     mutating func open(_ group: Int, machine: borrowing Machine)
@@ -48,6 +54,11 @@ protocol FrameSink {
 extension FrameSink {
     mutating func identityIsGlobal() {}
     mutating func timeIsRelative() {}
+    static var records: Bool { false }
+    mutating func willRun(_ op: Op, _ machine: borrowing Machine) {}
+    mutating func entered(
+        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
+    ) {}
 
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, _ machine: borrowing Machine
@@ -85,6 +96,8 @@ final class Workspace {
     let names = NameArena()
     /// The conversation said whose frame it is.
     var isIdentified = false
+    /// Bytes of `identity` that were there before the frame was run.
+    var given = 0
     let regions = FixedStack<Region>(
         repeating: Region(
             cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
@@ -103,11 +116,24 @@ final class Workspace {
     }
 
     func reset(slots count: Int) {
+        begin()
         slots.clear(count)
+    }
+
+    /// Back to where `begin` and what an envelope laid out left it.
+    func beginAgain() {
+        identity.cut(to: given)
+        names.clear()
+    }
+
+    /// All but the slots.
+    @inline(__always)
+    func begin() {
         identity.clear()
         path.clear()
         names.clear()
         isIdentified = false
+        given = 0
         for i in 0..<UInt16(4) { slots.setValue(-1, at: SlotFile.asked &+ i) }
     }
 }
@@ -154,6 +180,7 @@ struct Machine {
         while true {
             let op = ops[pc]
             pc &+= 1
+            if S.records { sink.willRun(op, self) }
             switch op.code {
             case .skip: _ = try place(op, Int(op.imm))
             case .readInteger: try readInteger(op)
@@ -311,7 +338,7 @@ struct Machine {
         slots.setValue(slots.value(op.a) &+ 1, at: op.a)
     }
 
-    private mutating func leaveScope<S: FrameSink>(_ sink: inout S) {
+    mutating func leaveScope<S: FrameSink>(_ sink: inout S) {
         guard let outer = work.scopes.pop(&scopeDepth) else { return }
         if time == nil, let outerTime = outer.time {
             sink.stamp(from: firstReading, milliseconds: outerTime)

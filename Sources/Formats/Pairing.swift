@@ -15,9 +15,14 @@ package enum Pairing: UInt8, Sendable {
     case mismatch
 }
 
-extension FrameSink {
+extension NoSink {
     mutating func asks(_ number: Int, _ value: Int64) {}
     mutating func answers(_ pairing: Pairing) {}
+}
+
+extension PlanRecorder {
+    mutating func asks(_ number: Int, _ value: Int64) { frame.asks(number, value) }
+    mutating func answers(_ pairing: Pairing) { frame.answers(pairing) }
 }
 
 extension DecodedFrame {
@@ -37,7 +42,6 @@ extension TreeBuilder {
 extension Machine {
     /// a: 1 when it fits what was asked; b: 1 when the device says that it cannot, or none.
     func pair<S: FrameSink>(_ op: Op, _ sink: inout S) {
-        guard slots.value(SlotFile.asked) >= 0 else { return }
         if slots.value(op.a) == 0 { return sink.answers(.mismatch) }
         let isException = op.b != SlotFile.none && slots.value(op.b) != 0
         sink.answers(isException ? .exception : .answer)
@@ -74,10 +78,16 @@ extension FormatCompiler {
     /// `{ answers: expression, exception?: expression }`
     mutating func answersItem(_ node: JSONNode) {
         pairs = true
+        // Frames that nobody asked for are not looked at more closely.
+        let known = builder.temporary()
+        builder.add(Op(code: .builtin, x: Builtin.asked0.rawValue, a: known))
+        let over = builder.add(
+            Op(code: .jumpUnless, x: Operator.greaterEqual.rawValue, b: known, imm: 0))
         let fits = slot(operand(node, "answers") ?? .number(1))
         var op = Op(code: .pair, a: fits)
         if let exception = operand(node, "exception") { op.b = slot(exception) }
         builder.add(op)
+        builder.land(over)
     }
 }
 

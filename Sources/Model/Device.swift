@@ -21,26 +21,30 @@ public struct DeviceKey: Hashable, Sendable {
         guard text.count > 0, text.count <= DeviceKey.maximumLength else { return nil }
         var high: UInt64 = 0
         var low: UInt64 = 0
+        for i in 0..<min(15, text.count) {
+            let byte = text[i]
+            guard DeviceKey.isAllowed(byte) else { return nil }
+            if i < 8 {
+                high = high << 8 | UInt64(byte)
+            } else {
+                low = low << 8 | UInt64(byte)
+            }
+        }
+        if text.count <= 15 {
+            self.init(high: high, low: low << 8 | UInt64(text.count))
+            return
+        }
         var h1: UInt64 = 0xCBF2_9CE4_8422_2325
         var h2: UInt64 = 0x8422_2325_CBF2_9CE4
         for i in 0..<text.count {
             let byte = text[i]
             guard DeviceKey.isAllowed(byte) else { return nil }
-            if i < 8 {
-                high = high << 8 | UInt64(byte)
-            } else if i < 15 {
-                low = low << 8 | UInt64(byte)
-            }
             h1 = (h1 ^ UInt64(byte)) &* 0x0000_0100_0000_01B3
             h2 = (h2 &+ UInt64(byte) &+ 1) &* 0x9E37_79B9_7F4A_7C15
             h2 ^= h2 >> 29
         }
-        if text.count <= 15 {
-            self.init(high: high, low: low << 8 | UInt64(text.count))
-        } else {
-            // Length byte 0xFF marks a hash, so it never equals a short text.
-            self.init(high: h1 ^ (h2 >> 32), low: h2 << 8 | 0xFF)
-        }
+        // Length byte 0xFF marks a hash, so it never equals a short text.
+        self.init(high: h1 ^ (h2 >> 32), low: h2 << 8 | 0xFF)
     }
 
     public init?(_ text: String) {
@@ -49,10 +53,10 @@ public struct DeviceKey: Hashable, Sendable {
     }
 
     public static func isAllowed(_ byte: UInt8) -> Bool {
-        switch byte {
-        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2E, 0x5F, 0x3A, 0x2D: true
-        default: false
-        }
+        // A bit for each allowed code: "-", ".", digits, ":", letters, "_".
+        let map: UInt64 =
+            byte < 64 ? 0x07FF_6000_0000_0000 : byte < 128 ? 0x07FF_FFFE_87FF_FFFE : 0
+        return map >> UInt64(byte & 63) & 1 == 1
     }
 }
 

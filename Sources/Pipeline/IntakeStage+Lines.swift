@@ -305,9 +305,9 @@ extension IntakeStage {
         _ bytes: Span<UInt8>, _ line: IntakeLine, _ format: FormatState, at receivedAt: Timestamp
     ) -> Bool {
         line.context.encode(bytes, into: &desk.envelope)
+        let envelope = desk.envelope
         do throws(Rejection) {
-            try format.decoder.decode(
-                envelope: desk.envelope.span, direction: .up, into: &frame)
+            try format.decoder.decode(envelope: envelope.span, direction: .up, into: &frame)
             return true
         } catch {
             refuse(error, bytes, source: line.source, at: receivedAt)
@@ -319,9 +319,10 @@ extension IntakeStage {
         _ bytes: Span<UInt8>, _ line: IntakeLine, _ format: FormatState
     ) -> Bool {
         line.context.encode(bytes, into: &desk.envelope)
+        let envelope = desk.envelope
         return
-            (try? format.decoder.decode(
-                envelope: desk.envelope.span, direction: .up, into: &frame)) != nil
+            (try? format.decoder.decode(envelope: envelope.span, direction: .up, into: &frame))
+            != nil
     }
 
     /// Takes the decoded frame in; the journal keeps its envelope.

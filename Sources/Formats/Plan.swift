@@ -1,0 +1,262 @@
+// Plans: what a decoder remembers of the shapes of frames it has seen. Which instructions run for a
+// frame, and all offsets, lengths and stream names, depend on few of its bytes (control codes,
+// identifiers, lengths, counts): the *steering* bytes. A frame with the same length and the same
+// steering bytes as an earlier one takes the same way through the program. A plan is that way: the
+// steering bytes to compare and the reads, changes and outputs that were left when everything that they
+// determine is known. So a meter that is asked for the same register costs a comparison and a few reads
+// whatever its description has to consider for other frames.
+//
+// Owned by one decoder, on its queue. A plan never decides alone: where a step fails (checksum, digits
+// of hex text, identity), the whole program runs and says why. How a plan is made: PlanRecorder.swift.
+
+import Model
+
+/// One instruction of a plan: `op` with absolute places (`at` counts from the first byte of `plane`).
+struct PlanStep: BitwiseCopyable {
+    enum Kind: UInt8 {
+        /// What `op.code` says.
+        case op
+        /// Check value `op.meta` of the frame `op.at ..< op.imm` of the plane.
+        case checksum
+        /// Read (`op.code`) and yield in one.
+        case take
+    }
+
+    var kind = Kind.op
+    var plane: UInt8 = 0
+    var output: UInt16 = 0
+    /// Row of `Program.values`.
+    var rule: Int32 = 0
+    var discriminator: UInt64 = 0
+    var op: Op
+}
+
+/// Bytes of a frame that a plan compares: eight from `at`.
+struct PlanWord: BitwiseCopyable {
+    var at: Int32
+    var mask: UInt64
+    var value: UInt64
+}
+
+struct Plan: BitwiseCopyable {
+    var count: Int32
+    var direction: Direction
+    var usesAsked: Bool
+    var firstWord: Int32
+    var endWord: Int32
+    var firstStep: Int32
+    var endStep: Int32
+    var asked: [4 of Int64]
+    /// The next plan for frames of as many bytes, -1 none.
+    var next: Int32
+}
+
+/// The plans of one decoder.
+final class PlanTable {
+    /// Frames of other lengths run the program.
+    static let lengths = 16...256
+    private static let maximumPlans = 64
+    private static let maximumSteps = 1024
+    /// Frames between two times that the table starts afresh.
+    private static let patience = 1 << 16
+
+    private let plans = GrowingTable<Plan>()
+    private let words = GrowingTable<PlanWord>()
+    private let steps = GrowingTable<PlanStep>()
+    private let heads = GrowingTable<Int32>()
+    private var misses = 0
+    /// False when the program has instructions that plans cannot hold.
+    var isPossible = true
+
+    init() {
+        for _ in 0...PlanTable.lengths.upperBound { heads.append(-1) }
+    }
+
+    var count: Int { plans.count }
+
+    /// The plan for a frame; nil when none fits.
+    @inline(__always)
+    func match(_ frame: Cursor, _ direction: Direction, _ slots: SlotFile) -> Plan? {
+        guard frame.count <= PlanTable.lengths.upperBound else { return nil }
+        var next = Int(heads[frame.count])
+        while next >= 0 {
+            let plan = plans[next]
+            if fits(plan, frame, direction, slots) { return plan }
+            next = Int(plan.next)
+        }
+        return nil
+    }
+
+    @inline(__always)
+    private func fits(
+        _ plan: Plan, _ frame: Cursor, _ direction: Direction, _ slots: SlotFile
+    ) -> Bool {
+        guard plan.direction == direction else { return false }
+        var row = Int(plan.firstWord)
+        while row < Int(plan.endWord) {
+            let word = words[row]
+            guard let found = frame.big(Int(word.at), width: 8), found & word.mask == word.value
+            else { return false }
+            row &+= 1
+        }
+        if plan.usesAsked {
+            for i in 0..<4 where slots.value(SlotFile.asked &+ UInt16(i)) != plan.asked[i] {
+                return false
+            }
+        }
+        return true
+    }
+
+    /// Whether a frame that no plan fits may be recorded: recording costs more than decoding, so the
+    /// table fills once and then keeps its plans for a while, whatever strangers send.
+    func wantsRecording(_ frame: Cursor) -> Bool {
+        guard isPossible, PlanTable.lengths.contains(frame.count) else { return false }
+        if plans.count < PlanTable.maximumPlans, steps.count < PlanTable.maximumSteps * 4 {
+            return true
+        }
+        misses += 1
+        guard misses >= PlanTable.patience else { return false }
+        misses = 0
+        plans.removeAll()
+        words.removeAll()
+        steps.removeAll()
+        for i in 0..<heads.count { heads[i] = -1 }
+        return true
+    }
+
+    func add(
+        count: Int, direction: Direction, asked: [4 of Int64]?, words newWords: [PlanWord],
+        steps newSteps: [PlanStep]
+    ) {
+        guard newSteps.count <= PlanTable.maximumSteps, PlanTable.lengths.contains(count) else {
+            return
+        }
+        let firstWord = Int32(words.count)
+        let firstStep = Int32(steps.count)
+        for word in newWords { words.append(word) }
+        for step in newSteps { steps.append(step) }
+        let number = Int32(plans.count)
+        plans.append(
+            Plan(
+                count: Int32(count), direction: direction, usesAsked: asked != nil,
+                firstWord: firstWord, endWord: Int32(words.count), firstStep: firstStep,
+                endStep: Int32(steps.count),
+                asked: asked ?? [-1, -1, -1, -1], next: heads[count]))
+        heads[count] = number
+    }
+
+    @inline(__always)
+    func step(_ index: Int) -> PlanStep { steps[index] }
+}
+
+extension Machine {
+    /// Runs a plan that fits the frame. False when a step fails: then the program must run.
+    mutating func follow(
+        _ plan: Plan, _ table: PlanTable, _ program: Program, _ sink: inout DecodedFrame
+    ) -> Bool {
+        var row = Int(plan.firstStep)
+        let end = Int(plan.endStep)
+        do throws(Rejection) {
+            while row < end {
+                let step = table.step(row)
+                row &+= 1
+                if step.plane != plane { turn(to: step.plane) }
+                switch step.kind {
+                case .take: try take(step, program, &sink)
+                case .op: try follow(step, program, &sink)
+                case .checksum:
+                    let rule = program.checksums[Int(step.op.meta)]
+                    guard rule.holds(cursor, start: Int(step.op.at), end: Int(step.op.imm)) == true
+                    else { return false }
+                }
+            }
+            return true
+        } catch { return false }
+    }
+
+    private mutating func turn(to number: UInt8) {
+        cursor = cursor(ofPlane: number)
+        plane = number
+        start = 0
+        limit = cursor.count
+    }
+
+    /// The commonest: an integer or BCD field that is a reading.
+    @inline(__always)
+    private mutating func take(
+        _ step: PlanStep, _ program: Program, _ sink: inout DecodedFrame
+    ) throws(Rejection) {
+        let slot: Slot
+        if step.op.code == .readInteger {
+            slot = try integer(step.op)
+        } else {
+            slot = try bcd(step.op)
+        }
+        yield(slot, step, program, &sink)
+    }
+
+    @inline(__always)
+    private func yield(
+        _ slot: Slot, _ step: PlanStep, _ program: Program, _ sink: inout DecodedFrame
+    ) {
+        let value = program.values[Int(step.rule)].value(slot, slots)
+        var quality = Quality(rawValue: slot.quality)
+        if value.kind == .none, quality.isEmpty { quality = .missing }
+        sink.reading(
+            output: step.output, discriminator: step.discriminator, value: value, quality: quality,
+            at: time)
+    }
+
+    private mutating func follow(
+        _ step: PlanStep, _ program: Program, _ sink: inout DecodedFrame
+    ) throws(Rejection) {
+        let op = step.op
+        switch op.code {
+        case .readInteger: try readInteger(op)
+        case .readOrdered: try readOrdered(op)
+        case .readFloat: try readFloat(op)
+        case .readBCD: try readBCD(op)
+        case .readBytes: try readBytes(op)
+        case .readTime: try readTime(op, program.times[Int(op.meta)])
+        case .bits: takeBits(op)
+        case .missing: markMissing(op)
+        case .toTime: toTime(op)
+        case .constant: slots.setValue(op.imm, at: op.a)
+        case .copy: slots[op.a] = slots[op.b]
+        case .enterRegion:
+            let scratch = work.planes[Int(op.x)]
+            let range = Int(op.at)..<Int(op.at) &+ Int(op.imm)
+            guard
+                scratch.transform(
+                    cursor, range, rule: program.transforms[Int(op.meta)], below: plane)
+            else { throw .oversized }
+        case .enterHex:
+            let scratch = work.planes[Int(op.x)]
+            let range = Int(op.at)..<Int(op.at) &+ Int(op.imm)
+            guard scratch.decodeHex(cursor, range, below: plane) != nil else { throw .malformed }
+        case .enterScope:
+            guard work.scopes.push(Scope(firstReading: firstReading, time: time), &scopeDepth)
+            else { throw .tooDeep }
+            firstReading = sink.readingCount
+            time = nil
+        case .leaveScope: leaveScope(&sink)
+        case .emit: yield(slots[op.a], step, program, &sink)
+        case .observe: observe(op, &sink)
+        case .control: sink.control()
+        case .identityText:
+            if !work.isIdentified {
+                for i in 0..<Int(op.imm) {
+                    work.identity.append(program.literals[Int(op.meta) &+ i])
+                }
+            }
+        case .identitySlot: appendIdentity(op)
+        case .identityEnd: try endIdentity(&sink)
+        case .duplicate: duplicate(op, &sink)
+        case .answerText:
+            for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
+        case .answerSlot: answerSlot(op, &sink)
+        case .answerChecksum: sink.answerChecksum(program.checksums[Int(op.meta)])
+        default: throw .malformed
+        }
+    }
+}

@@ -1,0 +1,101 @@
+// Remembered shapes decode exactly as the program does: same readings, identity, keys, answers and
+// refusals, for frames that vary in every byte.
+
+import Model
+import Testing
+
+@testable import Formats
+
+@Suite("Decoders that remember shapes")
+struct PlanTests {
+    /// Changes some bytes and makes the check value right again, where the format has one.
+    private func varied(
+        _ bytes: [UInt8], _ format: Format, _ random: inout SplitMix64
+    ) -> [UInt8] {
+        var bytes = bytes
+        for _ in 0..<Int.random(in: 1...4, using: &random) {
+            let at = Int.random(in: 0..<bytes.count, using: &random)
+            bytes[at] = .random(in: 0...255, using: &random)
+        }
+        let rule = format.program.frames[0]
+        guard rule.checksum >= 0 else { return bytes }
+        let sum = format.program.checksums[rule.checksum]
+        var begin = 0
+        while rule.preamble >= 0, begin < min(rule.preambleMaximum, bytes.count),
+            bytes[begin] == UInt8(truncatingIfNeeded: rule.preamble)
+        {
+            begin += 1
+        }
+        guard let places = sum.places(in: begin..<bytes.count) else { return bytes }
+        let right = Cursor.over(bytes.span) { sum.wire($0, places.over) } ?? []
+        for (i, byte) in right.enumerated() { bytes[places.field.lowerBound + i] = byte }
+        return bytes
+    }
+
+    private func same(
+        _ a: Decoder, _ b: Decoder, _ bytes: [UInt8], _ direction: Direction, _ note: String
+    ) -> Bool {
+        var first = DecodedFrame()
+        var second = DecodedFrame()
+        var errors: [Rejection?] = [nil, nil]
+        do throws(Rejection) {
+            try a.decode(bytes.span, direction: direction, into: &first)
+        } catch { errors[0] = error }
+        do throws(Rejection) {
+            try b.decode(bytes.span, direction: direction, into: &second)
+        } catch { errors[1] = error }
+        #expect(errors[0] == errors[1], "\(note)")
+        guard errors[0] == nil else { return false }
+        #expect(first.device == second.device, "\(note)")
+        #expect(a.identityText() == b.identityText(), "\(note)")
+        #expect(first.isControl == second.isControl, "\(note)")
+        #expect(first.duplicateKey == second.duplicateKey, "\(note)")
+        #expect(first.answer == second.answer, "\(note)")
+        #expect(first.readings.count == second.readings.count, "\(note)")
+        for (x, y) in zip(first.readings, second.readings) {
+            #expect(x.output == y.output && x.discriminator == y.discriminator, "\(note)")
+            #expect(x.value == y.value && x.quality == y.quality, "\(note)")
+            #expect(x.observedAt == y.observedAt, "\(note)")
+        }
+        return true
+    }
+
+    @Test("a plan yields what the program yields", arguments: [21, 22] as [UInt64])
+    func agreement(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        var planned = 0
+        var accepted = 0
+        for row in try Fixtures.rows() where row.bytes.count >= 16 {
+            let plain = Decoder(row.format, seed: 1, remembersShapes: false)
+            let clever = Decoder(row.format, seed: 1)
+            for direction in [Direction.up, .down] {
+                for _ in 0..<2 { _ = same(plain, clever, row.bytes, direction, row.id) }
+                for _ in 0..<40 {
+                    let bytes = varied(row.bytes, row.format, &random)
+                    // Twice, so that the second run follows the plan of the first.
+                    let note = "\(row.id) seed \(seed): \(FieldNode.hex(bytes))"
+                    _ = same(plain, clever, bytes, direction, note)
+                    if same(plain, clever, bytes, direction, note) { accepted += 1 }
+                }
+            }
+            planned += clever.planCount
+        }
+        #expect(planned > 1000, "shapes were remembered")
+        #expect(accepted > 1000, "and followed")
+    }
+
+    @Test("strangers cannot make a decoder remember without end")
+    func bounded() throws {
+        let format = try #require(try Fixtures.library.get().format(named: "dlt645"))
+        let decoder = Decoder(format)
+        var frame = DecodedFrame()
+        var random = SplitMix64(seed: 5)
+        let good: [UInt8] = try #require(
+            HexText.bytes("6812332817373368910833343433cccccccc5516"))
+        for _ in 0..<2000 {
+            let bytes = varied(good, format, &random)
+            try? decoder.decode(bytes.span, direction: .up, into: &frame)
+        }
+        #expect(decoder.planCount <= 64)
+    }
+}
