@@ -25,7 +25,7 @@ struct Base64 {
         if padding > 0, (end &- position &+ padding) & 3 != 0 { isGood = false }
     }
 
-    /// Bytes that the text stands for.
+    /// Bytes that the text not yet read stands for.
     var count: Int { (end &- position) &* 3 / 4 }
 
     mutating func next() -> UInt8? {

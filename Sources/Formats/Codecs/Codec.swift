@@ -41,17 +41,17 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var yieldsReadings: Bool {
         switch self {
         case .mbusRecords, .wmbus, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
-            .pairs:
+            .pairs, .coap, .semtech:
             true
-        case .cbor, .coap, .lwm2mRegister, .mqttSN, .semtech: false
+        case .cbor, .lwm2mRegister, .mqttSN: false
         }
     }
 
     /// Whether the frame may name its device itself; a frame that does not is its source's.
     var identifiesItself: Bool {
         switch self {
-        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText: true
-        case .mbusRecords, .wmbus, .cbor, .coap, .lwm2mRegister, .mqttSN, .semtech, .pairs: false
+        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap: true
+        case .mbusRecords, .wmbus, .cbor, .lwm2mRegister, .mqttSN, .semtech, .pairs: false
         }
     }
 
@@ -88,10 +88,10 @@ extension Machine {
         case .lwm2mTLV: try lwM2MTLV(place, &sink)
         case .lwm2mJSON: try lwM2MJSON(place, &sink)
         case .lwm2mText: try lwM2MText(place, &sink)
-        case .coap: throw .unknownType
-        case .lwm2mRegister: throw .unknownType
-        case .mqttSN: throw .unknownType
-        case .semtech: throw .unknownType
+        case .coap: try coap(place, &sink)
+        case .lwm2mRegister: try lwM2MRegister(place, &sink)
+        case .mqttSN: try mqttSN(place, &sink)
+        case .semtech: try semtech(place, &sink)
         case .pairs: throw .unknownType
         }
     }
@@ -116,6 +116,7 @@ extension FormatCompiler {
         }
         op.width = UInt8(truncatingIfNeeded: builder.plane())
         if codec.identifiesItself { identityIsLocal = true }
+        if codec == .semtech { answers = true }
         if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
         builder.add(op)
     }

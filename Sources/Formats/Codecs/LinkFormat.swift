@@ -128,9 +128,10 @@ package struct ObjectList: Sendable {
         while let link = try walker.next() {
             count &+= 1
             guard count <= ObjectList.maximum else { throw .oversized }
-            guard let type = LinkWalker.attribute("rt", of: link, cursor),
-                cursor.holds("oma.lwm2m", type)
-            else { continue }
+            let type = LinkWalker.attribute("rt", of: link, cursor)
+            guard cursor.holds("/", link.target) || cursor.holds("oma.lwm2m", type ?? 0..<0) else {
+                continue
+            }
             root = String(decoding: cursor.bytes(link.target), as: UTF8.self)
             while root.hasSuffix("/") { root.removeLast() }
             if let formats = LinkWalker.attribute("ct", of: link, cursor) {

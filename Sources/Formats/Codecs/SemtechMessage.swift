@@ -58,15 +58,19 @@ package struct SemtechMessage: Sendable {
         }
     }
 
+    /// The type of the answer; nil when the type is not answered.
+    var answerKind: Kind? {
+        switch kind {
+        case .pushData: .pushAck
+        case .pullData: .pullAck
+        case .pushAck, .pullResponse, .pullAck, .txAck: nil
+        }
+    }
+
     /// PUSH_ACK for `pushData`, PULL_ACK for `pullData`; false when the type is not answered.
     @discardableResult
     package func writeAnswer(to bytes: inout [UInt8]) -> Bool {
-        let answer: Kind
-        switch kind {
-        case .pushData: answer = .pushAck
-        case .pullData: answer = .pullAck
-        case .pushAck, .pullResponse, .pullAck, .txAck: return false
-        }
+        guard let answer = answerKind else { return false }
         bytes.append(version)
         bytes.append(UInt8(truncatingIfNeeded: token >> 8))
         bytes.append(UInt8(truncatingIfNeeded: token))

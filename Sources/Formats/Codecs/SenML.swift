@@ -200,6 +200,9 @@ extension Machine {
             }
         }
         work.names.append(bytes, stream..<bytes.count)
+        if stream == bytes.count, record.unit == nil {
+            for byte in SenMLResolved.unnamed { work.names.append(byte) }
+        }
         if isSum { for byte in SenMLResolved.sumSuffix { work.names.append(byte) } }
         var unitCount = 0
         if let unit = record.unit {
@@ -279,9 +282,11 @@ struct SenMLResolved {
 
     /// Times below 2^28 seconds are relative to now (RFC 8428 section 4.5.3).
     static let firstAbsolute = 268_435_456.0
-    static let sumSuffix: StaticBytes = StaticBytes("_sum")
+    /// The device's name is the sensor's, and no unit tells what it measures.
+    static let unnamed = StaticBytes("value")
+    static let sumSuffix = StaticBytes("_sum")
     /// A sum is over time: `·s`.
-    static let perTime: StaticBytes = StaticBytes("·s")
+    static let perTime = StaticBytes("·s")
 }
 
 /// Bytes of a word of this program, walked without making an array.

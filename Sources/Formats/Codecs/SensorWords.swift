@@ -8,11 +8,12 @@ extension Codec {
     /// The words of a SenML or LwM2M stream; nil for other codecs.
     func sensorWords(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription? {
         switch self {
-        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText: break
+        case .semtech: return GatewayStatistic(rawValue: discriminator)?.description
+        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap: break
         default: return nil
         }
-        let isNumbered = name.isEmpty && (self == .lwm2mTLV || self == .lwm2mText)
-        if isNumbered {
+        // Names that stand in a frame are never empty together with their unit (see `yield`).
+        if name.isEmpty, unit.isEmpty {
             let path = LwM2MPath(discriminator: discriminator)
             let resource = path.resource
             return StreamDescription(
