@@ -50,7 +50,8 @@ extension CoAPServer {
             effects.verdict = .duplicate
             return acknowledgeNow(at: now, into: &effects)
         }
-        guard let formats = choice(message.contentFormat) else {
+        let (formats, payload) = content(message, datagram, of: settings.observe[watch])
+        guard let formats else {
             effects.verdict = .rejected(.unknownType)
             return acknowledgeNow(at: now, into: &effects)
         }
@@ -58,9 +59,43 @@ extension CoAPServer {
         turn.kind = .notification
         effects.frames.append(
             CarriedFrame(
-                payload: message.payload, isAssembled: false, formats: formats,
+                payload: payload, isAssembled: false, formats: formats,
                 device: clients.identity(of: client), path: settings.observe[watch],
                 messageKey: Digest.messageKey(turn.from, UInt64(message.messageID))))
+    }
+
+    /// Which formats take a resource's content, and where it stands. Object 19 (app data container)
+    /// carries frames of vendors, opaque or in one TLV: those go to the source's formats.
+    private func content(
+        _ message: CoAPMessage, _ datagram: Span<UInt8>, of path: [UInt8]
+    ) -> (FormatChoice?, Range<Int>) {
+        let isContainer = path.starts(with: "/19/".utf8) || path == Array("/19".utf8)
+        let format = message.contentFormat
+        if isContainer, format == ContentFormats.tlv || format == 1542,
+            let value = CoAPServer.singleResource(datagram, message.payload)
+        {
+            return (.listed, value)
+        }
+        if !isContainer, format ?? 0 == ContentFormats.text, let text = resourceText {
+            return (.one(text), message.payload)
+        }
+        return (choice(format), message.payload)
+    }
+
+    /// Value of a TLV that is one resource and nothing else (OMA TS 1.0.2 section 6.4.3).
+    static func singleResource(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Range<Int>? {
+        guard let first = range.first, bytes[first] >> 6 == 3 else { return nil }
+        let lengthBytes = Int(bytes[first] >> 3 & 3)
+        var at = first + (bytes[first] & 0x20 == 0 ? 2 : 3)
+        var count = Int(bytes[first] & 7)
+        if lengthBytes > 0 {
+            guard at + lengthBytes <= range.upperBound else { return nil }
+            count = 0
+            for i in at..<at + lengthBytes { count = count << 8 | Int(bytes[i]) }
+            at += lengthBytes
+        }
+        guard count > 0, at + count == range.upperBound else { return nil }
+        return at..<range.upperBound
     }
 
     /// Whose observation a message belongs to. `isOld`: of a registration that no longer holds, so the

@@ -45,6 +45,8 @@ final class CoAPServer {
     var isForbidden: ((_ identity: [UInt8]) -> Bool)?
     /// Format places by Content-Format, as far as the source has them.
     let byContent: [(number: UInt32, format: Int)]
+    /// Place of the format for plain text of a resource.
+    let resourceText: Int?
     private let seed: UInt64
     private var lastMessageID: UInt16
 
@@ -59,6 +61,7 @@ final class CoAPServer {
         lastMessageID = UInt16(truncatingIfNeeded: random.next())
         clients = LwM2MClients(
             limit: isLwM2M ? settings.clients : 0, observe: settings.observe, seed: random.next())
+        resourceText = settings.place(of: ContentFormats.resourceText)
         byContent = ContentFormats.names.compactMap { entry in
             settings.place(of: entry.format).map { (entry.number, $0) }
         }

@@ -63,7 +63,8 @@ package struct ExchangeSettings: Sendable {
     /// The formats that conversations of this kind need besides the operator's, by name.
     package static func implied(_ kind: ExchangeKind) -> [String] {
         switch kind {
-        case .coap, .lwm2m: ContentFormats.names.map(\.format)
+        case .coap: ContentFormats.formats
+        case .lwm2m: ContentFormats.formats + [ContentFormats.resourceText]
         case .mqttSN: []
         case .semtech: ["semtech-udp"]
         }
@@ -78,10 +79,17 @@ enum ContentFormats {
     static let text: UInt32 = 0
     static let linkFormat: UInt32 = 40
     static let octets: UInt32 = 42
+    static let tlv: UInt32 = 11_542
+
+    /// Plain text of one LwM2M resource.
+    static let resourceText = "lwm2m-text"
 
     /// The drafts' numbers 1542 and 1543 are still announced by clients.
     static let names: [(number: UInt32, format: String)] = [
         (112, "senml-cbor"), (110, "senml-json"), (60, "cbor"), (11_542, "lwm2m-tlv"),
         (1542, "lwm2m-tlv"), (11_543, "lwm2m-json"), (1543, "lwm2m-json"),
     ]
+
+    /// Their formats, each once.
+    static let formats = ["senml-cbor", "senml-json", "cbor", "lwm2m-tlv", "lwm2m-json"]
 }

@@ -364,6 +364,35 @@ import Testing
         #expect(stranger.offered.map(\.device) == [""])
     }
 
+    @Test(
+        "what a resource's content is decides who decodes it; a container's frames are the vendor's",
+        arguments: [
+            ("/3303/0/5700", 0, [1, 2], "lwm2m-text", [1, 2]),
+            ("/3303/0/5700", 112, [1, 2], "senml-cbor", [1, 2]),
+            ("/3303/0/5700", 42, [1, 2], nil, [1, 2]), ("/19/0/0", 42, [9, 8, 7], nil, [9, 8, 7]),
+            ("/19/0/0", 0, [9, 8, 7], nil, [9, 8, 7]),
+            ("/19/0/0", 11_542, [0xC2, 0, 9, 8], nil, [9, 8]),
+            ("/19/0/0", 11_542, [0xC8, 0, 2, 9, 8], nil, [9, 8]),
+            ("/19/0/0", 11_542, [0xF0, 1, 0, 0, 2, 9, 8], nil, [9, 8]),
+            ("/19/0/0", 11_542, [0xC2, 0, 9], "lwm2m-tlv", [0xC2, 0, 9]),
+        ] as [(String, UInt32, [UInt8], String?, [UInt8])])
+    func content(
+        _ path: String, _ format: UInt32, _ payload: [UInt8], _ name: String?, _ inner: [UInt8]
+    ) throws {
+        let rig = rig([path])
+        let ask = try #require(reads(rig.receive(registration().bytes).sent).last)
+        let answer = Coap(
+            kind: .acknowledgement, code: .content, id: ask.id, token: ask.token, payload: payload)
+        let got = rig.receive(answer.with(6, uint: 1).format(format).bytes)
+        let offered = try #require(got.offered.first)
+        #expect(offered.payload == inner)
+        let names = ["vendor"] + ExchangeSettings.implied(.lwm2m)
+        switch offered.formats {
+        case .listed: #expect(name == nil)
+        case .one(let place): #expect(names[place] == name)
+        }
+    }
+
     @Test("bootstrap requests are answered")
     func bootstrap() {
         let rig = rig()
