@@ -222,6 +222,8 @@ struct NoSink: FrameSink {
     ) {}
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func identityIsGlobal() {}
+    mutating func timeIsRelative() {}
     mutating func control() {}
     mutating func device(_ key: DeviceKey) {}
     mutating func duplicate(_ key: UInt64) {}

@@ -58,6 +58,8 @@ struct PlanRecorder: FrameSink {
         frame.stamp(from: first, milliseconds: milliseconds)
     }
 
+    mutating func identityIsGlobal() { frame.identityIsGlobal() }
+    mutating func timeIsRelative() { frame.timeIsRelative() }
     mutating func control() { frame.control() }
     mutating func device(_ key: DeviceKey) { frame.device(key) }
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }

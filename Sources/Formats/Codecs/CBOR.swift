@@ -1,6 +1,7 @@
 // The codec `cbor`: one item is well-formed (RFC 8949 section 5.3.1) and nothing stands behind it. People
 // see it as JSON, in diagnostic notation (section 8), and whether its encoding is the preferred and the
-// deterministic one. Without a schema it has no quantities: it yields no readings.
+// deterministic one. Numbers and booleans in a map are readings by their keys (`a.b.0`); what they measure
+// the bytes do not say.
 
 import Model
 
@@ -11,7 +12,14 @@ extension Machine {
         defer { position = min(check.pull.position, limit) }
         try check.item()
         guard check.pull.position == limit else { throw .malformed }
-        sink.control()
+        let before = sink.readingCount
+        if direction == .up {
+            var pull = CBORPull(cursor, range)
+            let head = try pull.head()
+            work.planes[Int(at.plane)].clear()
+            if head.major == 5 { try members(head, &pull, at, &sink) }
+        }
+        if sink.readingCount == before { sink.control() }
         guard S.explains else { return }
         var text = CBORText(pull: CBORPull(cursor, range))
         explainCBOR("json", CBORPull(cursor, range), &sink)
@@ -19,6 +27,75 @@ extension Machine {
         sink.leaf("roundtrip", range, .boolean(check.isPreferred), self)
         sink.leaf(
             "deterministic", range, .boolean(check.isPreferred && check.isSorted), self)
+    }
+
+    /// Readings of a checked array or map; the scratch plane holds the keys around it. Keys other than
+    /// text and unsigned integers name nothing.
+    private func members<S: FrameSink>(
+        _ container: CBORHead, _ pull: inout CBORPull, _ at: CodecPlace, _ sink: inout S
+    ) throws(Rejection) {
+        let path = work.planes[Int(at.plane)]
+        let outer = path.count
+        var left = container.argument
+        var round: UInt64 = 0
+        while !CBORText.isOver(container, &left, &pull) {
+            path.cut(to: outer)
+            if outer > 0 { path.append(0x2E) }
+            var isNamed = true
+            if container.major == 5 {
+                let key = try pull.head()
+                switch key.major {
+                case 0: append(key.argument, to: path)
+                case 3 where !key.isIndefinite && key.argument > 0:
+                    for i in pull.string(key) { path.append(cursor.byte(i) ?? 0) }
+                default:
+                    isNamed = false
+                    try pull.skip(key)
+                }
+            } else {
+                append(round, to: path)
+            }
+            round &+= 1
+            var head = try pull.head()
+            while head.major == 6, head.argument != 4, head.argument != 5 { head = try pull.head() }
+            if !isNamed {
+                try pull.skip(head)
+            } else if head.major == 4 || head.major == 5 {
+                try members(head, &pull, at, &sink)
+            } else {
+                try yield(head, &pull, at, &sink)
+            }
+        }
+        path.cut(to: outer)
+    }
+
+    private func yield<S: FrameSink>(
+        _ head: CBORHead, _ pull: inout CBORPull, _ at: CodecPlace, _ sink: inout S
+    ) throws(Rejection) {
+        var value: Value?
+        if head.major == 7, head.info == 20 || head.info == 21 {
+            value = .boolean(head.info == 21)
+        } else {
+            value = try pull.number(head)
+        }
+        let path = work.planes[Int(at.plane)]
+        guard let value, path.count <= 255 else { return }
+        guard sink.readingCount < Machine.maximumReadings else { throw .oversized }
+        let entry = work.names.begin()
+        work.names.append(path.cursor(count: path.count), 0..<path.count)
+        guard let discriminator = work.names.end(entry) else { throw .oversized }
+        sink.reading(
+            output: at.output, discriminator: discriminator, value: value,
+            quality: value.kind == .none ? .missing : [], at: time)
+    }
+
+    private func append(_ number: UInt64, to plane: BytePlane) {
+        var divisor: UInt64 = 1
+        while number / divisor >= 10 { divisor &*= 10 }
+        while divisor > 0 {
+            plane.append(0x30 &+ UInt8(truncatingIfNeeded: number / divisor % 10))
+            divisor /= 10
+        }
     }
 
     /// Shows a checked item as a field of this name.

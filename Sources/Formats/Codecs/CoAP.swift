@@ -28,7 +28,7 @@ extension Machine {
     }
 
     private enum Content {
-        case senmlCBOR, senmlJSON, tlv, json
+        case senmlCBOR, senmlJSON, tlv, json, cbor
     }
 
     private mutating func content<S: FrameSink>(
@@ -38,6 +38,7 @@ extension Machine {
         switch message.contentFormat {
         case 110: kind = .senmlJSON
         case 112: kind = .senmlCBOR
+        case 60: kind = .cbor
         case 11_542, 1_542: kind = .tlv
         case 11_543, 1_543: kind = .json
         default: return
@@ -64,6 +65,7 @@ extension Machine {
         case .senmlCBOR: try senMLCBOR(at, &sink)
         case .tlv: try lwM2MTLV(at, &sink)
         case .json: try lwM2MJSON(at, &sink)
+        case .cbor: try cbor(at, &sink)
         }
     }
 

@@ -41,17 +41,17 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var yieldsReadings: Bool {
         switch self {
         case .mbusRecords, .wmbus, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
-            .pairs, .coap, .semtech:
+            .pairs, .coap, .semtech, .cbor:
             true
-        case .cbor, .lwm2mRegister, .mqttSN: false
+        case .lwm2mRegister, .mqttSN: false
         }
     }
 
     /// Whether the frame may name its device itself; a frame that does not is its source's.
     var identifiesItself: Bool {
         switch self {
-        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap: true
-        case .mbusRecords, .wmbus, .cbor, .lwm2mRegister, .mqttSN, .semtech, .pairs: false
+        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap, .cbor: true
+        case .mbusRecords, .wmbus, .lwm2mRegister, .mqttSN, .semtech, .pairs: false
         }
     }
 

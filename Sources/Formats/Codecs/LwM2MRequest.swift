@@ -138,10 +138,16 @@ package struct LwM2MRequest: Sendable {
         var walker = LinkWalker(cursor, message.payload)
         do throws(Rejection) {
             var count = 0
-            while try walker.next() != nil {
+            var objects = 0
+            while let link = try walker.next() {
                 count &+= 1
                 if count > ObjectList.maximum { return .requestEntityTooLarge }
+                let type = LinkWalker.attribute("rt", of: link, cursor) ?? 0..<0
+                if !cursor.holds("/", link.target), !cursor.holds("oma.lwm2m", type) {
+                    objects &+= 1
+                }
             }
+            if objects == 0, operation == .register { return .badRequest }
         } catch { return .badRequest }
         return nil
     }

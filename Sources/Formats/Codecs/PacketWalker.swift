@@ -23,7 +23,8 @@ struct PacketWalker {
             case .beginObject where isInPackets: return try packet()
             case .key(let key) where !isInPackets:
                 let value = try pull.next()
-                if case .beginArray = value, pull.cursor.holds("rxpk", key) {
+                if pull.cursor.holds("rxpk", key) {
+                    guard case .beginArray = value else { throw .malformed }
                     isInPackets = true
                 } else {
                     try pull.skip(value)

@@ -53,7 +53,7 @@ package struct SemtechMessage: Sendable {
         body = reader.position..<end
         switch kind {
         case .pushAck, .pullAck, .pullData: guard body.isEmpty else { throw .badLength }
-        case .pushData, .pullResponse: guard !body.isEmpty else { throw .truncated }
+        case .pushData, .pullResponse: guard !body.isEmpty else { throw .malformed }
         case .txAck: break
         }
     }

@@ -9,7 +9,7 @@ extension Codec {
     func sensorWords(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription? {
         switch self {
         case .semtech: return GatewayStatistic(rawValue: discriminator)?.description
-        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap: break
+        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap, .cbor: break
         default: return nil
         }
         // Names that stand in a frame are never empty together with their unit (see `yield`).
