@@ -1,10 +1,10 @@
-// Which messages came lately and what they were answered, so that a retransmission gets the same bytes again
-// (RFC 7252 section 4.5). A ring of slots, the oldest overwritten first, with a table by endpoint and
-// message id. Owned by its CoAPServer.
+// Which messages came lately and what they were answered, so that a retransmission gets the same
+// bytes again (RFC 7252 section 4.5). A ring of slots, the oldest overwritten first, with a table
+// by endpoint and message id. Owned by its CoAPServer.
 //
-// A message counts as sent again only when its bytes are the same: a device that restarts and begins its
-// message ids anew must not lose what it says. Answers longer than a slot are not kept; they belong to
-// requests that may be answered anew (GET).
+// A message counts as sent again only when its bytes are the same: a device that restarts and
+// begins its message ids anew must not lose what it says. Answers longer than a slot are not kept;
+// they belong to requests that may be answered anew (GET).
 
 import Model
 
@@ -88,8 +88,8 @@ struct AnswerMemory {
     }
 }
 
-/// A 64-bit digest with a secret start: FNV-1a over the bytes, then mixed. The secret keeps a stranger from
-/// computing two messages that look the same.
+/// A 64-bit digest with a secret start: FNV-1a over the bytes, then mixed. The secret keeps a
+/// stranger from computing two messages that look the same.
 struct Digest {
     private(set) var state: UInt64
 

@@ -1,9 +1,9 @@
-// Observations of LwM2M clients (RFC 7641): asking for them while the client is awake, taking notifications,
-// sending requests again that nobody answered. Part of CoAPServer.
+// Observations of LwM2M clients (RFC 7641): asking for them while the client is awake, taking
+// notifications, sending requests again that nobody answered. Part of CoAPServer.
 //
-// A client in queue mode is asked only right after it spoke, and one path after the other; a request that
-// follows a notification leaves behind its acknowledgement, because with release assistance the radio
-// may be gone after the first datagram.
+// A client in queue mode is asked only right after it spoke, and one path after the other; a
+// request that follows a notification leaves behind its acknowledgement, because with release
+// assistance the radio may be gone after the first datagram.
 
 import Formats
 import Model

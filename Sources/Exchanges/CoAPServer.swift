@@ -1,10 +1,12 @@
-// The server's side of CoAP over UDP (RFC 7252), for devices that post frames and for LwM2M clients. Owned by
-// its Exchange, on the intake's queue. This file is the message layer: what kind of message came, did it
-// come before, whose turn is it. Requests, observations and registrations have their own files.
+// The server's side of CoAP over UDP (RFC 7252), for devices that post frames and for LwM2M
+// clients. Owned by its Exchange, on the intake's queue. This file is the message layer: what kind
+// of message came, did it come before, whose turn is it. Requests, observations and registrations
+// have their own files.
 //
-// Invariants: a message that carries a frame is answered after the commit that holds it; the same message
-// gets the same bytes again; an answer to a stranger is never longer than its request (the list of
-// resources, RFC 6690, at most three times as long); malformed bytes are answered with a reset or not at all.
+// Invariants: a message that carries a frame is answered after the commit that holds it; the same
+// message gets the same bytes again; an answer to a stranger is never longer than its request (the
+// list of resources, RFC 6690, at most three times as long); malformed bytes are answered with a
+// reset or not at all.
 
 import Formats
 import Model
@@ -21,7 +23,7 @@ final class CoAPServer {
         enum Kind { case none, request, notification }
 
         var kind = Kind.none
-        var message = CoAPMessageHead()
+        var message = CoAPHead()
         var from = Endpoint(high: 0, low: 0, port: 0)
         /// Where its answer is remembered; nil: not at all.
         var memory: Int?
@@ -82,7 +84,7 @@ final class CoAPServer {
         } catch {
             return malformed(error, datagram, from: from, into: &effects)
         }
-        turn.message = CoAPMessageHead(message)
+        turn.message = CoAPHead(message)
         turn.from = from
         turn.requestBytes = datagram.count
         if message.isEmpty {
@@ -241,7 +243,7 @@ final class CoAPServer {
 }
 
 /// What of a message outlives its bytes.
-struct CoAPMessageHead {
+struct CoAPHead {
     var kind = CoAPMessage.Kind.reset
     var code = CoAPCode.empty
     var messageID: UInt16 = 0

@@ -1,5 +1,5 @@
-// Names that devices give themselves (LwM2M endpoint, MQTT-SN client id) as identities of the catalog, which
-// are at most 64 characters of `[A-Za-z0-9._:-]`.
+// Names that devices give themselves (LwM2M endpoint, MQTT-SN client id) as identities of the
+// catalog, which are at most 64 characters of `[A-Za-z0-9._:-]`.
 
 import Model
 

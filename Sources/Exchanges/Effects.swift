@@ -1,10 +1,10 @@
-// What one step of an exchange asks for: frames for the formats, datagrams to send, when to be woken. Owned by
-// the intake, which lends the same storage to every step, so that a datagram allocates nothing once the
-// arrays have grown. A step that yields frames is followed by `settle` with their outcomes: only then
-// the exchange knows what to answer.
+// What one step of an exchange asks for: frames for the formats, datagrams to send, when to be
+// woken. Owned by the intake, which lends the same storage to every step, so that a datagram
+// allocates nothing once the arrays have grown. A step that yields frames is followed by `settle`
+// with their outcomes: only then the exchange knows what to answer.
 //
-// Invariants: every range lies in `bytes` or in the datagram of the step; sends are in the order in which
-// they must leave.
+// Invariants: every range lies in `bytes` or in the datagram of the step; sends are in the order in
+// which they must leave.
 
 package import Model
 

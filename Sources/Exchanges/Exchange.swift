@@ -1,8 +1,9 @@
-// The door of the room: one conversation kind for one source. Owned by the intake, on its queue. It does no
-// I/O and knows no clock: each call is told the time and writes what it wants into the effects.
+// The door of the room: one conversation kind for one source. Owned by the intake, on its queue. It
+// does no I/O and knows no clock: each call is told the time and writes what it wants into the
+// effects.
 //
-// Order of calls: `step` for a datagram; if its verdict is `frames`, the intake offers each frame to the
-// formats, notes the outcomes and calls `settle`; `timer` when `wakeAt` has come.
+// Order of calls: `step` for a datagram; if its verdict is `frames`, the intake offers each frame
+// to the formats, notes the outcomes and calls `settle`; `timer` when `wakeAt` has come.
 
 package import Model
 

@@ -1,5 +1,5 @@
-// What an exchange is told at start: which conversation it leads, which formats take what it carries, and its
-// bounds. Made by Host from the source's configuration; plain values.
+// What an exchange is told at start: which conversation it leads, which formats take what it
+// carries, and its bounds. Made by Host from the source's configuration; plain values.
 
 import Model
 

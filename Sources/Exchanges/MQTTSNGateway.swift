@@ -1,10 +1,12 @@
-// An MQTT-SN 1.2 gateway that keeps what is published instead of passing it on: connections with or without
-// will, topic registration, QoS −1 to 2, sleeping clients, forwarder encapsulation. Subscriptions are
-// accepted and nothing is ever sent for them. Owned by its Exchange, on the intake's queue.
+// An MQTT-SN 1.2 gateway that keeps what is published instead of passing it on: connections with or
+// without will, topic registration, QoS −1 to 2, sleeping clients, forwarder encapsulation.
+// Subscriptions are accepted and nothing is ever sent for them. Owned by its Exchange, on the
+// intake's queue.
 //
-// Invariants: PUBACK and PUBREC leave after the commit that holds the frame. QoS 2 needs no state: until its
-// PUBREL a repetition has DUP set and the message id of the first, which the intake's duplicate memory
-// knows, also after a restart. A client may use one id for ever, so without DUP an equal id means nothing.
+// Invariants: PUBACK and PUBREC leave after the commit that holds the frame. QoS 2 needs no state:
+// until its PUBREL a repetition has DUP set and the message id of the first, which the intake's
+// duplicate memory knows, also after a restart. A client may use one id for ever, so without DUP an
+// equal id means nothing.
 
 import Formats
 import Model

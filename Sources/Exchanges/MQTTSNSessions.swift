@@ -1,5 +1,5 @@
-// The MQTT-SN clients that are connected or asleep: whom an address or a client id means, which topics they
-// registered, when they are given up. A value owned by its MQTTSNGateway.
+// The MQTT-SN clients that are connected or asleep: whom an address or a client id means, which
+// topics they registered, when they are given up. A value owned by its MQTTSNGateway.
 
 import Model
 

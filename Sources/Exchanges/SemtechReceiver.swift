@@ -1,10 +1,11 @@
-// The server's side of the Semtech UDP packet forwarder (Lora-net PROTOCOL.TXT). The whole datagram is one
-// frame of the format `semtech-udp` (the radio's own figures); each LoRa packet in it that is no
-// LoRaWAN frame is another, for the source's formats. LoRaWAN payloads are encrypted and there are no keys
-// here: they are not offered to formats, which might take noise for values. Owned by its Exchange.
+// The server's side of the Semtech UDP packet forwarder (Lora-net PROTOCOL.TXT). The whole datagram
+// is one frame of the format `semtech-udp` (the radio's own figures); each LoRa packet in it that
+// is no LoRaWAN frame is another, for the source's formats. LoRaWAN payloads are encrypted and
+// there are no keys here: they are not offered to formats, which might take noise for values. Owned
+// by its Exchange.
 //
-// Invariants: PUSH_ACK leaves after the commit that holds what was taken; PULL_ACK at once; a packet whose
-// radio checksum was not good is not looked into.
+// Invariants: PUSH_ACK leaves after the commit that holds what was taken; PULL_ACK at once; a
+// packet whose radio checksum was not good is not looked into.
 
 import Formats
 import Model

@@ -1,5 +1,5 @@
-// The keys of a source that leads a conversation: `exchange`, `paths`, `observe`, `topics`; and what becomes
-// of them at start. Part of Configuration.
+// The keys of a source that leads a conversation: `exchange`, `paths`, `observe`, `topics`; and
+// what becomes of them at start. Part of Configuration.
 
 import Exchanges
 import Formats

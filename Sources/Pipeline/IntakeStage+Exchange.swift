@@ -1,9 +1,11 @@
-// Datagrams of sources that lead a conversation (`exchange:`): the state machine of Exchanges decides, the
-// stage performs. What it carries goes the way of every frame, in an envelope that says what the
-// conversation knew, so that the journal can be replayed without it. On the intake's queue.
+// Datagrams of sources that lead a conversation (`exchange:`): the state machine of Exchanges
+// decides, the stage performs. What it carries goes the way of every frame, in an envelope that
+// says what the conversation knew, so that the journal can be replayed without it. On the intake's
+// queue.
 //
-// The ledger: a datagram counts as so many frames as it carries, or as one that was control, a duplicate or
-// refused. What tells a device that its frame is kept waits for the commit that holds it.
+// The ledger: a datagram counts as so many frames as it carries, or as one that was control, a
+// duplicate or refused. What tells a device that its frame is kept waits for the commit that holds
+// it.
 
 import Catalog
 import Exchanges

@@ -1,5 +1,5 @@
-// One exchange with a clock that stands still, and helpers that write what devices send and read what they
-// get. The tests play the intake: they say what became of each frame.
+// One exchange with a clock that stands still, and helpers that write what devices send and read
+// what they get. The tests play the intake: they say what became of each frame.
 
 import Exchanges
 import Formats

@@ -1,5 +1,5 @@
-// Conversations in the intake: answers behind the commit, envelopes in the journal, retransmissions that cross
-// a restart, and the ledger whatever comes.
+// Conversations in the intake: answers behind the commit, envelopes in the journal, retransmissions
+// that cross a restart, and the ledger whatever comes.
 
 import Catalog
 import Exchanges
@@ -74,7 +74,8 @@ private func coap(
 
 private func answer(_ rig: IntakeRig, _ place: Int = 0) -> CoAPMessage? {
     guard rig.answers.indices.contains(place) else { return nil }
-    return try? CoAPMessage(rig.answers[place].bytes.span)
+    let bytes = rig.answers[place].bytes
+    return try? CoAPMessage(bytes.span)
 }
 
 @Suite("Intake: exchanges")
