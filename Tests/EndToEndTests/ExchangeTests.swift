@@ -5,6 +5,7 @@ import Field
 import Formats
 import Model
 import Testing
+import Uplink
 
 extension EndToEnd {
     @Suite("exchanges", .serialized)
