@@ -187,8 +187,8 @@ extension CoAPServer {
 
     func timer(at now: Instant, into effects: inout Effects) {
         clients.expire(at: now)
-        for client in clients.waiting {
-            guard var asked = clients.clients[client].asked, asked.due <= now else { continue }
+        for client in clients.takeDue(at: now) {
+            guard var asked = clients.clients[client].asked else { continue }
             let isAsleep =
                 clients.clients[client].isQueued
                 && now.milliseconds(since: clients.clients[client].heardAt)

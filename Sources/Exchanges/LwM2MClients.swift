@@ -49,6 +49,8 @@ struct LwM2MClients {
         var root: [UInt8] = []
         var watches: [Watch]
         var asked: Asked?
+        /// Its slot stands in `waiting`.
+        var isWaiting = false
         var isLive = true
     }
 
@@ -64,8 +66,13 @@ struct LwM2MClients {
     static let maximumLifetime: Int64 = 10 * 366 * 86_400_000
 
     private(set) var clients: [Client] = []
-    /// Slots with a request on its way.
-    private(set) var waiting: [Int] = []
+    /// Slots with a request on its way, and some whose request is answered: the next timer clears up,
+    /// so that a district that registers anew at once costs no search a client.
+    private var waiting: [Int] = []
+    /// No request is due before.
+    private var nextDue: Instant?
+    /// Timers look at all clients, so they do not come more often than this.
+    private static let restMilliseconds: Int64 = 200
     let observe: [[UInt8]]
     private let tags: [UInt16]
     private let limit: Int
@@ -79,11 +86,15 @@ struct LwM2MClients {
     init(limit: Int, observe: [[UInt8]], seed: UInt64) {
         self.limit = min(limit, 1 << 24)
         self.observe = observe
-        tags = observe.map { path in
+        var tags: [UInt16] = []
+        for path in observe {
             var digest = Digest(seed: 0)
             digest.add(path.span)
-            return UInt16(truncatingIfNeeded: digest.value)
+            var tag = UInt16(truncatingIfNeeded: digest.value)
+            while tags.contains(tag) { tag &+= 1 }
+            tags.append(tag)
         }
+        self.tags = tags
         random = SplitMix64(seed: seed)
     }
 
@@ -151,13 +162,18 @@ struct LwM2MClients {
     mutating func register(_ what: Registration, from: Endpoint, at now: Instant) -> Int? {
         if let old = byName[what.name] { remove(old) }
         guard count < limit else { return nil }
-        let client = Client(
+        var client = Client(
             name: what.name, identity: what.identity,
             check: UInt32(truncatingIfNeeded: random.next()) & 0xFF_FFFF, endpoint: from,
             lifetime: 86_400_000, expiresAt: now, heardAt: now,
             watches: Array(repeating: Watch(), count: observe.count))
         let slot = free.popLast() ?? clients.count
-        if slot == clients.count { clients.append(client) } else { clients[slot] = client }
+        if slot == clients.count {
+            clients.append(client)
+        } else {
+            client.isWaiting = clients[slot].isWaiting
+            clients[slot] = client
+        }
         byName[what.name] = slot
         update(slot, what, from: from, at: now)
         return slot
@@ -187,7 +203,6 @@ struct LwM2MClients {
         guard clients[slot].isLive else { return }
         if byEndpoint[clients[slot].endpoint] == slot { byEndpoint[clients[slot].endpoint] = nil }
         byName[clients[slot].name] = nil
-        waiting.removeAll { $0 == slot }
         clients[slot].isLive = false
         clients[slot].asked = nil
         clients[slot].watches = []
@@ -226,12 +241,32 @@ struct LwM2MClients {
 
     mutating func ask(_ slot: Int, _ asked: Asked) {
         clients[slot].asked = asked
-        if !waiting.contains(slot) { waiting.append(slot) }
+        if !clients[slot].isWaiting { waiting.append(slot) }
+        clients[slot].isWaiting = true
+        if nextDue == nil || asked.due < nextDue! { nextDue = asked.due }
     }
 
-    mutating func stopAsking(_ slot: Int) {
-        clients[slot].asked = nil
-        waiting.removeAll { $0 == slot }
+    mutating func stopAsking(_ slot: Int) { clients[slot].asked = nil }
+
+    /// Slots whose request is due; the caller asks again or stops asking.
+    mutating func takeDue(at now: Instant) -> [Int] {
+        guard let next = nextDue, next <= now else { return [] }
+        for slot in waiting where clients[slot].asked == nil { clients[slot].isWaiting = false }
+        waiting.removeAll { !clients[$0].isWaiting }
+        var due: [Int] = []
+        nextDue = nil
+        for slot in waiting {
+            guard let at = clients[slot].asked?.due else { continue }
+            if at <= now {
+                due.append(slot)
+            } else if nextDue == nil || at < nextDue! {
+                nextDue = at
+            }
+        }
+        if let next = nextDue {
+            nextDue = max(next, now.adding(milliseconds: LwM2MClients.restMilliseconds))
+        }
+        return due
     }
 
     mutating func set(_ slot: Int, _ watch: Int, to state: Observation) {
@@ -286,15 +321,14 @@ struct LwM2MClients {
                 nextExpiry = end
             }
         }
+        if let next = nextExpiry {
+            nextExpiry = max(next, now.adding(milliseconds: 5 * LwM2MClients.restMilliseconds))
+        }
     }
 
     /// When something is due next.
     var due: Instant? {
-        var next = nextExpiry
-        for slot in waiting {
-            guard let due = clients[slot].asked?.due else { continue }
-            if next == nil || due < next! { next = due }
-        }
-        return next
+        guard let due = nextDue, let expiry = nextExpiry else { return nextDue ?? nextExpiry }
+        return min(due, expiry)
     }
 }

@@ -126,5 +126,7 @@ struct MQTTSNSessions {
                 nextExpiry = end
             }
         }
+        // All are looked at, so not more often than once a second.
+        if let next = nextExpiry { nextExpiry = max(next, now.adding(milliseconds: 1000)) }
     }
 }

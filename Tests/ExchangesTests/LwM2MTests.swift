@@ -427,6 +427,19 @@ import Testing
         #expect(rig.exchange.clientCount == 3)
     }
 
+    @Test("a district that registers at once costs no search a client", .timeLimit(.minutes(1)))
+    func crowd() {
+        let rig = rig(["/3303/0/5700"])
+        for number in 0..<4_000 {
+            let what = registration(id: UInt16(number & 0xFFFF), name: "device-\(number)")
+            rig.receive(what.bytes, from: .ipv4(UInt32(number), port: 5683))
+        }
+        #expect(rig.exchange.clientCount == 4_000)
+        var again = 0
+        for _ in 0..<250 { again += rig.pass(milliseconds: 1000).count }
+        #expect(again == 4 * 4_000)
+    }
+
     @Test("a long object list may come in blocks")
     func blocks() {
         let rig = rig()
