@@ -154,16 +154,15 @@ extension Decoder {
         // The line's name stands in the identity already.
         if !parts.scope.isEmpty { result.isIdentityGlobal = true }
         var hash = DuplicateHash(seed: work.seed, salt: 0x45)
-        if let own = result.duplicateKey {
-            // The format's key is made of the payload alone, which two devices may share.
-            guard work.isIdentified else { return }
-            hash.mix(bytes, parts.device)
-            result.duplicateKey = hash.value ^ own
-        } else if !parts.key.isEmpty {
+        if !parts.key.isEmpty {
             hash.mix(bytes, parts.key)
             hash.mix(bytes, parts.payload)
             result.duplicateKey = hash.value
             result.isKeyOfMessage = true
+        } else if let own = result.duplicateKey, work.isIdentified {
+            // The format's key is made of the payload alone, which two devices may share.
+            hash.mix(bytes, parts.device)
+            result.duplicateKey = hash.value ^ own
         }
     }
 
