@@ -76,6 +76,7 @@ extension Configuration.Source {
         self.init(name: group.text("sources.name"), listen: listen)
         isExposed = group.flag("sources.exposed")
         formats = group.names("sources.formats")
+        readExchange(group, &reader)
         devices =
             DevicePolicy(rawValue: group.text("sources.devices"))
             ?? (listen.endpoint.isLoopback ? .accept : .quarantine)

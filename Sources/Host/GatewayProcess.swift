@@ -184,13 +184,14 @@ package final class GatewayProcess {
                 }
                 formats.append(format)
             }
-            sources.append(
-                IntakeSource(
-                    name: source.name, formats: formats, policy: source.devices,
-                    timeRule: TimeRule(
-                        maximumAgeMilliseconds: source.timestamps.maximumAge,
-                        maximumAheadMilliseconds: source.timestamps.maximumAhead,
-                        drops: source.timestamps.action == .drop)))
+            var described = IntakeSource(
+                name: source.name, formats: formats, policy: source.devices,
+                timeRule: TimeRule(
+                    maximumAgeMilliseconds: source.timestamps.maximumAge,
+                    maximumAheadMilliseconds: source.timestamps.maximumAhead,
+                    drops: source.timestamps.action == .drop))
+            try source.addExchange(to: &described, library)
+            sources.append(described)
         }
         return sources
     }
