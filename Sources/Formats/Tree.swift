@@ -107,8 +107,8 @@ struct TreeBuilder: FrameSink {
         {
             node.bytes = first..<last
         }
-        // A list that is opened again goes on where it was.
-        if node.value == .list,
+        // A list that is opened again goes on where it was; elements of a list have no names.
+        if node.value == .list, open[open.count - 1].value != .list,
             let at = open[open.count - 1].children.firstIndex(where: {
                 $0.name == node.name && $0.value == .list
             })
