@@ -24,7 +24,7 @@ extension BytePlane {
             let taken = i % 4 &+ 1
             word <<= UInt32(6 &* (4 &- taken))
             for k in 0..<taken &- 1 {
-                set(UInt8(truncatingIfNeeded: word >> UInt32(16 &- 8 &* k)), at: written)
+                put(UInt8(truncatingIfNeeded: word >> UInt32(16 &- 8 &* k)), at: written)
                 written &+= 1
             }
             word = 0

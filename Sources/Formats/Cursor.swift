@@ -321,6 +321,20 @@ struct Slot {
         case base64(base: Int)
         /// Bytes from base on of the plane below, each escape byte and its code being one byte here.
         case escaped(base: Int, escape: UInt8)
+        /// The bytes of the plane below without the two check bytes behind each block.
+        case spread(Spread)
+    }
+
+    /// Blocks of `first`, then of `then` bytes, from `base` on, two foreign bytes behind each.
+    struct Spread {
+        var base: Int
+        var first: Int
+        var then: Int
+
+        /// Where byte `i` of the content stands.
+        func origin(_ i: Int) -> Int {
+            base &+ i &+ (i < first ? 0 : 2 &* (1 &+ (i &- first) / then))
+        }
     }
 
     private let base: UnsafeMutablePointer<UInt8>
@@ -350,6 +364,11 @@ struct Slot {
 
     func clear() { count = 0 }
 
+    func setMap(_ map: Map, below: UInt8) {
+        self.map = map
+        self.below = below
+    }
+
     /// Adds a byte; what does not fit is left out, which the count no longer tells from full.
     @inline(__always)
     func append(_ byte: UInt8) {
@@ -369,6 +388,13 @@ struct Slot {
 
     /// Forgets what was appended behind the first `count` bytes.
     func cut(to count: Int) { self.count = min(self.count, max(0, count)) }
+
+    /// Writes a byte at any place of the plane; outside of it nothing.
+    func put(_ byte: UInt8, at index: Int) {
+        guard index >= 0, index < capacity else { return }
+        // Safety: 0 <= index < capacity, checked in the line above.
+        unsafe base[index] = byte
+    }
 
     /// The appended bytes as text.
     var text: String { String(decoding: cursor(count: count).bytes(0..<count), as: UTF8.self) }

@@ -51,6 +51,8 @@ package struct DecodedFrame {
     package var isIdentityGlobal = false
     /// A frame that carries no readings by nature: heartbeat, acknowledgement, request.
     package var isControl = false
+    /// The payload is enciphered and there is no key for it here: accepted, but not read.
+    package var isSealed = false
     package var readings: [DecodedReading] = []
     /// Hash of what makes this frame the same as an earlier one (retransmission); nil when the format
     /// declares no duplicate key.
@@ -68,6 +70,7 @@ package struct DecodedFrame {
     package mutating func removeAll() {
         device = .empty
         isControl = false
+        isSealed = false
         isIdentityGlobal = false
         readings.removeAll(keepingCapacity: true)
         duplicateKey = nil

@@ -117,13 +117,17 @@ package final class Decoder {
     package static let processSeed = UInt64.random(in: 0...UInt64.max)
 
     /// `seed` keys the duplicate hash; decoders that compare keys must share it.
-    package init(_ format: Format, seed: UInt64 = Decoder.processSeed, remembersShapes: Bool = true)
-    {
+    /// `keys`: of devices whose payloads are enciphered.
+    package init(
+        _ format: Format, seed: UInt64 = Decoder.processSeed, keys: DeviceKeys = .none,
+        remembersShapes: Bool = true
+    ) {
         self.format = format
         plans = PlanTable()
         plans.isPossible = remembersShapes
         work = Workspace(
-            planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed)
+            planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed,
+            keys: keys)
     }
 
     /// Decodes exactly one frame (preamble included) into `result`, which it empties first.

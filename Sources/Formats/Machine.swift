@@ -12,6 +12,8 @@ protocol FrameSink {
     /// Gives readings from number `first` on that have no time yet this one.
     mutating func stamp(from first: Int, milliseconds: Int64)
     mutating func control()
+    /// The payload is enciphered and there is no key for it here.
+    mutating func seal()
     mutating func device(_ key: DeviceKey)
     mutating func duplicate(_ key: UInt64)
     mutating func answer(_ byte: UInt8)
@@ -45,6 +47,8 @@ protocol FrameSink {
     mutating func open(_ group: Int, machine: borrowing Machine)
     mutating func close()
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine)
+    /// The structure shown last is computed over the bytes of `range`.
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine)
     /// The framing does not accept the bytes of `range`. True when the sink wants the layout run all
     /// the same and has made `machine` enter the frame's body.
     mutating func goesOn(
@@ -55,6 +59,7 @@ protocol FrameSink {
 
 extension FrameSink {
     static var records: Bool { false }
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {}
     mutating func willRun(_ op: Op, _ machine: borrowing Machine) {}
     mutating func entered(
         _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
@@ -105,10 +110,12 @@ final class Workspace {
             cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
     let scopes = FixedStack<Scope>(repeating: Scope(firstReading: 0, time: nil))
     let seed: UInt64
+    let keys: DeviceKeys
 
-    init(planes count: Int, capacity: Int, seed: UInt64) {
+    init(planes count: Int, capacity: Int, seed: UInt64, keys: DeviceKeys) {
         planes = (0..<count).map { _ in BytePlane(capacity: capacity) }
         self.seed = seed
+        self.keys = keys
     }
 
     deinit {

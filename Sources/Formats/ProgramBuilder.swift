@@ -153,6 +153,10 @@ struct ProgramBuilder {
         return Int32(program.frames.count - 1)
     }
 
+    mutating func chain(_ row: Int32, to next: Int32) {
+        program.frames[Int(row)].next = Int(next)
+    }
+
     mutating func checksum(_ rule: ChecksumRule) -> Int {
         program.checksums.append(rule)
         return program.checksums.count - 1

@@ -63,6 +63,9 @@ extension Configuration {
             "formats", .path, "\"\"",
             "Directory of format files; empty: `protocols`, where the programs look for it."),
         Key(
+            "keys", .path, "\"\"",
+            "File with the keys of meters that encipher, readable by its owner only (mode 0600)."),
+        Key(
             "sources", .groups,
             """
             [

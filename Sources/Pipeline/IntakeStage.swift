@@ -53,7 +53,7 @@ package final class IntakeStage: IntakeDoor {
     final class SourceState {
         let source: IntakeSource
         let timeRule: TimeRule
-        let formats: [FormatState]
+        var formats: [FormatState]
         let maximumFrame: Int
 
         init(source: IntakeSource, formats: [FormatState]) {
@@ -76,10 +76,17 @@ package final class IntakeStage: IntakeDoor {
         /// Index in `journalSources`.
         let journalNumber: UInt16
         let duplicateWindow: Int64
+        let seed: UInt64
+        let keys: DeviceKeys
 
-        init(_ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64) {
+        init(
+            _ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64,
+            keys: DeviceKeys
+        ) {
             self.format = format
-            decoder = Decoder(format, seed: seed)
+            self.seed = seed
+            self.keys = keys
+            decoder = Decoder(format, seed: seed, keys: keys)
             self.number = UInt16(number)
             rules = format.outputs.map {
                 ValueRule(
@@ -117,7 +124,7 @@ package final class IntakeStage: IntakeDoor {
                 formats.append(
                     FormatState(
                         format, number: inLibrary, source: number, journalNumber: pairs.count,
-                        seed: seed))
+                        seed: seed, keys: settings.keys))
                 pairs.append(JournalSource(name: source.name, format: format.name))
             }
             states.append(SourceState(source: source, formats: formats))

@@ -59,12 +59,16 @@ struct VectorTests {
             let isOpenEnded =
                 ["dragino", "cayennelpp", "milesight"].contains(where: row.format.name.hasPrefix)
                 && row.format.maximumFrame >= 1024
+            // A text without length and check value tells nobody that it was cut.
+            let isText = ["text-imsi-plus", "text-nested645"].contains(row.format.name)
+            let isDatagram = isText || ["text-htemp", "ctrl-cj188"].contains(row.format.name)
             for count in 0..<row.bytes.count {
                 let cut = Array(row.bytes[..<count])
                 let refusal = rejection(decoder, cut, row.direction, into: &frame)
                 // A log that ends between two entries is a whole frame.
                 if isOpenEnded { continue }
-                #expect(refusal != nil, "\(row.id) cut at \(count)")
+                if !isText { #expect(refusal != nil, "\(row.id) cut at \(count)") }
+                if isDatagram { continue }
                 if case .frame = decoder.search(cut.span, direction: row.direction) {
                     Issue.record("\(row.id): found a frame in its first \(count) bytes")
                 }

@@ -254,7 +254,7 @@ extension OutputRule {
         let known = words.lazy.compactMap { $0.words[halves.first ?? ""] }.first
         var result = StreamDescription(
             name: wire.lowercased().split(separator: "-").joined(separator: "_"),
-            quantity: known?.quantity ?? "", unit: known?.unit ?? "",
+            quantity: known?.quantity ?? "value", unit: known?.unit ?? "",
             priority: Priority(rawValue: priorityCode) ?? .live)
         switch kind {
         case "Cou":
