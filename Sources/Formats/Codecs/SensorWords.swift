@@ -62,7 +62,7 @@ struct SensorUnit {
         "H": SensorUnit("H", "inductance"), "Cel": SensorUnit("°C", "temperature"),
         "lm": SensorUnit("lm", "luminous_flux"), "lx": SensorUnit("lux", "illuminance"),
         "Bq": SensorUnit("Bq", "radioactivity"), "Gy": SensorUnit("Gy", "absorbed_dose"),
-        "Sv": SensorUnit("Sv", "dose"), "m2": SensorUnit("m²", "area"),
+        "Sv": SensorUnit("Sv", "dose"), "m2": SensorUnit("m2", "area"),
         "m3": SensorUnit("m3", "volume"), "l": SensorUnit("L", "volume"),
         "m/s": SensorUnit("m/s", "speed"), "m/s2": SensorUnit("m/s²", "acceleration"),
         "m3/s": SensorUnit("m3/s", "flow"), "l/s": SensorUnit("L/s", "flow"),
