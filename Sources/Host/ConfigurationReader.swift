@@ -15,13 +15,14 @@ enum KeyValue {
     case endpoint(Endpoint)
     case hostPort(HostPort)
     case names([String])
+    case node(JSONNode)
     case groups([KeyValues])
 }
 
 /// The values of one group and of the groups in it, by path.
 struct KeyValues {
     /// Where the group starts, or where the key stands: for complaints about relations.
-    struct Place {
+    struct Place: Hashable {
         let line: Int
         let column: Int
     }
@@ -158,6 +159,9 @@ struct ConfigurationReader {
                 groups.append(group)
             }
             out.values[key.path] = .groups(groups)
+        case .node:
+            guard node.members != nil else { return wrong(node, key, "an object: { … }") }
+            out.values[key.path] = .node(node)
         case .names:
             guard let elements = node.array else { return wrong(node, key, "a list of names") }
             var names: [String] = []
@@ -219,7 +223,17 @@ struct ConfigurationReader {
                 return .hostPort(address)
             }
             wrong(node, key, "\"HOST:PORT\"")
-        case .names, .group, .groups:
+        case .connect:
+            if let text = node.string, text.hasPrefix("tcp://"),
+                let address = HostPort(String(text.dropFirst(6))), address.port != 0
+            {
+                return .hostPort(address)
+            }
+            wrong(node, key, "\"tcp://HOST:PORT\"")
+        case .text:
+            if let text = node.string, text.utf8.count <= 1024 { return .text(text) }
+            wrong(node, key, "text in quotes")
+        case .names, .group, .groups, .node:
             preconditionFailure("no single value")
         }
         return nil

@@ -270,8 +270,9 @@ final class GatewayReports: Sendable {
                 (
                     "listen",
                     .string(
-                        "\(sources[number].listen.transport.rawValue)://\(source.endpoint.description)"
-                    )
+                        sources[number].lines.place?.description
+                            ?? "\(sources[number].listen.transport.rawValue)://"
+                            + source.endpoint.description)
                 ),
                 ("formats", .array(sources[number].formats.map { .string($0) })),
                 ("visits", .unsigned(source.visits)), ("datagrams", .unsigned(source.datagrams)),
@@ -285,6 +286,11 @@ final class GatewayReports: Sendable {
                     .object(Refusal.allCases.map { ($0.code, .unsigned(source[$0])) })
                 ),
                 ("answersLost", .unsigned(source.answersLost)),
+                ("line", LinesReport.state(statistics.lineStates[number], clock.now())),
+                (
+                    "lines",
+                    .array(LinesReport.lines(statistics.lines.filter { $0.source == number }))
+                ),
             ])
         }
     }
@@ -312,6 +318,9 @@ final class GatewayReports: Sendable {
         metric(
             "frames_rejected_total", "counter", "Refused frames by reason.",
             Rejection.allCases.map { ("{reason=\"\($0.code)\"}", intake[$0]) })
+        for (name, help, rows) in LinesReport.metrics(gathered.statistics) {
+            metric(name, "counter", help, rows)
+        }
         metric(
             "kernel_drops_total", "counter", "Datagrams that the kernel dropped.",
             [("", intake.kernelDrops)])

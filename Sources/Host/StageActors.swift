@@ -21,6 +21,8 @@ struct IntakeStatistics: Sendable {
     var wakes: UInt64
     var isWithoutRoom: Bool
     var levels: IntakeLevels
+    var lines: [LineReport]
+    var lineStates: [Int: LineState]
 }
 
 final class IntakeActor {
@@ -58,7 +60,8 @@ final class IntakeActor {
                 IntakeStatistics(
                     sources: isStopped ? [] : sockets.statistics(), visits: counts.visits,
                     wakes: counts.wakes, isWithoutRoom: sockets.isWithoutRoom,
-                    levels: stage.levels))
+                    levels: stage.levels, lines: stage.lineReports(),
+                    lineStates: isStopped ? [:] : sockets.lineStates()))
         case .stop(let probe):
             guard !isStopped else { return }
             isStopped = true
