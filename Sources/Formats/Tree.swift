@@ -106,7 +106,8 @@ struct TreeBuilder: FrameSink {
         {
             let before = open[open.count - 1].children[at].bytes
             node.bytes =
-                min(before.lowerBound, node.bytes.lowerBound)..<max(
+                min(
+                    before.lowerBound, node.bytes.lowerBound)..<max(
                     before.upperBound, node.bytes.upperBound)
             node.children = open[open.count - 1].children[at].children + node.children
             open[open.count - 1].children.remove(at: at)

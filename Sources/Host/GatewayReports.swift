@@ -190,6 +190,8 @@ final class GatewayReports: Sendable {
             ("isHealthy", .boolean(reasons.isEmpty)),
             ("reasons", .array(reasons.map { .string($0) })),
             ("sources", .array(sourcesJSON(gathered.statistics))),
+            ("lines", .array(LinesReport.lines(gathered.statistics, now))),
+            ("polledDevices", .array(LinesReport.devices(gathered.statistics))),
             (
                 "intake",
                 .object([
@@ -286,11 +288,6 @@ final class GatewayReports: Sendable {
                     .object(Refusal.allCases.map { ($0.code, .unsigned(source[$0])) })
                 ),
                 ("answersLost", .unsigned(source.answersLost)),
-                ("line", LinesReport.state(statistics.lineStates[number], clock.now())),
-                (
-                    "lines",
-                    .array(LinesReport.lines(statistics.lines.filter { $0.source == number }))
-                ),
             ])
         }
     }

@@ -6,62 +6,80 @@ import Model
 import Pipeline
 
 enum LinesReport {
-    /// Devices of a line that status names one by one; beyond that the dead ones are counted.
-    private static let devicesNamed = 256
-    private static let linesNamed = 256
+    /// Rows that status shows of each kind; the dead devices come first.
+    private static let limit = 256
 
-    /// What a line that we open is doing.
-    static func state(_ state: LineState?, _ now: Instant) -> JSON {
-        guard let state else { return .null }
-        return .object([
-            ("place", .string(state.place)), ("isOpen", .boolean(state.isOpen)),
-            ("attempts", .unsigned(state.attempts)),
-            (
-                "nextAttemptMs",
-                state.nextAttempt.map { .integer($0.milliseconds(since: now)) } ?? .null
-            ),
-            ("lastError", state.lastError.map { .string($0) } ?? .null),
-        ])
-    }
-
-    static func lines(_ reports: [LineReport]) -> [JSON] {
-        reports.prefix(linesNamed).map { report in
-            .object(
-                [
-                    ("name", .string(report.name)),
-                    ("isRegistered", .boolean(report.isRegistered)),
-                    ("heartbeats", .unsigned(report.heartbeats)),
-                    ("echoes", .unsigned(report.echoes)),
-                    ("lastAnswerMsAgo", integer(report.lastAnswerMillisecondsAgo)),
-                    ("nextPollMs", integer(report.nextPollMilliseconds)),
-                    ("polls", counts(report.counts)),
-                    (
-                        "devicesDead",
-                        .integer(Int64(report.devices.count { $0.isDead }))
-                    ),
-                    ("devices", .array(report.devices.prefix(devicesNamed).map(device))),
-                ])
+    /// A row a line: those that were opened, and those that we cannot open.
+    static func lines(_ statistics: IntakeStatistics, _ now: Instant) -> [JSON] {
+        var rows: [JSON] = []
+        for report in statistics.lines.prefix(limit) {
+            let state = statistics.lineStates[report.source]
+            let dead = report.devices.filter(\.isDead)
+            rows.append(
+                .object(
+                    [
+                        ("source", .string(statistics.sources[report.source].name)),
+                        ("line", .string(report.name)),
+                        ("place", .string(state?.place ?? "")), ("isOpen", .boolean(true)),
+                        ("isRegistered", .boolean(report.isRegistered)),
+                        ("lastAnswerMsAgo", integer(report.lastAnswerMillisecondsAgo)),
+                        ("nextPollMs", integer(report.nextPollMilliseconds)),
+                    ] + counts(report.counts) + [
+                        ("heartbeats", .unsigned(report.heartbeats)),
+                        ("echoes", .unsigned(report.echoes)),
+                        ("devicesDead", .integer(Int64(dead.count))),
+                        (
+                            "dead",
+                            .string(dead.prefix(16).map(\.name).joined(separator: " "))
+                        ),
+                    ]))
         }
+        for (number, state) in statistics.lineStates.sorted(by: { $0.key < $1.key })
+        where !state.isOpen {
+            rows.append(
+                .object([
+                    ("source", .string(statistics.sources[number].name)), ("line", .string("")),
+                    ("place", .string(state.place)), ("isOpen", .boolean(false)),
+                    ("attempts", .unsigned(state.attempts)),
+                    (
+                        "nextAttemptMs",
+                        state.nextAttempt.map { .integer($0.milliseconds(since: now)) } ?? .null
+                    ),
+                    ("lastError", .string(state.lastError ?? "connecting")),
+                ]))
+        }
+        return rows
     }
 
-    private static func device(_ device: LineReport.DeviceReport) -> JSON {
-        .object([
-            ("name", .string(device.name)), ("isDead", .boolean(device.isDead)),
-            ("lastAnswerMsAgo", integer(device.lastAnswerMillisecondsAgo)),
-            ("nextPollMs", integer(device.nextPollMilliseconds)),
-            ("polls", counts(device.counts)),
-        ])
+    /// A row a polled device.
+    static func devices(_ statistics: IntakeStatistics) -> [JSON] {
+        var rows: [(isDead: Bool, json: JSON)] = []
+        for line in statistics.lines {
+            for device in line.devices {
+                let row: [(String, JSON)] =
+                    [
+                        ("source", .string(statistics.sources[line.source].name)),
+                        ("line", .string(line.name)), ("device", .string(device.name)),
+                        ("isDead", .boolean(device.isDead)),
+                        ("lastAnswerMsAgo", integer(device.lastAnswerMillisecondsAgo)),
+                        ("nextPollMs", integer(device.nextPollMilliseconds)),
+                    ] + counts(device.counts)
+                rows.append((device.isDead, .object(row)))
+            }
+        }
+        let dead = rows.filter(\.isDead)
+        return (dead + rows.filter { !$0.isDead }).prefix(limit).map(\.json)
     }
 
     private static func integer(_ value: Int64?) -> JSON { value.map { .integer($0) } ?? .null }
 
-    private static func counts(_ counts: PollCounts) -> JSON {
-        .object([
+    private static func counts(_ counts: PollCounts) -> [(String, JSON)] {
+        [
             ("sent", .unsigned(counts.sent)), ("answered", .unsigned(counts.answered)),
             ("timedOut", .unsigned(counts.timedOut)),
             ("exceptions", .unsigned(counts.exceptions)),
             ("mismatched", .unsigned(counts.mismatched)), ("skipped", .unsigned(counts.skipped)),
-        ])
+        ]
     }
 
     /// Name, help and rows of the counters over all lines of each source.

@@ -97,6 +97,7 @@ extension IntakeStage {
             consumed: min(line.stale, bytes.count), frames: 0, isSuspended: false)
         skipped(progress.consumed)
         line.stale = 0
+        line.kept = 0
         while progress.consumed < bytes.count {
             guard hasRoom else {
                 progress.isSuspended = true
@@ -106,11 +107,13 @@ extension IntakeStage {
             let taken = lineBytes(rest, line, at: receivedAt, &progress.frames)
             progress.consumed += taken
             if taken == 0 {
-                step(line, .heard)
+                line.happened.append(.heard)
                 break
             }
         }
         line.kept = bytes.count - progress.consumed
+        // What was read belongs to what was asked before; only now may the next request leave.
+        while !line.happened.isEmpty { step(line, line.happened.removeFirst()) }
         return progress
     }
 
@@ -259,18 +262,18 @@ extension IntakeStage {
         guard line.poller != nil, format.format.pairs else {
             // Nothing says what answers what: the next frame is the answer.
             let isGood = admit(bytes, line, format, at: receivedAt)
-            if line.flight != nil { step(line, .answered(isException: false)) }
+            if line.flight != nil { line.answered(isException: false) }
             return isGood
         }
         switch frame.pairing {
         case .answer, .exception:
             let isException = frame.pairing == .exception
             let isGood = admit(bytes, line, format, at: receivedAt)
-            step(line, .answered(isException: isException))
+            line.answered(isException: isException)
             return isGood
         case .mismatch, .unknown:
             refuse(.unasked, bytes, source: line.source, at: receivedAt)
-            step(line, .mismatched)
+            line.happened.append(.mismatched)
             return false
         }
     }
