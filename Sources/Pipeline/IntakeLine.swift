@@ -29,6 +29,8 @@ final class IntakeLine {
     /// Bytes that the host keeps for it, and how many of them belong to an exchange that is over.
     var kept = 0
     var stale = 0
+    /// Of the kept bytes the last so many may begin a heartbeat.
+    var begun = 0
     /// For the poller, once all bytes at hand are looked at.
     var happened: [LinePoller.Event] = []
     var heartbeats: UInt64 = 0

@@ -83,7 +83,7 @@ extension IntakeStage {
         line.flight = IntakeLine.Flight(
             format: request.format, asked: frame.asked, bytes: bytes)
         // What is left of an earlier exchange is no part of this one.
-        line.stale = line.kept
+        line.stale = line.kept - line.begun
         ports.answers.answer(bytes.span, to: .connection(line.connection))
         ports.answers.flush()
     }
@@ -112,9 +112,18 @@ extension IntakeStage {
             }
         }
         line.kept = bytes.count - progress.consumed
+        line.begun = begun(bytes.extracting(progress.consumed...), line)
         // What was read belongs to what was asked before; only now may the next request leave.
         while !line.happened.isEmpty { step(line, line.happened.removeFirst()) }
         return progress
+    }
+
+    /// How many of the bytes that are kept may be the beginning of a heartbeat or registration.
+    private func begun(_ kept: Span<UInt8>, _ line: IntakeLine) -> Int {
+        let patterns = sources[line.source].source.lines.patterns
+        guard !patterns.isEmpty else { return 0 }
+        let at = patterns.partial(kept, in: 0..<kept.count, isNamed: line.isRegistered)
+        return at.map { kept.count - $0 } ?? 0
     }
 
     /// Takes what stands first; 0 when more bytes are needed.
