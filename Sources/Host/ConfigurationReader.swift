@@ -136,7 +136,10 @@ struct ConfigurationReader {
         // A name of another group is most likely in the wrong place.
         if let nearest, nearest.1 <= max(1, nearest.0.count / 3) {
             complain(place, "unknown key \"\(member.key)\"", "write \"\(nearest.0)\"")
-        } else if let other = keys.first(where: { $0.name == member.key }) {
+        } else if let other = keys.filter({ $0.name == member.key })
+            // Of several homes the one that is least deep.
+            .min(by: { $0.path.split(separator: ".").count < $1.path.split(separator: ".").count })
+        {
             let home = other.parent.isEmpty ? "the top level" : "\"\(other.parent)\""
             complain(place, "unknown key \"\(member.key)\" here", "it belongs into \(home)")
         } else {

@@ -27,6 +27,7 @@ enum LinesReport {
                     ] + counts(report.counts) + [
                         ("heartbeats", .unsigned(report.heartbeats)),
                         ("echoes", .unsigned(report.echoes)),
+                        ("paired", .unsigned(report.paired)),
                         ("devicesDead", .integer(Int64(dead.count))),
                         (
                             "dead",

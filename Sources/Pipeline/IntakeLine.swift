@@ -35,6 +35,8 @@ final class IntakeLine {
     var happened: [LinePoller.Event] = []
     var heartbeats: UInt64 = 0
     var echoes: UInt64 = 0
+    /// Answers that found their request on a line that carries both directions.
+    var paired: UInt64 = 0
 
     /// Requests of another master that may wait at the same time; the oldest is forgotten.
     static let heardLimit = 16

@@ -16,6 +16,12 @@ extension IntakeStage {
             connection, source: source, isRegistered: !settings.needsRegistration)
         desk.lines[connection] = line
         if line.isRegistered { begin(line) }
+        tell(line)
+    }
+
+    /// Tells the poller what happened.
+    private func tell(_ line: IntakeLine) {
+        while !line.happened.isEmpty { step(line, line.happened.removeFirst()) }
     }
 
     /// The line that the connection is, nil where it is a plain stream.
@@ -42,7 +48,7 @@ extension IntakeStage {
         guard !plan.requests.isEmpty else { return }
         let known = desk.rest.removeValue(forKey: LineKey(source: line.source, name: line.name))
         line.poller = known ?? LinePoller(plan.forLine(line.name))
-        step(line, .opened)
+        line.happened.append(.opened)
     }
 
     // MARK: Polling
@@ -83,7 +89,7 @@ extension IntakeStage {
         line.flight = IntakeLine.Flight(
             format: request.format, asked: frame.asked, bytes: bytes)
         // What is left of an earlier exchange is no part of this one.
-        line.stale = line.kept - line.begun
+        line.stale = max(0, line.kept - line.begun)
         ports.answers.answer(bytes.span, to: .connection(line.connection))
         ports.answers.flush()
     }
@@ -98,6 +104,7 @@ extension IntakeStage {
         skipped(progress.consumed)
         line.stale = 0
         line.kept = 0
+        line.begun = 0
         while progress.consumed < bytes.count {
             guard hasRoom else {
                 progress.isSuspended = true
@@ -114,7 +121,7 @@ extension IntakeStage {
         line.kept = bytes.count - progress.consumed
         line.begun = begun(bytes.extracting(progress.consumed...), line)
         // What was read belongs to what was asked before; only now may the next request leave.
-        while !line.happened.isEmpty { step(line, line.happened.removeFirst()) }
+        tell(line)
         return progress
     }
 
@@ -298,6 +305,7 @@ extension IntakeStage {
             guard tryDecode(bytes, line, format) else { break }
             guard frame.pairing == .answer || frame.pairing == .exception else { continue }
             line.heard.removeFirst(i + 1)
+            line.paired &+= 1
             return admit(bytes, line, format, at: receivedAt)
         }
         if (try? format.decoder.decode(bytes, direction: .down, into: &frame)) != nil,
@@ -366,7 +374,7 @@ extension IntakeStage {
         LineReport(
             name: line.name, source: line.source, connection: line.connection,
             isRegistered: line.isRegistered, counts: line.poller?.counts ?? PollCounts(),
-            heartbeats: line.heartbeats, echoes: line.echoes,
+            heartbeats: line.heartbeats, echoes: line.echoes, paired: line.paired,
             lastAnswerMillisecondsAgo: line.poller?.lastAnswerAt.map {
                 now.milliseconds(since: $0)
             },

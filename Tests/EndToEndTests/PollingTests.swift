@@ -46,6 +46,11 @@ extension EndToEnd {
             return values
         }
 
+        private func isThere(_ path: String) -> Bool {
+            // Safety: Swift lends a NUL-terminated copy of the path.
+            unsafe access(path, F_OK) == 0
+        }
+
         private static func port() throws -> UInt16 {
             try #require(FreePort.pick(isStream: true), "no port is free")
         }
@@ -147,7 +152,7 @@ extension EndToEnd {
             let link = folder.path + "/line"
             let slaves = try PythonClients.start("meters.py", ["slaves", link], in: folder)
             defer { _ = slaves.stop(SIGKILL) }
-            _ = try eventually("the slaves are there") { access(link, F_OK) == 0 ? true : nil }
+            _ = try eventually("the slaves are there") { isThere(link) ? true : nil }
             let source = District.Source(
                 name: "bus", isStream: true, formats: ["modbus-example-energy-meter"],
                 more: [

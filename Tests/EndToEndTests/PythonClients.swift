@@ -17,7 +17,8 @@ enum PythonClients {
     static var python: String { folder + "/bin/python" }
 
     /// False where nobody has made the environment: tests that need it then say so and are skipped.
-    static let areThere = access(python, X_OK) == 0
+    // Safety: Swift lends a NUL-terminated copy of the path.
+    static let areThere = unsafe access(python, X_OK) == 0
 
     /// Runs a script of Tests/clients until the result goes; its output is in `log` of the folder.
     static func start(
