@@ -69,6 +69,8 @@ struct ChecksumRule: Sendable {
         case sum8
         case xor8
         case crc16(CRC16Rule)
+        /// HJ 212-2017 annex A: each byte meets the shifted register's low half, the high half is lost.
+        case crcHJ212(CRC16Rule)
     }
 
     var kind: Kind
@@ -76,13 +78,19 @@ struct ChecksumRule: Sendable {
     var to: Int
     var at: Int
     var isLittleEndian: Bool
+    /// Stands as hex digits, most significant first, in either case.
+    var isText = false
 
-    var width: Int {
+    /// Bytes of the value itself.
+    var valueWidth: Int {
         switch kind {
         case .sum8, .xor8: 1
-        case .crc16: 2
+        case .crc16, .crcHJ212: 2
         }
     }
+
+    /// Bytes that it takes in the frame.
+    var width: Int { isText ? 2 * valueWidth : valueWidth }
 
     /// The named kinds of the language, in the order that messages list them.
     static let kinds: [(name: String, kind: Kind)] = [
@@ -101,6 +109,14 @@ struct ChecksumRule: Sendable {
         ),
         ("crc16-arc", .crc16(.init(polynomial: 0x8005, start: 0, isReflected: true, final: 0))),
         ("crc16-xmodem", .crc16(.init(polynomial: 0x1021, start: 0, isReflected: false, final: 0))),
+        (
+            "crc16-hj212",
+            .crcHJ212(.init(polynomial: 0x8005, start: 0xFFFF, isReflected: true, final: 0))
+        ),
+        (
+            "crc16-en13757",
+            .crc16(.init(polynomial: 0x3D65, start: 0, isReflected: false, final: 0xFFFF))
+        ),
     ]
 
     /// The value over `range`; nil when the range leaves the bytes.
@@ -109,6 +125,7 @@ struct ChecksumRule: Sendable {
         case .sum8: cursor.sum8(range).map(UInt16.init)
         case .xor8: cursor.xor8(range).map(UInt16.init)
         case .crc16(let rule): cursor.crc16(range, rule: rule)
+        case .crcHJ212(let rule): cursor.crcHJ212(range, rule: rule)
         }
     }
 
@@ -129,8 +146,12 @@ struct ChecksumRule: Sendable {
     func wire(_ cursor: Cursor, _ range: Range<Int>) -> [UInt8]? {
         guard let sum = value(cursor, range) else { return nil }
         let low = UInt8(truncatingIfNeeded: sum)
-        if width == 1 { return [low] }
         let high = UInt8(truncatingIfNeeded: sum >> 8)
+        if isText {
+            let nibbles = [high >> 4, high & 15, low >> 4, low & 15]
+            return nibbles.suffix(width).map(ChecksumRule.upperDigit)
+        }
+        if width == 1 { return [low] }
         return isLittleEndian ? [low, high] : [high, low]
     }
 
@@ -140,10 +161,36 @@ struct ChecksumRule: Sendable {
         let high = to > 0 ? start + to : end + to
         let place = at >= 0 ? start + at : end + at
         guard low >= start, high <= end, low <= high, place >= start,
-            let expected = value(cursor, low..<high),
-            let found = isLittleEndian
-                ? cursor.little(place, width: width) : cursor.big(place, width: width)
+            place + width <= end, let expected = value(cursor, low..<high)
         else { return nil }
-        return UInt64(expected) == found
+        if isText { return found(cursor, at: place) == expected }
+        let found =
+            isLittleEndian
+            ? cursor.little(place, width: width) : cursor.big(place, width: width)
+        return found.map { $0 == UInt64(expected) }
+    }
+
+    /// The value that stands as hex digits at `at`; nil when they are none.
+    private func found(_ cursor: Cursor, at: Int) -> UInt16? {
+        var result: UInt16 = 0
+        for i in 0..<width {
+            guard let nibble = BytePlane.nibble(cursor.byte(at + i)) else { return nil }
+            result = result << 4 | UInt16(nibble)
+        }
+        return result
+    }
+
+    static func upperDigit(_ nibble: UInt8) -> UInt8 {
+        nibble < 10 ? 0x30 + nibble : 0x37 + nibble
+    }
+}
+
+extension Cursor {
+    /// The check value of HJ 212 over `range`; nil when the range leaves the bytes.
+    func crcHJ212(_ range: Range<Int>, rule: CRC16Rule) -> UInt16? {
+        guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
+        var crc = rule.start
+        for i in range { crc = rule.table[Int((crc >> 8 ^ UInt16(byte(i) ?? 0)) & 255)] }
+        return crc
     }
 }

@@ -6,6 +6,7 @@
 // Invariants: a `Cursor` lives no longer than the call it is made for (frames) or than its
 // `BytePlane` (scratch); slot numbers are masked, so none is out of range.
 
+import Glibc
 import Model
 
 /// Borrowed bytes with checked loads of 1 to 8 bytes; nil when a load would leave the bytes.
@@ -70,6 +71,22 @@ import Model
         return word.byteSwapped >> UInt64(truncatingIfNeeded: 64 &- 8 &* width)
     }
 
+    /// Where `byte` first stands in `range`, cut to what is there.
+    func first(_ byte: UInt8, in range: Range<Int>) -> Int? {
+        let range = range.clamped(to: 0..<count)
+        guard !range.isEmpty else { return nil }
+        // Safety: the range is inside 0..<count after clamping; memchr reads no further.
+        let found = unsafe memchr(base + range.lowerBound, Int32(byte), range.count)
+        guard let found = unsafe found else { return nil }
+        return unsafe UnsafeRawPointer(found) - UnsafeRawPointer(base)
+    }
+
+    /// The same bytes, ending before `end` at the latest.
+    func upTo(_ end: Int) -> Cursor {
+        // Safety: the count only shrinks.
+        unsafe Cursor(base: base, count: min(count, max(0, end)))
+    }
+
     /// The bytes of `range`, which must lie inside, as a cursor of their own; empty when it does not.
     @inline(__always)
     func part(_ range: Range<Int>) -> Cursor {
@@ -128,7 +145,8 @@ import Model
 /// Where a captured field keeps its value and the bytes it came from.
 struct Slot {
     enum Kind: UInt8 {
-        case integer, unsigned, double, none, bytes, time
+        /// `decimal`: an integer times the power of ten in `exponent`.
+        case integer, unsigned, double, none, bytes, time, decimal
     }
 
     /// Integer, bit pattern of a double or unsigned, or UTC milliseconds.
@@ -141,6 +159,7 @@ struct Slot {
     var kind = Kind.integer
     /// 0 = the frame, n = scratch plane n - 1.
     var plane: UInt8 = 0
+    var exponent: Int8 = 0
 }
 
 /// A fixed file of slots. Not thread-safe; one a decoder.
@@ -219,50 +238,38 @@ struct Slot {
     }
 }
 
-/// A growing table of trivial rows, read without counting references. Not thread-safe; one a decoder.
-/// Reading outside it is a programmer's error.
-@safe final class GrowingTable<Element: BitwiseCopyable> {
-    private var base: UnsafeMutablePointer<Element>
-    private var capacity = 16
-    private(set) var count = 0
+/// A table of trivial rows that fills up to a fixed capacity, read without counting references. Not
+/// thread-safe; one a decoder. Memory that nobody wrote is never touched, so an empty table costs
+/// address space only.
+@safe struct FillingTable<Element: BitwiseCopyable> {
+    let capacity: Int
+    private let base: UnsafeMutablePointer<Element>
 
-    init() {
-        // Safety: freshly allocated; rows are initialised by `append` before `count` covers them.
-        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: 16)
+    init(capacity: Int) {
+        self.capacity = max(1, capacity)
+        // Safety: allocated for `capacity` rows; a row is written before it is read (see `subscript`).
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: self.capacity)
     }
 
-    deinit {
-        // Safety: allocated in init or append, freed once.
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the table no more.
         unsafe base.deallocate()
     }
 
-    func append(_ element: Element) {
-        if count == capacity {
-            // Safety: the new memory holds `count` rows moved from the old, which is then freed.
-            let larger = UnsafeMutablePointer<Element>.allocate(capacity: 2 * capacity)
-            unsafe larger.moveInitialize(from: base, count: count)
-            unsafe base.deallocate()
-            unsafe base = larger
-            capacity *= 2
-        }
-        // Safety: count < capacity after the lines above.
-        unsafe (base + count).initialize(to: element)
-        count += 1
-    }
-
-    func removeAll() { count = 0 }
-
+    /// Reading a row that was never written gives any value of a trivial type. Places outside the
+    /// table are a programmer's error.
     @inline(__always)
     subscript(_ row: Int) -> Element {
         get {
-            precondition(row >= 0 && row < count, "row outside its table")
-            // Safety: 0 <= row < count, checked in the line above.
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above.
             return unsafe base[row]
         }
-        set {
-            precondition(row >= 0 && row < count, "row outside its table")
-            // Safety: 0 <= row < count, checked in the line above.
-            unsafe base[row] = newValue
+        nonmutating set {
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above; Element is trivial.
+            unsafe (base + row).initialize(to: newValue)
         }
     }
 }
@@ -310,13 +317,31 @@ struct Slot {
         case same
         /// Byte i was the two text bytes at base + 2·i of the plane below.
         case hex(base: Int)
+        /// Bytes 3·i to 3·i + 2 were the four characters at base + 4·i.
+        case base64(base: Int)
+        /// Bytes from base on of the plane below, each escape byte and its code being one byte here.
+        case escaped(base: Int, escape: UInt8)
+        /// The bytes of the plane below without the two check bytes behind each block.
+        case spread(Spread)
+    }
+
+    /// Blocks of `first`, then of `then` bytes, from `base` on, two foreign bytes behind each.
+    struct Spread {
+        var base: Int
+        var first: Int
+        var then: Int
+
+        /// Where byte `i` of the content stands.
+        func origin(_ i: Int) -> Int {
+            base &+ i &+ (i < first ? 0 : 2 &* (1 &+ (i &- first) / then))
+        }
     }
 
     private let base: UnsafeMutablePointer<UInt8>
     let capacity: Int
-    private(set) var map = Map.same
+    var map = Map.same
     /// Plane that this one was made from.
-    private(set) var below: UInt8 = 0
+    var below: UInt8 = 0
     /// Bytes appended since `clear`, for planes that are filled by `append`.
     private(set) var count = 0
 
@@ -339,6 +364,11 @@ struct Slot {
 
     func clear() { count = 0 }
 
+    func setMap(_ map: Map, below: UInt8) {
+        self.map = map
+        self.below = below
+    }
+
     /// Adds a byte; what does not fit is left out, which the count no longer tells from full.
     @inline(__always)
     func append(_ byte: UInt8) {
@@ -358,6 +388,13 @@ struct Slot {
 
     /// Forgets what was appended behind the first `count` bytes.
     func cut(to count: Int) { self.count = min(self.count, max(0, count)) }
+
+    /// Writes a byte at any place of the plane; outside of it nothing.
+    func put(_ byte: UInt8, at index: Int) {
+        guard index >= 0, index < capacity else { return }
+        // Safety: 0 <= index < capacity, checked in the line above.
+        unsafe base[index] = byte
+    }
 
     /// The appended bytes as text.
     var text: String { String(decoding: cursor(count: count).bytes(0..<count), as: UTF8.self) }
@@ -410,7 +447,14 @@ struct Slot {
         return range.count / 2
     }
 
-    private static func nibble(_ byte: UInt8?) -> UInt8? {
+    /// Empties the plane, to be filled by `append` from what `map` says of the plane `below`.
+    func begin(_ map: Map, below: UInt8) {
+        self.map = map
+        self.below = below
+        count = 0
+    }
+
+    static func nibble(_ byte: UInt8?) -> UInt8? {
         switch byte {
         case .some(let b) where b >= 0x30 && b <= 0x39: b &- 0x30
         case .some(let b) where b >= 0x41 && b <= 0x46: b &- 0x37

@@ -21,6 +21,8 @@ package struct DecodedReading: Sendable {
     package var quality: Quality
     /// The device's own time, nil when the frame carries none for this value.
     package var observedAt: Timestamp?
+    /// `observedAt` is a distance to the frame's arrival, mostly negative, not a point in time.
+    package var isTimeRelative = false
 
     package init(
         output: UInt16, discriminator: UInt64, value: Value, quality: Quality,
@@ -31,6 +33,12 @@ package struct DecodedReading: Sendable {
         self.value = value
         self.quality = quality
         self.observedAt = observedAt
+    }
+
+    /// The device's own time of a frame that arrived at `receivedAt`.
+    package func observed(_ receivedAt: Timestamp) -> Timestamp? {
+        guard isTimeRelative, let distance = observedAt else { return observedAt }
+        return Timestamp(milliseconds: receivedAt.milliseconds &+ distance.milliseconds)
     }
 }
 
@@ -43,6 +51,8 @@ package struct DecodedFrame {
     package var isIdentityGlobal = false
     /// A frame that carries no readings by nature: heartbeat, acknowledgement, request.
     package var isControl = false
+    /// The payload is enciphered and there is no key for it here: accepted, but not read.
+    package var isSealed = false
     package var readings: [DecodedReading] = []
     /// Hash of what makes this frame the same as an earlier one (retransmission); nil when the format
     /// declares no duplicate key.
@@ -53,6 +63,8 @@ package struct DecodedFrame {
     package var pairing = Pairing.unknown
     /// Bytes to answer after the commit that holds the frame; empty when the format answers nothing.
     package var answer: [UInt8] = []
+    /// The frame is one of several that make one body; nil when it stands alone.
+    package var part: FramePart?
 
     package init() {
         readings.reserveCapacity(64)
@@ -62,6 +74,7 @@ package struct DecodedFrame {
     package mutating func removeAll() {
         device = .empty
         isControl = false
+        isSealed = false
         isIdentityGlobal = false
         isRequest = false
         asked = [-1, -1, -1, -1]
@@ -69,6 +82,7 @@ package struct DecodedFrame {
         readings.removeAll(keepingCapacity: true)
         duplicateKey = nil
         answer.removeAll(keepingCapacity: true)
+        part = nil
     }
 }
 

@@ -67,11 +67,12 @@ enum Expectation {
 }
 
 /// The tests inside a format file: `{ hex, direction?, expect?, readings?, device?, control?, answer?,
-/// error?, note? }`.
+/// error?, note?, key? }`.
 enum EmbeddedTests {
     static let keys = [
         "hex", "direction", "expect", "readings", "device", "control", "answer", "error", "note",
         "asked", "pairing",
+        "key",
     ]
 
     /// Complaints about tests that fail, each at its place.
@@ -103,7 +104,8 @@ enum EmbeddedTests {
         _ format: Format, _ test: JSONNode, _ bytes: [UInt8]
     ) -> [String] {
         let direction: Direction = test["direction"]?.string == "down" ? .down : .up
-        let decoder = Decoder(format)
+        let keys = test["key"]?.string.flatMap { DeviceKeys(every: $0) } ?? .none
+        let decoder = Decoder(format, keys: keys)
         let asked = asked(test)
         let (explanation, _) = decoder.explained(
             bytes, direction: direction, asked: direction == .up ? asked : [])

@@ -66,6 +66,8 @@ package final class Format: Sendable {
     package let pairs: Bool
     /// What a poller can send.
     package let requests: [FormatRequest]
+    /// What decoding one frame costs at most, in instructions of the engine, whatever its bytes.
+    package var costBound: Int { program.costBound }
 
     let program: Program
 
@@ -97,6 +99,7 @@ package final class Format: Sendable {
         let rule = program.outputs[Int(output)]
         if let codec = rule.codec {
             let words = names?.words(discriminator) ?? (name: "", unit: "")
+            if codec == .hj212 { return rule.factorWords(words.name) }
             var description = codec.describe(discriminator, name: words.name, unit: words.unit)
             description.priority = Priority(rawValue: rule.priorityCode) ?? .live
             return description
@@ -120,13 +123,17 @@ package final class Decoder {
     package static let processSeed = UInt64.random(in: 0...UInt64.max)
 
     /// `seed` keys the duplicate hash; decoders that compare keys must share it.
-    package init(_ format: Format, seed: UInt64 = Decoder.processSeed, remembersShapes: Bool = true)
-    {
+    /// `keys`: of devices whose payloads are enciphered.
+    package init(
+        _ format: Format, seed: UInt64 = Decoder.processSeed, keys: DeviceKeys = .none,
+        remembersShapes: Bool = true
+    ) {
         self.format = format
         plans = PlanTable()
         plans.isPossible = remembersShapes
         work = Workspace(
-            planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed)
+            planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed,
+            keys: keys)
     }
 
     /// Decodes exactly one frame (preamble included) into `result`, which it empties first.
@@ -154,9 +161,13 @@ package final class Decoder {
         }
         work.slots.clear(format.program.slotCount)
         var machine = Machine(frame, work: work, direction: direction, isExact: true)
-        if plans.wantsRecording(frame) { return try record(frame, &machine, &result) }
-        try machine.enter(format.program.frames[0], format.program, from: 0, &result)
-        _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+        if plans.wantsRecording(frame) {
+            try record(frame, &machine, &result)
+        } else {
+            try machine.enter(format.program.frames[0], format.program, from: 0, &result)
+            _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+        }
+        if work.isDoubtful { result.markBadChecksum() }
     }
 
     private func record(
@@ -231,6 +242,7 @@ package final class Decoder {
         let explanation = Explanation(
             root: tree.finish(), rejection: rejection,
             rejectedAt: rejection == nil ? nil : min(at, bytes.count), reason: reason)
+        if work.isDoubtful { tree.frame.markBadChecksum() }
         return (explanation, tree.frame)
     }
 }

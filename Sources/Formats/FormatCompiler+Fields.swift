@@ -6,13 +6,13 @@ extension FormatCompiler {
     /// Keys about the bytes on the wire.
     static let wireKeys = [
         "bytes", "order", "at", "bits", "sign", "ones", "time", "pattern", "weekday", "zone",
-        "elements", "count", "is", "else", "digits",
+        "elements", "count", "is", "else", "until", "digits", "radix",
     ]
     /// Keys about meaning, for fields and computed values alike.
     static let presentKeys = [
         "scale", "decimals", "offset", "divideBy", "missing", "enum", "flags", "display", "unit",
         "reading", "quantity", "range", "outOfRange", "dropMissing", "priority", "list", "with",
-        "hidden", "observed",
+        "hidden", "observed", "beside",
     ]
 
     /// `{ name?, type, … }`
@@ -23,8 +23,16 @@ extension FormatCompiler {
         var binding = Binding(slot: slot, bits: 16)
         let at = Int32(clamping: integer(node, "at") ?? -1)
         switch type {
+        case "number":
+            textNumber(node, slot, at)
+            if node["time"] != nil { rule.display = .time(nil) }
+            binding.bits = 32
         case "bcd": bcd(node, slot, at, &rule)
-        case "hex", "ascii", "digits": bytes(node, type, slot, at, &rule, &binding)
+        case "varint", "zigzag":
+            builder.add(Op(code: .readVarint, x: type == "zigzag" ? 1 : 0, a: slot))
+            binding.bits = 64
+        case "hex", "ascii", "digits", "utf8", "gbk", "gb18030":
+            bytes(node, type, slot, at, &rule, &binding)
         case "bools": bools(node, slot, at, &rule)
         case "time": time(node, slot, at, &rule)
         default:
@@ -37,6 +45,7 @@ extension FormatCompiler {
                 return
             }
             binding.bits = kind.width * 8
+            binding.isExact = !kind.isFloat
             number(node, kind, slot, at, &rule)
         }
         bits(node, slot, &binding, &rule)
@@ -49,7 +58,9 @@ extension FormatCompiler {
     mutating func valueItem(_ node: JSONNode) {
         let slot = named(operand(node, "value"), node)
         bind(node, Binding(slot: slot, bits: 16))
-        present(node, slot, ShowRule())
+        var rule = ShowRule()
+        computedTime(node, slot, &rule)
+        present(node, slot, rule)
     }
 
     /// Names made from fields are for people; expressions cannot speak of them.
@@ -135,6 +146,10 @@ extension FormatCompiler {
     private mutating func bcd(
         _ node: JSONNode, _ slot: UInt16, _ at: Int32, _ rule: inout ShowRule
     ) {
+        if node["bytes"]?.string != nil, let count = operand(node, "bytes") {
+            longBCD(node, self.slot(count), slot, at)
+            return
+        }
         let order = string(node, "order") ?? "be"
         let isWord = order != "le" && order != "be"
         let width = isWord ? order.count : integer(node, "bytes") ?? 0
@@ -168,11 +183,18 @@ extension FormatCompiler {
         _ binding: inout Binding
     ) {
         var op = Op(code: .readBytes, a: slot, at: at)
-        amount(node, "bytes", &op)
+        if node["until"] != nil {
+            op = Op(code: .readUntil, a: slot, imm: Int64(character(node, "until", 0)))
+        } else {
+            amount(node, "bytes", &op)
+        }
         builder.add(op)
         rule.isReversed = word(node, "order", ["be", "le"]) == "le"
         switch type {
-        case "ascii":
+        case "gbk", "gb18030":
+            rule.display = .chineseText
+            binding.style = .text
+        case "ascii", "utf8":
             rule.display = .text
             binding.style = .text
         case "digits":
@@ -224,9 +246,11 @@ extension FormatCompiler {
             if [.year, .month, .day].contains(part) { time.hasDate = true }
             if [.hour, .minute, .second].contains(part) { time.hasTime = true }
         }
-        time.isBCD = word(node, "order", ["bcd", "binary"]) == "bcd"
+        let order = word(node, "order", ["bcd", "binary", "ascii"])
+        time.isBCD = order == "bcd"
         time.zoneMinutes = zone(node["zone"]) ?? zoneMinutes
         var op = Op(code: .readTime, a: slot, at: at, meta: builder.time(time))
+        if order == "ascii" { op.code = .readTextTime }
         op.width = UInt8(time.count)
         if let weekday = string(node, "weekday") {
             op.b = builder.slot()

@@ -6,24 +6,29 @@ import Model
 extension FormatCompiler {
     /// Kind of an item by the key that names it, with the further keys it may have.
     private static let kinds: [(key: String, keys: [String])] = [
+        ("tlv", ["cases", "default", "else", "list", "count", "maximum"]),
         ("switch", ["cases", "default", "else"]),
-        ("repeat", ["list", "index", "maximum", "layout"]),
-        ("region", ["transform", "at", "layout"]),
+        ("repeat", ["list", "index", "maximum", "layout", "entry", "plain"]),
+        ("region", ["transform", "at", "layout", "whole", "peek"]),
         ("hexText", ["at", "layout"]),
-        ("sub", ["name", "bytes"]),
+        ("base64", ["at", "layout"]),
+        ("pairs", ["separator", "equals", "cases", "maximum"]),
+        ("entry", ["layout"]),
+        ("set", ["value"]),
+        ("sub", ["name", "bytes", "summary"]),
         ("group", ["layout"]),
         ("assert", ["else"]),
         ("reject", []),
         ("control", []),
         ("asks", []),
         ("answers", ["exception"]),
-        ("codec", ["range", "outOfRange", "dropMissing", "priority"]),
+        ("codec", ["words", "range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
         ("identity", []),
         ("skip", []),
         ("let", ["value"]),
         ("text", ["name"]),
-        ("value", FormatCompiler.presentKeys + ["name"]),
+        ("value", FormatCompiler.presentKeys + ["name", "time"]),
         ("type", FormatCompiler.presentKeys + FormatCompiler.wireKeys + ["name"]),
         ("layout", ["otherwise"]),
     ]
@@ -70,13 +75,24 @@ extension FormatCompiler {
             return
         }
         check(node, kind.keys + [kind.key, "when", "note"])
+        let outside = builder.place
+        builder.place = Place(file: file, line: node.line, column: node.column)
+        let isBranch = isConditional(node)
+        if isBranch { paths.enterBranch() }
+        defer {
+            if isBranch { paths.leaveBranch() }
+            builder.place = outside
+        }
         // Names that the item makes are bound before the jump, so that they read as 0 without it.
         let over = jumpUnless(node, "when")
         switch kind.key {
+        case "tlv": tlvItem(node)
         case "switch": switchItem(node)
         case "repeat": repeatItem(node)
         case "region": regionItem(node, "region")
         case "hexText": regionItem(node, "hexText")
+        case "base64": regionItem(node, "base64")
+        case "pairs", "entry", "set": pairsItem(node, kind.key)
         case "sub": subItem(node)
         case "group": groupItem(node)
         case "assert": assertItem(node)
@@ -135,6 +151,8 @@ extension FormatCompiler {
         }
         let end = builder.add(Op(code: .jump))
         land(over)
+        paths.leaveBranch()
+        paths.enterBranch()
         scoped(other, of: node)
         builder.land(end)
     }
@@ -153,6 +171,7 @@ extension FormatCompiler {
                 owners.append(i)
             }
         }
+        checkCases(node, rows, owners)
         let first = builder.selects(rows)
         let select = builder.add(
             Op(code: .select, b: value, meta: first, imm: Int64(rows.count)))
@@ -161,12 +180,16 @@ extension FormatCompiler {
             for (k, owner) in owners.enumerated() where owner == i {
                 builder.setTarget(ofSelect: first + Int32(k), builder.here)
             }
+            paths.enterBranch()
             scoped(entry["layout"], of: entry)
+            paths.leaveBranch()
             ends.append(builder.add(Op(code: .jump)))
         }
         builder.land(select)
         if let other = node["default"] {
+            paths.enterBranch()
             scoped(other, of: node)
+            paths.leaveBranch()
         } else if node["else"] != nil {
             builder.add(Op(code: .reject, x: rejection(node, "else").rawValue))
         }
@@ -244,6 +267,7 @@ extension FormatCompiler {
             builder.add(Op(code: .copy, a: count, b: slot(operand(node, "repeat") ?? .number(0))))
             test.b = count
         }
+        if let entry = node["entry"] { self.entry(entry, &test) }
         let list = string(node, "list")
         if let list { open(.list, list) }
         builder.add(Op(code: .loop, a: round))
@@ -255,11 +279,14 @@ extension FormatCompiler {
         if let index = string(node, "index") {
             builder.bind(index, Binding(slot: round, bits: 16))
         }
-        if list != nil { open(.element, "") }
+        let isPlain = flag(node, "plain")
+        if list != nil, !isPlain { open(.element, "") }
         repeatDepth += 1
+        paths.enterLoop()
         items(node["layout"], of: node)
+        paths.leaveLoop()
         repeatDepth -= 1
-        if list != nil { builder.add(Op(code: .close)) }
+        if list != nil, !isPlain { builder.add(Op(code: .close)) }
         builder.popScope()
         builder.add(Op(code: .leaveScope))
         builder.add(Op(code: .next, a: round, b: began, at: top))
@@ -267,9 +294,9 @@ extension FormatCompiler {
         if list != nil { builder.add(Op(code: .close)) }
     }
 
-    mutating func open(_ kind: GroupRule.Kind, _ name: String) {
-        builder.add(
-            Op(code: .open, meta: builder.group(GroupRule(kind: kind, name: name))))
+    mutating func open(_ kind: GroupRule.Kind, _ name: String, note: String = "") {
+        let rule = GroupRule(kind: kind, name: name, note: note)
+        builder.add(Op(code: .open, meta: builder.group(rule)))
     }
 
     // MARK: Regions
@@ -300,7 +327,10 @@ extension FormatCompiler {
         var op = Op(code: key == "region" ? .enterRegion : .enterHex)
         amount(node, key, &op)
         op.at = Int32(clamping: integer(node, "at") ?? -1)
-        if key == "hexText" {
+        if flag(node, "whole") { op.code = .enterWhole }
+        if flag(node, "peek") { op.width = 1 }
+        if key == "base64" { op.flags.insert(.signed) }
+        if key != "region" {
             op.x = UInt8(truncatingIfNeeded: builder.plane())
         } else if let transform = transform(node) {
             op.meta = builder.transform(transform)
@@ -354,12 +384,12 @@ extension FormatCompiler {
         var enter = Op(code: .enterFrame)
         amount(node, "bytes", &enter)
         let group = string(node, "name")
-        if let group { open(.object, group) }
+        if let group { open(.object, group, note: "frame of \(name)") }
         let outer = (file, root, constants, tables, zoneMinutes, builder.isolate())
         nesting.append(name)
         (file, root) = (source.file, source.root)
         prepare()
-        enter.meta = builder.frame(framing())
+        enter.meta = frames().row
         builder.add(enter)
         let wasIdentified = isIdentified
         isIdentified = isIdentified || outer.1["identity"] != nil
@@ -367,6 +397,7 @@ extension FormatCompiler {
         identity(isOuter: false)
         isIdentified = wasIdentified
         builder.add(Op(code: .leave))
+        if flag(node, "summary") { summary(name) }
         nesting.removeLast()
         (file, root, constants, tables, zoneMinutes) = (outer.0, outer.1, outer.2, outer.3, outer.4)
         builder.restore(outer.5)

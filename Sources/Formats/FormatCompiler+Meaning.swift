@@ -6,6 +6,8 @@ extension FormatCompiler {
     /// Shows the slot and, with `reading`, yields it.
     mutating func present(_ node: JSONNode, _ slot: UInt16, _ base: ShowRule) {
         var rule = base
+        placeDecimals(node, slot)
+        rule.isBeside = flag(node, "beside")
         for code in (node["missing"].map { $0.array ?? [$0] } ?? []) {
             if let n = code.integer {
                 builder.add(Op(code: .missing, a: slot, imm: Int64(n)))
@@ -37,6 +39,7 @@ extension FormatCompiler {
             Op(code: .show, a: slot, b: packed ?? SlotFile.none, meta: builder.show(rule)))
         if let words {
             let own = plan == words.plan ? packed : pack(words.plan)
+            checkOutput(node, words.output, words.plan)
             builder.add(
                 Op(
                     code: .emit, a: slot, b: own ?? SlotFile.none,
@@ -61,11 +64,15 @@ extension FormatCompiler {
             }
         }
         if let words = node["flags"] {
-            rule.display = .flags((words.array ?? []).map { $0.string ?? "" })
+            rule.display =
+                words.members == nil
+                ? .flags((words.array ?? []).map { $0.string ?? "" })
+                : .bits(words.members.map { bitNames($0) } ?? [])
             rule.value.kind = .code
         }
-        switch word(node, "display", ["", "hex", "boolean", "code"]) {
+        switch word(node, "display", ["", "hex", "boolean", "code", "text"]) {
         case "hex": rule.display = .hex
+        case "text": rule.display = .text
         case "boolean":
             rule.display = .boolean
             rule.value.kind = .boolean
@@ -77,7 +84,7 @@ extension FormatCompiler {
     /// scale, decimals, offset and divideBy as exact decimals.
     private mutating func valueRule(_ node: JSONNode) -> ValueRule {
         var rule = ValueRule()
-        if let decimals = integer(node, "decimals") {
+        if node["decimals"]?.string == nil, let decimals = integer(node, "decimals") {
             rule.exponent = Int8(clamping: -decimals)
         }
         if let scale = node["scale"] {

@@ -49,6 +49,9 @@ extension FormatCompiler {
         guard let field = plan.fields.first(where: { $0.slot == binding.slot }) else { return nil }
         guard halves.count == 2 else { return .number(shift: field.shift, width: field.bits) }
         let words = halves[1].split(separator: ".", maxSplits: 1).map(String.init)
+        if halves[1] == "hex", tables["hex"] == nil {
+            return .hex(shift: field.shift, width: field.bits)
+        }
         guard let table = tables[words[0]] else {
             complain(
                 node, "unknown table \"\(words[0])\"",
@@ -94,6 +97,7 @@ extension FormatCompiler {
         } else {
             complain(node, "\(node.kindName) where a table must stand", "write { 0: \"…\" }")
         }
+        checkRows(node, rows)
         return builder.table(Table(name: name, rows: rows))
     }
 
@@ -174,14 +178,10 @@ extension FormatCompiler {
 
     mutating func exchange() {
         guard let node = root["exchange"] else { return }
-        check(node, ["duplicate", "answer", "note"])
+        check(node, ["duplicate", "answer", "reassembly", "note"])
+        if let parts = node["reassembly"] { reassembly(parts) }
         if let duplicate = node["duplicate"] { self.duplicate(duplicate) }
-        guard let answer = node["answer"] else { return }
-        check(answer, ["when", "parts", "note"])
-        answers = true
-        let over = jumpUnless(answer, "when")
-        for part in answer["parts"]?.array ?? [] { answerPart(part) }
-        if let over { land(over) }
+        if let found = node["answer"] { answer(found) }
     }
 
     /// `duplicate: { key: "frame" | [fields], windowSeconds: 120 }`
@@ -217,8 +217,11 @@ extension FormatCompiler {
     }
 
     /// `{ hex: "534C" }`, `{ field: "sequence", type?: "u32be" }`, `{ checksum: "crc16-modbus" }`
-    private mutating func answerPart(_ node: JSONNode) {
-        check(node, ["hex", "field", "type", "checksum", "from", "to", "order"])
+    mutating func answerPart(_ node: JSONNode) {
+        check(
+            node,
+            ["hex", "field", "type", "checksum", "from", "to", "order", "as"] + Self.answerWords)
+        if otherPart(node) { return }
         if let text = node["hex"] {
             builder.add(.answerText, literal: hex(text) ?? [])
         } else if let name = string(node, "field") {
@@ -245,10 +248,11 @@ extension FormatCompiler {
             let rule = ChecksumRule(
                 kind: ChecksumRule.kinds.first { $0.name == name }?.kind ?? .sum8,
                 from: integer(node, "from") ?? 0, to: integer(node, "to") ?? 0, at: 0,
-                isLittleEndian: word(node, "order", ["le", "be"]) == "le")
+                isLittleEndian: word(node, "order", ["le", "be"]) == "le",
+                isText: self.word(node, "as", ["bytes", "hex"]) == "hex")
             builder.add(Op(code: .answerChecksum, meta: Int32(builder.checksum(rule))))
         } else {
-            complain(node, "an answer's part needs hex, field or checksum")
+            complain(node, "an answer's part needs hex, text, field, digits, value or checksum")
         }
     }
 

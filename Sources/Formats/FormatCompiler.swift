@@ -8,6 +8,13 @@ struct FormatSource {
     var file: String
     var name: String
     var root: JSONNode
+    /// Of its text and of what it extends: another one means that something changed.
+    var digest: UInt64 = 0
+
+    /// FNV-1a: equal everywhere.
+    static func digest(_ bytes: [UInt8]) -> UInt64 {
+        bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    }
 }
 
 /// What compiling yields besides the program.
@@ -41,6 +48,9 @@ struct FormatCompiler {
     var repeatDepth = 0
     /// A format around this one names the device.
     var isIdentified = false
+    var paths = PathTrace()
+    /// Which keys each object may have, as far as compiling came.
+    private(set) var checked: [CheckedKeys] = []
     var insertDepth = 0
     var isOverlong = false
 
@@ -61,16 +71,16 @@ struct FormatCompiler {
 
     static let topKeys = [
         "format", "title", "version", "extends", "zone", "constants", "tables", "framing", "layout",
-        "inserts", "registers", "identity", "exchange", "tests", "note", "requests",
+        "inserts", "registers", "words", "identity", "exchange", "tests", "note",
+        "requests",
     ]
 
     /// Compiles the whole format. Nil when there were complaints.
     mutating func compile() -> CompiledFormat? {
         check(root, FormatCompiler.topKeys)
         prepare()
-        let frame = framing()
         // Row 0 is the format's own frame.
-        let row = builder.frame(frame)
+        let (row, maximumFrame) = frames()
         precondition(row == 0, "the outer frame is compiled first")
         items(root["layout"], of: root)
         identity(isOuter: true)
@@ -80,11 +90,16 @@ struct FormatCompiler {
         if builder.isOutOfSlots {
             complain(root, "more than \(SlotFile.capacity) fields and expressions", "split it")
         }
+        if complaints.isEmpty {
+            complaints = PathCheck.complaints(builder.ops, builder.places, builder.program)
+        }
+        guard complaints.isEmpty else { return nil }
+        let program = builder.finish()
+        checkCost(program)
         guard complaints.isEmpty else { return nil }
         return CompiledFormat(
-            program: builder.finish(), outputs: outputs,
-            maximumFrame: frame.maximum
-                + frame.preambleMaximum, answers: answers, identityIsLocal: identityIsLocal,
+            program: program, outputs: outputs,
+            maximumFrame: maximumFrame, answers: answers, identityIsLocal: identityIsLocal,
             duplicateWindowMilliseconds: duplicateWindow, pairs: pairs, requests: requests)
     }
 
@@ -116,6 +131,7 @@ struct FormatCompiler {
     }
 
     mutating func check(_ node: JSONNode, _ allowed: [String]) {
+        checked.append(CheckedKeys(line: node.line, column: node.column, keys: allowed))
         guard let members = node.members else {
             complain(node, "\(node.kindName) where an object must stand", "write { … }")
             return
@@ -231,17 +247,14 @@ struct FormatCompiler {
 
     static let framingKeys = [
         "preamble", "anchors", "fields", "length", "minimum", "maximum", "end", "checksum", "body",
-        "note",
+        "note", "forms", "probe", "delimiter", "escape", "maximumOnWire", "endElse",
     ]
 
     /// Compiles `framing`; its fields stay visible in the layout.
-    mutating func framing() -> FrameRule {
+    mutating func framing(_ node: JSONNode) -> FrameRule {
         var rule = FrameRule()
-        guard let node = root["framing"] else {
-            complain(root, "no framing", "write framing: { length: \"datagram\", maximum: 512 }")
-            return rule
-        }
         check(node, FormatCompiler.framingKeys)
+        if let sum = node["probe"] { rule.probe = builder.checksum(checksum(sum)) }
         if let preamble = node["preamble"] {
             check(preamble, ["byte", "maximum"])
             rule.preamble = integer(preamble, "byte") ?? -1
@@ -255,13 +268,19 @@ struct FormatCompiler {
             complain(
                 node, "frames are not bounded", "write maximum: the longest frame, at most 65536")
         }
+        rule.wireMaximum = rule.maximum
+        if node["delimiter"] != nil { delimiter(node, &rule) }
         if let end = node["end"], let bytes = hex(end), bytes.count <= 8 {
             rule.endCount = bytes.count
             rule.endPattern = bytes.reduce(0) { $0 << 8 | UInt64($1) }
             rule.minimum = max(rule.minimum, bytes.count)
+            if node["endElse"] != nil { rule.endRejection = rejection(node, "endElse") }
         }
         if let sum = node["checksum"] {
-            rule.checksum = builder.checksum(checksum(sum))
+            let check = checksum(sum)
+            rule.checksum = builder.checksum(check)
+            rule.checksumWidth = check.width
+            rule.flagsMismatch = word(sum, "mismatch", ["reject", "flag"]) == "flag"
         }
         if let body = node["body"] {
             check(body, ["from", "to"])
@@ -301,7 +320,7 @@ struct FormatCompiler {
             complain(node, "no length", "write length: \"datagram\" or an expression")
             return
         }
-        if length.string == "datagram" { return }
+        if length.string == "datagram" || length.string == "delimiter" { return }
         builder.select(.lengths)
         rule.lengthEntry = Int(builder.here)
         for field in node["fields"]?.array ?? [] { lengthField(field, entry: rule.lengthEntry) }
@@ -328,7 +347,8 @@ struct FormatCompiler {
     }
 
     private mutating func lengthField(_ node: JSONNode, entry: Int) {
-        check(node, ["name", "at", "type", "when", "note"])
+        check(node, ["name", "at", "type", "when", "bytes", "note"])
+        if string(node, "type") == "number" { return lengthNumber(node, entry: entry) }
         guard let name = string(node, "name"), let at = integer(node, "at"),
             let type = string(node, "type"), let kind = WireType(type), !kind.isFloat
         else {
@@ -345,14 +365,15 @@ struct FormatCompiler {
     }
 
     mutating func checksum(_ node: JSONNode) -> ChecksumRule {
-        check(node, ["kind", "from", "to", "at", "order"])
+        check(node, ["kind", "from", "to", "at", "order", "as", "mismatch"])
         let names = ChecksumRule.kinds.map(\.name)
         let name = word(node, "kind", names)
         let kind = ChecksumRule.kinds.first { $0.name == name }?.kind ?? .sum8
         return ChecksumRule(
             kind: kind, from: integer(node, "from") ?? 0, to: integer(node, "to") ?? 0,
             at: integer(node, "at") ?? 0,
-            isLittleEndian: word(node, "order", ["le", "be"]) == "le")
+            isLittleEndian: word(node, "order", ["le", "be"]) == "le",
+            isText: word(node, "as", ["bytes", "hex"]) == "hex")
     }
 
     /// Hex digits, spaces allowed.
@@ -402,7 +423,7 @@ struct WireType {
     static let examples = [
         "u8", "s8", "u16be", "u16le", "s16be", "s16le", "u24be", "u32be", "u32le",
         "s32be", "u48be", "u64be", "f32be", "f32le", "f64be", "bcd", "hex", "ascii", "digits",
-        "bools", "time",
+        "bools", "time", "number", "varint", "zigzag", "utf8", "gbk", "gb18030",
     ]
 
     func read(into slot: UInt16, at: Int32) -> Op {

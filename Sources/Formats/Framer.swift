@@ -16,8 +16,28 @@ extension Machine {
         case good(Int)
     }
 
-    /// Judges the frame that starts at `from` (behind any preamble) within `from..<end`.
+    /// Judges the frame that starts at `from` (behind any preamble) within `from..<end`: the first of
+    /// the format's forms that may start here.
     mutating func judge(
+        _ rule: FrameRule, _ program: Program, from: Int, end: Int
+    ) -> Judgement {
+        var rule = rule
+        return choose(&rule, program, from: from, end: end)
+    }
+
+    /// The same; leaves the form in `rule`.
+    mutating func choose(
+        _ rule: inout FrameRule, _ program: Program, from: Int, end: Int
+    ) -> Judgement {
+        var verdict = judgeForm(rule, program, from: from, end: end)
+        while case .no = verdict, rule.next >= 0 {
+            rule = program.frames[rule.next]
+            verdict = judgeForm(rule, program, from: from, end: end)
+        }
+        return verdict
+    }
+
+    private mutating func judgeForm(
         _ rule: FrameRule, _ program: Program, from: Int, end: Int
     ) -> Judgement {
         var isCut = false
@@ -32,6 +52,13 @@ extension Machine {
             if found & anchor.mask != anchor.pattern { return .no(.badHeader) }
         }
         if isCut { return .incomplete }
+        if rule.probe >= 0 {
+            switch program.checksums[rule.probe].holds(cursor, start: from, end: end) {
+            case .some(true): break
+            case .some(false): return .no(.badChecksum)
+            case nil: return isExact ? .no(.badChecksum) : .incomplete
+            }
+        }
         let available = end &- from
         var total = available
         if !rule.isDatagram {
@@ -47,9 +74,9 @@ extension Machine {
         let last = from &+ total
         if rule.endCount > 0 {
             let found = cursor.big(last &- rule.endCount, width: rule.endCount) ?? 0
-            if found != rule.endPattern { return .bad(total, .badEnd) }
+            if found != rule.endPattern { return .bad(total, rule.endRejection) }
         }
-        if rule.checksum >= 0 {
+        if rule.checksum >= 0, !rule.flagsMismatch {
             guard
                 program.checksums[rule.checksum].holds(cursor, start: from, end: last) ?? false
             else { return .bad(total, .badChecksum) }
@@ -89,8 +116,10 @@ extension Machine {
     /// Enters the one frame that `from..<limit` must be: afterwards `position`, `start` and `limit`
     /// are its body's.
     mutating func enter<S: FrameSink>(
-        _ rule: FrameRule, _ program: Program, from: Int, _ sink: inout S
+        _ first: FrameRule, _ program: Program, from: Int, _ sink: inout S
     ) throws(Rejection) {
+        if first.delimiter >= 0 { return try enterDelimited(first, program, from: from, &sink) }
+        var rule = first
         let end = limit
         var at = from
         while rule.preamble >= 0, at &- from < rule.preambleMaximum, at < end,
@@ -100,9 +129,10 @@ extension Machine {
         }
         if at > from { sink.structure("preamble", from..<at, machine: self) }
         position = at
-        let verdict = judge(rule, program, from: at, end: end)
+        let verdict = choose(&rule, program, from: at, end: end)
         if case .good(let total) = verdict, at &+ total == end {
             describe(rule, program, at..<end, &sink)
+            if rule.flagsMismatch, !holds(rule, program, at..<end) { work.isDoubtful = true }
             if S.records { sink.entered(rule, from: from, at..<end, machine: self) }
             try enterBody(rule, at..<end)
             return
@@ -116,6 +146,12 @@ extension Machine {
         }
     }
 
+    private func holds(_ rule: FrameRule, _ program: Program, _ range: Range<Int>) -> Bool {
+        guard rule.checksum >= 0 else { return true }
+        let sum = program.checksums[rule.checksum]
+        return sum.holds(cursor, start: range.lowerBound, end: range.upperBound) ?? false
+    }
+
     /// Goes on in the part of the frame that the layout describes.
     @inline(__always)
     mutating func enterBody(_ rule: FrameRule, _ range: Range<Int>) throws(Rejection) {
@@ -127,7 +163,7 @@ extension Machine {
         guard start <= limit else { throw overrun }
     }
 
-    private func describe<S: FrameSink>(
+    func describe<S: FrameSink>(
         _ rule: FrameRule, _ program: Program, _ range: Range<Int>, _ sink: inout S
     ) {
         for i in 0..<rule.anchorCount where rule.anchors[i].mask == .max {
@@ -138,6 +174,9 @@ extension Machine {
             let sum = program.checksums[rule.checksum]
             let at = sum.at >= 0 ? range.lowerBound &+ sum.at : range.upperBound &+ sum.at
             sink.structure("checksum", at..<at &+ sum.width, machine: self)
+            if S.explains, let places = sum.places(in: range) {
+                sink.computed(over: places.over, machine: self)
+            }
         }
         if rule.endCount > 0 {
             let at = range.upperBound &- rule.endCount
@@ -150,8 +189,10 @@ extension Machine {
     /// Looks for one frame in stream bytes; see `FrameSearch`.
     ///
     /// A complete frame that ends exactly where the bytes end beats an unfinished one before it:
-    /// noise that looks like the start of a long frame would otherwise hold good frames back.
+    /// noise that looks like the start of a long frame would otherwise hold good frames back. A form that
+    /// anything fits (a single byte that answers) does not.
     mutating func search(_ rule: FrameRule, _ program: Program) -> FrameSearch {
+        if rule.delimiter >= 0 { return searchDelimited(rule, program) }
         let end = cursor.count
         var unfinished = -1
         var at = 0
@@ -161,14 +202,17 @@ extension Machine {
                 if unfinished < 0 { unfinished = at }
                 break
             }
-            switch judge(rule, program, from: begin, end: end) {
+            var form = rule
+            switch choose(&form, program, from: begin, end: end) {
             case .no: at = begin > at ? begin : at &+ 1
             case .incomplete:
                 if unfinished < 0 { unfinished = at }
                 at &+= 1
             case .good(let total):
                 let last = begin &+ total
-                if unfinished < 0 || last == end { return .frame(skip: at, count: last &- at) }
+                if unfinished < 0 || (last == end && form.isTelling) {
+                    return .frame(skip: at, count: last &- at)
+                }
                 at &+= 1
             case .bad(let total, let rejection):
                 if unfinished >= 0 {
@@ -222,11 +266,17 @@ struct NoSink: FrameSink {
     ) {}
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func identityIsGlobal() {}
+    mutating func timeIsRelative() {}
     mutating func control() {}
+    mutating func seal() {}
     mutating func device(_ key: DeviceKey) {}
     mutating func duplicate(_ key: UInt64) {}
     mutating func answer(_ byte: UInt8) {}
     mutating func answerChecksum(_ rule: ChecksumRule) {}
+    mutating func answerFrame(_ rule: FrameRule) {}
+    mutating func answerCount(at: Int, from: Int, digits: Int) {}
+    mutating func part(_ part: FramePart) {}
     mutating func show(
         _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
     ) {}
@@ -272,9 +322,21 @@ extension DecodedFrame: FrameSink {
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
 
+    mutating func identityIsGlobal() { isIdentityGlobal = true }
+    mutating func timeIsRelative() {
+        if !readings.isEmpty { readings[readings.count &- 1].isTimeRelative = true }
+    }
+
+    /// Its format takes a frame whose check value is wrong; its readings say so.
+    mutating func markBadChecksum() {
+        for i in readings.indices { readings[i].quality.insert(.badChecksum) }
+    }
+
     mutating func control() { isControl = true }
+    mutating func seal() { isSealed = true }
     mutating func device(_ key: DeviceKey) { device = key }
     mutating func duplicate(_ key: UInt64) { duplicateKey = key }
+    mutating func part(_ part: FramePart) { self.part = part }
     mutating func answer(_ byte: UInt8) {
         if answer.count < 1024 { answer.append(byte) }
     }
@@ -285,7 +347,11 @@ extension DecodedFrame: FrameSink {
             let high = rule.to > 0 ? rule.to : bytes.count + rule.to
             sum = rule.value(bytes, min(rule.from, high)..<high) ?? 0
         }
-        if rule.width == 1 {
+        if rule.isText {
+            for i in stride(from: 4 * (rule.width - 1), through: 0, by: -4) {
+                answer(ChecksumRule.upperDigit(UInt8(sum >> UInt16(i) & 15)))
+            }
+        } else if rule.width == 1 {
             answer(UInt8(truncatingIfNeeded: sum))
         } else {
             answer(UInt8(truncatingIfNeeded: rule.isLittleEndian ? sum : sum >> 8))

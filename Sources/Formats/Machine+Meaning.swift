@@ -37,9 +37,20 @@ extension ValueRule {
                 return .double(number)
             }
             return scaled(number, slots)
+        case .decimal: return decimal(slot, slots)
         case .time: return .decimal(slot.value)
         case .none, .bytes: return .none
         }
+    }
+
+    /// A decimal whose places stood in the bytes.
+    private func decimal(_ slot: Slot, _ slots: SlotFile) -> Value {
+        let sum = Int(exponent) + Int(slot.exponent)
+        if multiplier == 1, addend == 0, divisor == SlotFile.none, sum.magnitude <= 127 {
+            return .decimal(slot.value, exponent: Int8(sum))
+        }
+        let exact = Value.decimal(slot.value, exponent: slot.exponent)
+        return scaled(exact.asDouble ?? 0, slots)
     }
 
     private func scaled(_ number: Double, _ slots: SlotFile) -> Value {
@@ -153,7 +164,7 @@ extension Machine {
         }
     }
 
-    private static func digit(_ nibble: UInt8) -> UInt8 {
+    static func digit(_ nibble: UInt8) -> UInt8 {
         nibble < 10 ? 0x30 &+ nibble : 0x57 &+ nibble
     }
 

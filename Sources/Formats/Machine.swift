@@ -12,12 +12,18 @@ protocol FrameSink {
     /// Gives readings from number `first` on that have no time yet this one.
     mutating func stamp(from first: Int, milliseconds: Int64)
     mutating func control()
+    /// The payload is enciphered and there is no key for it here.
+    mutating func seal()
     mutating func device(_ key: DeviceKey)
     mutating func duplicate(_ key: UInt64)
     mutating func answer(_ byte: UInt8)
     mutating func answerChecksum(_ rule: ChecksumRule)
     mutating func asks(_ number: Int, _ value: Int64)
     mutating func answers(_ pairing: Pairing)
+    /// Makes the answer so far what stands between a frame's delimiters.
+    mutating func answerFrame(_ rule: FrameRule)
+    mutating func answerCount(at: Int, from: Int, digits: Int)
+    mutating func part(_ part: FramePart)
 
     /// True for the sink that explains; what only people read is worked out behind this question.
     static var explains: Bool { get }
@@ -25,6 +31,10 @@ protocol FrameSink {
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
         machine: borrowing Machine)
+    /// The device of the last `device` counts everywhere, whatever the format says of its identities.
+    mutating func identityIsGlobal()
+    /// The time of the last reading is relative to the frame's arrival.
+    mutating func timeIsRelative()
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine)
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine)
 
@@ -39,6 +49,8 @@ protocol FrameSink {
     mutating func open(_ group: Int, machine: borrowing Machine)
     mutating func close()
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine)
+    /// The structure shown last is computed over the bytes of `range`.
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine)
     /// The framing does not accept the bytes of `range`. True when the sink wants the layout run all
     /// the same and has made `machine` enter the frame's body.
     mutating func goesOn(
@@ -49,6 +61,7 @@ protocol FrameSink {
 
 extension FrameSink {
     static var records: Bool { false }
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {}
     mutating func willRun(_ op: Op, _ machine: borrowing Machine) {}
     mutating func entered(
         _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
@@ -90,6 +103,8 @@ final class Workspace {
     let names = NameArena()
     /// The conversation said whose frame it is.
     var isIdentified = false
+    /// The check value is wrong and the format lets that pass.
+    var isDoubtful = false
     /// Bytes of `identity` that were there before the frame was run.
     var given = 0
     let regions = FixedStack<Region>(
@@ -97,10 +112,12 @@ final class Workspace {
             cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
     let scopes = FixedStack<Scope>(repeating: Scope(firstReading: 0, time: nil))
     let seed: UInt64
+    let keys: DeviceKeys
 
-    init(planes count: Int, capacity: Int, seed: UInt64) {
+    init(planes count: Int, capacity: Int, seed: UInt64, keys: DeviceKeys) {
         planes = (0..<count).map { _ in BytePlane(capacity: capacity) }
         self.seed = seed
+        self.keys = keys
     }
 
     deinit {
@@ -127,6 +144,7 @@ final class Workspace {
         path.clear()
         names.clear()
         isIdentified = false
+        isDoubtful = false
         given = 0
         for i in 0..<UInt16(4) { slots.setValue(-1, at: SlotFile.asked &+ i) }
     }
@@ -149,6 +167,8 @@ struct Machine {
     var limit = 0
     /// What reading past `limit` means here.
     var overrun = Rejection.truncated
+    /// A body put together from its parts, in place of the one in the frame.
+    var whole: Cursor?
     var firstReading = 0
     var time: Int64?
     var regionDepth = 0
@@ -183,6 +203,9 @@ struct Machine {
             case .readBCD: try readBCD(op)
             case .readBytes: try readBytes(op)
             case .readTime: try readTime(op, program.times[Int(op.meta)])
+            case .readNumber, .readTextTime, .readLongBCD, .placeDecimals, .nextPair, .enterValue,
+                .showPair, .answerNumber, .answerCount:
+                try runText(op, program, &sink)
             case .bits: takeBits(op)
             case .missing: markMissing(op)
             case .toTime: toTime(op)
@@ -238,6 +261,12 @@ struct Machine {
             case .answerText:
                 for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
             case .answerSlot: answerSlot(op, &sink)
+            case .answerDigits: answerDigits(op, &sink)
+            case .answerFrame: sink.answerFrame(program.frames[Int(op.meta)])
+            case .readUntil: try readUntil(op)
+            case .readVarint: try readVarint(op)
+            case .part: part(op, &sink)
+            case .enterWhole: try enterWhole(op, program)
             case .answerChecksum: sink.answerChecksum(program.checksums[Int(op.meta)])
             case .show:
                 sink.show(
@@ -280,6 +309,7 @@ struct Machine {
         case .up: direction == .up ? 1 : 0
         case .down: direction == .down ? 1 : 0
         case .datagram: isExact ? 1 : 0
+        case .whole: whole == nil ? 0 : 1
         case .asked0: slots.value(SlotFile.asked)
         case .asked1: slots.value(SlotFile.asked &+ 1)
         case .asked2: slots.value(SlotFile.asked &+ 2)
@@ -321,6 +351,7 @@ struct Machine {
         let round = slots.value(op.a)
         if op.b != SlotFile.none, round >= slots.value(op.b) { return true }
         if op.flags.contains(.rest), position >= limit { return true }
+        if op.width > 0, !hasEntry(op) { return true }
         guard round < op.imm else { throw .badRecord }
         return false
     }
@@ -341,7 +372,7 @@ struct Machine {
         time = outer.time
     }
 
-    private mutating func push(after: Int) throws(Rejection) {
+    mutating func push(after: Int) throws(Rejection) {
         let region = Region(
             cursor: cursor, plane: plane, start: start, limit: limit, after: after,
             overrun: overrun.rawValue)
@@ -360,12 +391,13 @@ struct Machine {
     }
 
     /// meta: transform; x: its plane.
-    private mutating func enterRegion(
+    mutating func enterRegion(
         _ op: Op, _ program: Program
     ) throws(Rejection) {
         let count = try wanted(op)
         let from = try place(op, count)
-        try push(after: position)
+        // width 1: a look ahead, from which reading comes back.
+        try push(after: op.width == 1 ? from : position)
         if op.meta >= 0 {
             let scratch = work.planes[Int(op.x)]
             let rule = program.transforms[Int(op.meta)]
@@ -385,7 +417,11 @@ struct Machine {
         let count = try wanted(op)
         let from = try place(op, count)
         let scratch = work.planes[Int(op.x)]
-        guard let decoded = scratch.decodeHex(cursor, from..<from &+ count, below: plane) else {
+        let decoded =
+            op.flags.contains(.signed)
+            ? scratch.decodeBase64(cursor, from..<from &+ count, below: plane)
+            : scratch.decodeHex(cursor, from..<from &+ count, below: plane)
+        guard let decoded else {
             throw .malformed
         }
         try push(after: position)
@@ -423,6 +459,7 @@ struct Machine {
     func cursor(ofPlane number: UInt8) -> Cursor {
         if number == plane { return cursor }
         if number == 0 { return frame }
+        if number == Machine.wholePlane { return whole ?? .empty }
         let scratch = work.planes[Int(number) - 1]
         return scratch.cursor(count: scratch.capacity)
     }

@@ -5,6 +5,8 @@
 // only describe are left out, reads that nobody uses became skips). Jumps only go forward, except
 // `next`, which demands that its round took at least one byte: so every run ends.
 
+import Model
+
 enum OpCode: UInt8, Sendable {
     // Wire reads: from `position` (or region start + at when at >= 0) into slot a.
     case skip, readInteger, readOrdered, readFloat, readBCD, readBytes, readTime
@@ -21,6 +23,11 @@ enum OpCode: UInt8, Sendable {
     // Meaning.
     case pack, emit, observe, control, identityText, identitySlot, identityEnd, duplicate
     case answerText, answerSlot, answerChecksum
+    // Machine+Answers.swift, Machine+Text.swift, Machine+Parts.swift
+    case answerDigits, answerFrame, readUntil, readVarint, part, enterWhole
+    // Machine+Numbers.swift
+    case readNumber, readTextTime, readLongBCD, placeDecimals, nextPair, enterValue
+    case answerNumber, answerCount, showPair
     // Built-in decodings (Codecs/).
     case codec
     // Requests and answers (Pairing.swift).
@@ -29,7 +36,9 @@ enum OpCode: UInt8, Sendable {
     case show, open, close
 
     /// Left out of the hot list.
-    var isForPeople: Bool { self == .show || self == .open || self == .close }
+    var isForPeople: Bool {
+        self == .show || self == .open || self == .close || self == .showPair
+    }
 }
 
 /// One instruction, 24 bytes. What each part means depends on `code` (see `Machine.run`).
@@ -100,8 +109,9 @@ enum Operator: UInt8, Sendable {
 enum Builtin: UInt8, CaseIterable, Sendable {
     /// Bytes left in the region; bytes of the whole region; offset in the region; 1 = device to
     /// server; 1 = server to device; 1 = the bytes are one whole datagram, 0 = part of a stream.
-    /// Numbers of the request that this frame answers, -1 when not known.
-    case left, size, position, up, down, datagram, asked0, asked1, asked2, asked3
+    /// 1 = a body put together from its parts is read. Numbers of the request that this frame answers,
+    /// -1 when not known (last: the recorder of plans tells them by their order).
+    case left, size, position, up, down, datagram, whole, asked0, asked1, asked2, asked3
 
     var word: String {
         switch self {
@@ -111,6 +121,7 @@ enum Builtin: UInt8, CaseIterable, Sendable {
         case .up: "up"
         case .down: "down"
         case .datagram: "datagram"
+        case .whole: "whole"
         case .asked0: "asked0"
         case .asked1: "asked1"
         case .asked2: "asked2"
@@ -183,13 +194,43 @@ struct FrameRule: Sendable {
     var maximum = 0
     var endPattern: UInt64 = 0
     var endCount = 0
+    /// What another end means: mostly `badEnd`; `badLength` where a wrong length leads astray.
+    var endRejection: Rejection {
+        get { Rejection(rawValue: endCode) ?? .badEnd }
+        set { endCode = newValue.rawValue }
+    }
+    private var endCode = Rejection.badEnd.rawValue
     /// Row of `Program.checksums`, -1 none.
     var checksum = -1
+    /// A wrong check value marks the readings instead of refusing the frame.
+    var flagsMismatch = false
+    var checksumWidth = 0
+    /// Row of `Program.checksums` that must hold for this form to be meant at all, -1 none.
+    var probe = -1
+    /// Row of `Program.frames` with the form to try when no frame of this one starts here, -1 none.
+    var next = -1
+    /// One of several.
+    var isForm = false
     /// Layout reads from here to here (negative: from the end).
     var bodyFrom = 0
     var bodyTo = 0
+    /// Byte that stands before and behind the frame, once between two frames; -1 none. Everything
+    /// else here is about what stands between, with its escapes undone.
+    var delimiter = -1
+    var escapes = EscapeRule()
+    /// Scratch plane for bytes whose escapes are undone.
+    var plane: UInt8 = 0
+    /// Bytes that the frame may have on the wire, with delimiters and escapes, without preamble.
+    var wireMaximum = 0
 
     var isDatagram: Bool { lengthEntry < 0 }
+
+    /// Whether bytes that make such a frame are hardly an accident: two fixed or checking bytes.
+    var isTelling: Bool {
+        var fixed = endCount &+ checksumWidth &+ (probe >= 0 ? 2 : 0)
+        for i in 0..<anchorCount { fixed &+= anchors[i].count }
+        return fixed >= 2
+    }
 }
 
 /// A field that a frame's length is computed from.
@@ -205,6 +246,8 @@ struct Template: Hashable, Sendable {
     enum Part: Hashable, Sendable {
         case literal(String)
         case number(shift: Int, width: Int)
+        /// Hex digits, two for each byte of the field.
+        case hex(shift: Int, width: Int)
         case table(shift: Int, width: Int, table: Int, column: String)
     }
 
@@ -220,6 +263,10 @@ struct Template: Hashable, Sendable {
             case .literal(let s): text += s
             case .number(let shift, let width):
                 text += String(Template.value(discriminator, shift, width))
+            case .hex(let shift, let width):
+                let digits = String(Template.value(discriminator, shift, width), radix: 16)
+                let zeros = max(0, (width + 7) / 8 * 2 - digits.count)
+                text += String(repeating: "0", count: zeros) + digits
             case .table(let shift, let width, let table, let column):
                 let v = Template.value(discriminator, shift, width)
                 text += tables[table].text(for: v, column: column) ?? String(v)
@@ -267,10 +314,16 @@ struct ShowRule: Sendable {
         case time(TimeRule?)
         case table(Int)
         case flags([String])
+        /// An object with a boolean for each named bit.
+        case bits([(name: String, bit: Int)])
+        /// Text in GB 18030, of which GBK is a part.
+        case chineseText
         /// A list of equal elements; width in bytes, 0 for single bits.
         case elements(width: Int, isLittle: Bool, isSigned: Bool)
         /// Text from captured fields alone.
         case template(Template)
+        /// What the open object holds of another format, in short: its name and values as members.
+        case summary(String)
     }
 
     var name = Template()
@@ -289,6 +342,8 @@ struct ShowRule: Sendable {
     /// Further members of the list element.
     var extras: [(name: String, slot: UInt16)] = []
     var note = ""
+    /// Unit and quality stand as members beside the value.
+    var isBeside = false
 }
 
 /// Brackets of the tree: what `open` opens.
@@ -296,6 +351,7 @@ struct GroupRule: Sendable {
     enum Kind: Sendable { case object, list, element }
     var kind: Kind
     var name: String
+    var note = ""
     /// The element of a list holds one value, not members.
     var isContent = true
 }
@@ -308,6 +364,8 @@ struct OutputRule: Sendable {
     var priorityCode: UInt8
     /// The built-in decoding whose readings these are.
     var codec: Codec? = nil
+    /// Quantities and units by the codec's names.
+    var words: [NameTable] = []
 }
 
 /// What a compilation collects.
@@ -318,6 +376,7 @@ struct ProgramParts {
     var lengths: [Op] = []
     var slotCount = 0
     var planeCount = 0
+    var costBound = 0
     var values: [ValueRule] = []
     var selects: [SelectCase] = []
     var transforms: [TransformRule] = []
@@ -349,6 +408,8 @@ final class Program: Sendable {
     let frames: FixedTable<FrameRule>
     let slotCount: Int
     let planeCount: Int
+    /// Instructions that decoding one frame takes at most.
+    let costBound: Int
     let checksums: FixedTable<ChecksumRule>
     let literals: FixedTable<UInt8>
     let shows: [ShowRule]
@@ -370,6 +431,7 @@ final class Program: Sendable {
         frames = FixedTable(parts.frames)
         slotCount = parts.slotCount
         planeCount = parts.planeCount
+        costBound = parts.costBound
         checksums = FixedTable(parts.checksums)
         literals = FixedTable(parts.literals)
         shows = parts.shows

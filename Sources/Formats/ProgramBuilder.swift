@@ -9,6 +9,8 @@ struct Binding {
     var slot: UInt16
     /// Bits that its value needs; for packing names.
     var bits: Int
+    /// No value of more than `bits` bits can be in it.
+    var isExact = false
     var style = Style.number
 }
 
@@ -17,7 +19,11 @@ struct ProgramBuilder {
 
     private(set) var program = ProgramParts()
     private(set) var list = List.layout
-    private var ops: [Op] = []
+    private(set) var ops: [Op] = []
+    /// The item that each of `ops` comes from.
+    private(set) var places: [Place] = []
+    /// The item that is being compiled.
+    var place = Place()
     /// Innermost last.
     private(set) var scopes: [[String: Binding]] = [[:]]
     /// Captured fields from 0 upwards, read as 0 when their read was left out.
@@ -38,6 +44,7 @@ struct ProgramBuilder {
     mutating func add(_ op: Op) -> Int {
         if list == .layout {
             ops.append(op)
+            places.append(place)
             return ops.count - 1
         }
         program.lengths.append(op)
@@ -146,6 +153,10 @@ struct ProgramBuilder {
         return Int32(program.frames.count - 1)
     }
 
+    mutating func chain(_ row: Int32, to next: Int32) {
+        program.frames[Int(row)].next = Int(next)
+    }
+
     mutating func checksum(_ rule: ChecksumRule) -> Int {
         program.checksums.append(rule)
         return program.checksums.count - 1
@@ -198,6 +209,7 @@ struct ProgramBuilder {
         hot = prune(hot)
         hot = skipUnused(hot)
         program.hot = hot
+        program.costBound = CostBound.of(hot, program)
         return Program(program)
     }
 
@@ -324,11 +336,17 @@ extension Op {
     fileprivate func readSlots(_ program: ProgramParts) -> [UInt16] {
         var slots: [UInt16] = []
         switch code {
-        case .readBytes, .enterRegion, .enterHex, .enterFrame: slots = [b]
+        case .readBytes, .enterRegion, .enterHex, .enterFrame, .readNumber, .readLongBCD,
+            .enterValue:
+            slots = [b]
+        case .placeDecimals: slots = [a, b]
+        case .answerNumber: slots = [a]
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
             .answerSlot, .ask, .moveStart:
             slots = [a]
         case .pair: slots = [a, b]
+        case .answerDigits: slots = [a]
+        case .part: slots = [a] + (0..<UInt16(width) &+ 2).map { b &+ $0 }
         case .copy, .select: slots = [b]
         case .arithmetic, .jumpUnless:
             slots = [b]
@@ -339,7 +357,9 @@ extension Op {
         case .skip, .readInteger, .readOrdered, .readFloat, .readBCD, .readTime, .constant,
             .builtin,
             .jump, .loop, .leave, .enterScope, .leaveScope, .reject, .control, .identityText,
-            .identityEnd, .answerText, .answerChecksum, .show, .open, .close, .codec:
+            .identityEnd, .codec, .readTextTime, .nextPair, .showPair, .answerCount, .answerFrame,
+            .readUntil, .readVarint, .enterWhole, .answerText,
+            .answerChecksum, .show, .open, .close:
             break
         }
         return slots

@@ -21,8 +21,9 @@ extension TreeBuilder {
         var extent = Extent(range: range, total: nil)
         let mismatch = showAnchors(rule, range, machine: machine)
         switch verdict {
-        case .good(let total), .bad(let total, _): extent.total = total
-        case .no, .incomplete:
+        case .good(let total): extent.total = total
+        case .bad(let total, _) where total > 0: extent.total = total
+        case .no, .incomplete, .bad:
             if mismatch == nil, !rule.isDatagram {
                 let found = machine.length(
                     rule, program, from: range.lowerBound, end: range.upperBound)
@@ -43,7 +44,12 @@ extension TreeBuilder {
             isLaidOut = extent.total != nil && range.upperBound == machine.cursor.count
             fault = Refusal(
                 rejection: .truncated, at: range.upperBound, reason: missing(rule, extent))
-        case .bad(let total, .badEnd): fault = badEnd(rule, range, total, machine)
+        case .bad(0, let rejection):
+            isLaidOut = extent.total != nil
+            fault = delimited(
+                rejection, announced: extent.total, range, lengthAt: lengthAt ?? range.lowerBound)
+        case .bad(let total, let end) where end == rule.endRejection:
+            fault = badEnd(rule, range, total, machine)
         case .bad(let total, let rejection):
             fault = badChecksum(
                 rejection, rule, range.lowerBound..<range.lowerBound + total, machine)
@@ -186,7 +192,7 @@ extension TreeBuilder {
         let wrong = zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }
         let i = wrong?.offset ?? 0
         return Refusal(
-            rejection: .badEnd, at: from + i,
+            rejection: rule.endRejection, at: from + i,
             reason: "\(FieldNode.hex([found[i]])) found, \(FieldNode.hex([expected[i]])) expected")
     }
 
@@ -269,7 +275,7 @@ extension TreeBuilder {
 
     private func words(_ count: Int) -> String { count == 1 ? "1 byte" : "\(count) bytes" }
 
-    private func over(_ range: Range<Int>) -> String {
+    func over(_ range: Range<Int>) -> String {
         range.isEmpty ? "no bytes" : "\(range.lowerBound)–\(range.upperBound - 1)"
     }
 }

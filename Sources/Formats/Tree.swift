@@ -35,6 +35,8 @@ struct TreeBuilder: FrameSink {
         return open[0]
     }
 
+    var openNode: FieldNode { open[open.count - 1] }
+
     // MARK: Readings
 
     var readingCount: Int { frame.readings.count }
@@ -50,11 +52,19 @@ struct TreeBuilder: FrameSink {
         frame.stamp(from: first, milliseconds: milliseconds)
     }
 
+    mutating func identityIsGlobal() { frame.identityIsGlobal() }
+    mutating func timeIsRelative() { frame.timeIsRelative() }
     mutating func control() { frame.control() }
+    mutating func seal() { frame.seal() }
     mutating func device(_ key: DeviceKey) { frame.device(key) }
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
     mutating func answerChecksum(_ rule: ChecksumRule) { frame.answerChecksum(rule) }
+    mutating func answerCount(at: Int, from: Int, digits: Int) {
+        frame.answerCount(at: at, from: from, digits: digits)
+    }
+    mutating func answerFrame(_ rule: FrameRule) { frame.answerFrame(rule) }
+    mutating func part(_ part: FramePart) { frame.part(part) }
 
     // MARK: Tree
 
@@ -63,7 +73,8 @@ struct TreeBuilder: FrameSink {
         let at = TreeBuilder.origin(machine, machine.plane, machine.position)
         open.append(
             FieldNode(
-                name: rule.name, bytes: at..<at, value: rule.kind == .list ? .list : .object))
+                name: rule.name, bytes: at..<at, value: rule.kind == .list ? .list : .object,
+                note: rule.note))
     }
 
     static var explains: Bool { true }
@@ -98,8 +109,8 @@ struct TreeBuilder: FrameSink {
         {
             node.bytes = first..<last
         }
-        // A list that is opened again goes on where it was.
-        if node.value == .list,
+        // A list of an object that is opened again goes on where it was; elements of lists have no names.
+        if node.value == .list, open[open.count - 1].value != .list,
             let at = open[open.count - 1].children.firstIndex(where: {
                 $0.name == node.name && $0.value == .list
             })
@@ -113,6 +124,13 @@ struct TreeBuilder: FrameSink {
             open[open.count - 1].children.remove(at: at)
         }
         add(node)
+    }
+
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {
+        let last = open.count - 1
+        guard let child = open[last].children.indices.last else { return }
+        let scope = over(TreeBuilder.origin(machine, machine.plane, range))
+        open[last].children[child].note = "over \(scope)"
     }
 
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {
@@ -144,10 +162,12 @@ struct TreeBuilder: FrameSink {
             add(node)
             return
         }
+        if case .summary(let format) = rule.display { return summarize(format) }
         if range.isEmpty, let at = source(row, machine) { node.bytes = at..<at }
         fill(&node, rule, slot, bytes, range, machine)
         if rule.list.isEmpty {
             add(node)
+            if rule.isBeside { showBeside(node, slot) }
         } else {
             add(element(node, rule, slot, bytes.bytes(range), machine), toList: rule.list)
         }
@@ -165,6 +185,14 @@ struct TreeBuilder: FrameSink {
             var end = wire.count
             while end > 0, wire[end - 1] == 0 || wire[end - 1] == 0x20 { end -= 1 }
             node.value = .text(String(decoding: wire[..<end], as: UTF8.self))
+        case .chineseText: node.value = .text(GB18030.text(wire))
+        case .bits(let words):
+            node.value = .object
+            node.children = words.map {
+                FieldNode(
+                    name: $0.name, bytes: node.bytes,
+                    value: .boolean(slot.value >> Int64($0.bit) & 1 == 1))
+            }
         case .digits:
             let digits = FieldNode.hex(wire)
             node.value = .text(
@@ -311,9 +339,19 @@ struct TreeBuilder: FrameSink {
     static func origin(_ machine: borrowing Machine, _ plane: UInt8, _ offset: Int) -> Int {
         var offset = offset
         var plane = plane
+        // A body put together stands in no single frame.
+        if plane == Machine.wholePlane { return 0 }
         while plane > 0 {
             let scratch = machine.work.planes[Int(plane) - 1]
-            if case .hex(let base) = scratch.map { offset = base + 2 * offset }
+            switch scratch.map {
+            case .same: break
+            case .hex(let base): offset = base + 2 * offset
+            case .base64(let base): offset = base + offset / 3 * 4 + offset % 3
+            case .spread(let layout): offset = layout.origin(offset)
+            case .escaped(let base, let escape):
+                offset = machine.cursor(ofPlane: scratch.below)
+                    .escaped(offset, from: base, escape: escape)
+            }
             plane = scratch.below
         }
         return offset

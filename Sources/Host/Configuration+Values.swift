@@ -10,6 +10,7 @@ extension Configuration {
         self.init()
         gateway = values.text("gateway")
         formats = values.text("formats")
+        keys = values.text("keys")
         for group in values.groups("sources") {
             guard let source = Source(group, &reader) else { continue }
             check(source, at: group, &reader)

@@ -130,6 +130,8 @@ package struct Configuration: Hashable, Sendable {
     package var gateway = "gateway"
     /// Directory of the format files; empty: `protocols` where the programs look for it.
     package var formats = ""
+    /// File with the keys of meters that encipher; empty: none.
+    package var keys = ""
     package var sources: [Source] = []
     package var batch = Batch()
     package var spool = Spool()

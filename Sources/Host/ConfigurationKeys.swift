@@ -62,102 +62,104 @@ private let second: Int64 = 1000
 private let day: Int64 = 86_400_000
 
 extension Configuration {
-    static let keys: [Key] =
-        [
-            Key(
-                "gateway", .name, "\"gateway\"", "Name of this gateway, as the store will know it."),
-            Key(
-                "formats", .path, "\"\"",
-                "Directory of format files; empty: `protocols`, where the programs look for it."),
-            Key(
-                "sources", .groups,
-                """
-                [
-                    { name: "udp", listen: "udp://127.0.0.1:9001" },
-                    { name: "tcp", listen: "tcp://127.0.0.1:9001" },
-                  ]
-                """,
-                "Endpoints that are listened on."),
-            .required("sources.name", .name, "Name of the source, unique."),
-            Key(
-                "sources.listen", .listen, "",
-                "udp://ADDRESS:PORT or tcp://ADDRESS:PORT; IPv6 addresses stand in brackets. A source "
-                    + "has this, or \"connect\", or \"tty\"."),
-            Key(
-                "sources.exposed", .flag, "false",
-                "Must be true for an address that others than this machine can reach."),
-            Key(
-                "sources.formats", .names, "[]",
-                "Formats to try, in this order; empty: all there are."),
-            Key(
-                "sources.devices", .word(DevicePolicy.allCases.map(\.rawValue)), "",
-                "Frames of unknown devices: accept, quarantine or reject. When it is left out: accept "
-                    + "on loopback, quarantine on an exposed source."),
-            Key(
-                "sources.receiveBuffer", .size(4096...(1 << 30)), "\"4MB\"",
-                "Kernel buffer of a UDP source; net.core.rmem_max may cap it."),
-            Key(
-                "sources.moderation", .duration(0...5), "\"2ms\"",
-                "Longest absence from the sockets under traffic; \"0\" saves latency, costs CPU."),
-            Key(
-                "sources.idleTimeout", .duration(100...7 * day), "\"1h\"",
-                "A TCP connection without a complete frame for this long is closed."),
-            Key(
-                "sources.firstFrameTimeout", .duration(100...10 * 60 * second), "\"10s\"",
-                "A TCP connection must bring its first complete frame within this time."),
-            Key(
-                "sources.connections", .count(1...65_536), "12000",
-                "TCP connections at the same time."),
-            Key(
-                "sources.connectionsPerAddress", .count(1...65_536), "",
-                "TCP connections from one address; when it is left out, as many as in all on loopback, "
-                    + "64 on an exposed source."),
-        ] + lineKeys + [
-            Key("sources.timestamps", .group, "{}", "When a device's own time is believed."),
-            Key(
-                "sources.timestamps.maximumAge", .duration(60 * second...3660 * day), "\"30d\"",
-                "Readings older than this are doubtful."),
-            Key(
-                "sources.timestamps.maximumAhead", .duration(0...366 * day), "\"5m\"",
-                "Readings further in the future than this are doubtful."),
-            Key(
-                "sources.timestamps.action", .word(Timestamps.Action.allCases.map(\.rawValue)),
-                "\"flag\"", "flag: keep with the arrival time and a mark; drop: count and drop."),
-            Key("batch", .group, "{}", "When readings become batches."),
-            Key(
-                "batch.interval", .duration(100...3600 * second), "\"10s\"",
-                "Time between two cuts."),
-            Key(
-                "batch.readings", .count(100...10_000_000), "50000",
-                "A cut comes early at this many readings."),
-            Key(
-                "batch.bucket", .duration(second...day), "\"60s\"",
-                "Width of a bucket of event time."),
-            Key("spool", .group, "{}", "Batches on disk until the store has them."),
-            Key(
-                "spool.directory", .path, "\"\"",
-                "Its directory; empty: $STATE_DIRECTORY of the service, else /var/lib/sluice."),
-            Key(
-                "spool.maximumBytes", .size((8 << 20)...(1 << 44)), "\"1GB\"",
-                "When it is full, the lowest priority goes first, oldest first, and is counted."),
-            Key(
-                "spool.duplicateWindow", .duration(0...7 * day), "\"10m\"",
-                "The same frame again within this time is a retransmission."),
-            Key("store", .group, "{}", "The district store."),
-            Key(
-                "store.address", .hostPort, "",
-                "HOST:PORT; when it is left out, batches stay in the spool."),
-            Key("admin", .group, "{}", "Health, status, ledger and metrics."),
-            Key(
-                "admin.socket", .path, "\"\"",
-                "Unix socket; empty: in $RUNTIME_DIRECTORY of the service, else /run/sluice."),
-            Key(
-                "admin.http", .endpoint, "",
-                "Loopback ADDRESS:PORT for the same over HTTP; when it is left out, none."),
-            Key("limits", .group, "{}", "Bounds of memory."),
-            Key("limits.devices", .count(1...10_000_000), "100000", "Devices in the catalog."),
-            Key("limits.streams", .count(1...100_000_000), "1000000", "Streams in the catalog."),
-        ]
+    static let keys: [Key] = ownKeys + lineKeys
+
+    private static let ownKeys: [Key] = [
+        Key("gateway", .name, "\"gateway\"", "Name of this gateway, as the store will know it."),
+        Key(
+            "formats", .path, "\"\"",
+            "Directory of format files; empty: `protocols`, where the programs look for it."),
+        Key(
+            "keys", .path, "\"\"",
+            "File with the keys of meters that encipher, readable by its owner only (mode 0600)."),
+        Key(
+            "sources", .groups,
+            """
+            [
+                { name: "udp", listen: "udp://127.0.0.1:9001" },
+                { name: "tcp", listen: "tcp://127.0.0.1:9001" },
+              ]
+            """,
+            "Endpoints that are listened on."),
+        .required("sources.name", .name, "Name of the source, unique."),
+        Key(
+            "sources.listen", .listen, "",
+            "udp://ADDRESS:PORT or tcp://ADDRESS:PORT; IPv6 addresses stand in brackets. A source "
+                + "has this, or \"connect\", or \"tty\"."),
+        Key(
+            "sources.exposed", .flag, "false",
+            "Must be true for an address that others than this machine can reach."),
+        Key(
+            "sources.formats", .names, "[]",
+            "Formats to try, in this order; empty: all there are."),
+        Key(
+            "sources.devices", .word(DevicePolicy.allCases.map(\.rawValue)), "",
+            "Frames of unknown devices: accept, quarantine or reject. When it is left out: accept "
+                + "on loopback, quarantine on an exposed source."),
+        Key(
+            "sources.receiveBuffer", .size(4096...(1 << 30)), "\"4MB\"",
+            "Kernel buffer of a UDP source; net.core.rmem_max may cap it."),
+        Key(
+            "sources.moderation", .duration(0...5), "\"2ms\"",
+            "Longest absence from the sockets under traffic; \"0\" saves latency, costs CPU."),
+        Key(
+            "sources.idleTimeout", .duration(100...7 * day), "\"1h\"",
+            "A TCP connection without a complete frame for this long is closed."),
+        Key(
+            "sources.firstFrameTimeout", .duration(100...10 * 60 * second), "\"10s\"",
+            "A TCP connection must bring its first complete frame within this time."),
+        Key(
+            "sources.connections", .count(1...65_536), "12000",
+            "TCP connections at the same time."),
+        Key(
+            "sources.connectionsPerAddress", .count(1...65_536), "",
+            "TCP connections from one address; when it is left out, as many as in all on loopback, "
+                + "64 on an exposed source."),
+        Key("sources.timestamps", .group, "{}", "When a device's own time is believed."),
+        Key(
+            "sources.timestamps.maximumAge", .duration(60 * second...3660 * day), "\"30d\"",
+            "Readings older than this are doubtful."),
+        Key(
+            "sources.timestamps.maximumAhead", .duration(0...366 * day), "\"5m\"",
+            "Readings further in the future than this are doubtful."),
+        Key(
+            "sources.timestamps.action", .word(Timestamps.Action.allCases.map(\.rawValue)),
+            "\"flag\"", "flag: keep with the arrival time and a mark; drop: count and drop."),
+        Key("batch", .group, "{}", "When readings become batches."),
+        Key(
+            "batch.interval", .duration(100...3600 * second), "\"10s\"",
+            "Time between two cuts."),
+        Key(
+            "batch.readings", .count(100...10_000_000), "50000",
+            "A cut comes early at this many readings."),
+        Key(
+            "batch.bucket", .duration(second...day), "\"60s\"",
+            "Width of a bucket of event time."),
+        Key("spool", .group, "{}", "Batches on disk until the store has them."),
+        Key(
+            "spool.directory", .path, "\"\"",
+            "Its directory; empty: $STATE_DIRECTORY of the service, else /var/lib/sluice."),
+        Key(
+            "spool.maximumBytes", .size((8 << 20)...(1 << 44)), "\"1GB\"",
+            "When it is full, the lowest priority goes first, oldest first, and is counted."),
+        Key(
+            "spool.duplicateWindow", .duration(0...7 * day), "\"10m\"",
+            "The same frame again within this time is a retransmission."),
+        Key("store", .group, "{}", "The district store."),
+        Key(
+            "store.address", .hostPort, "",
+            "HOST:PORT; when it is left out, batches stay in the spool."),
+        Key("admin", .group, "{}", "Health, status, ledger and metrics."),
+        Key(
+            "admin.socket", .path, "\"\"",
+            "Unix socket; empty: in $RUNTIME_DIRECTORY of the service, else /run/sluice."),
+        Key(
+            "admin.http", .endpoint, "",
+            "Loopback ADDRESS:PORT for the same over HTTP; when it is left out, none."),
+        Key("limits", .group, "{}", "Bounds of memory."),
+        Key("limits.devices", .count(1...10_000_000), "100000", "Devices in the catalog."),
+        Key("limits.streams", .count(1...100_000_000), "1000000", "Streams in the catalog."),
+    ]
 
     /// The commented default file.
     package static func defaultText() -> String { Key.defaultText(keys, for: "sluiced") }

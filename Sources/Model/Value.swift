@@ -118,13 +118,16 @@ public struct Quality: OptionSet, Hashable, Sendable {
     /// The device itself marked the value as doubtful.
     public static let deviceFlagged = Quality(rawValue: 1 << 8)
 
+    /// The frame's check value was wrong, and its format lets that pass.
+    public static let badChecksum = Quality(rawValue: 1 << 9)
+
     /// Code and meaning of each bit, in bit order: the one table for tools and documents.
     public static let names: [(bit: Quality, code: String)] = [
         (.missing, "missing"), (.badDigits, "bad-bcd"), (.outOfRange, "out-of-range"),
         (.rateOfChange, "rate-of-change"), (.stuck, "stuck"),
         (.deviceClockImplausible, "device-clock-implausible"),
         (.noDeviceClock, "no-device-clock"), (.gatewayClockUnset, "gateway-clock-unset"),
-        (.deviceFlagged, "device-flagged"),
+        (.deviceFlagged, "device-flagged"), (.badChecksum, "bad-checksum"),
     ]
 
     /// Whether the value itself is good; missing device time alone does not make a value doubtful.

@@ -38,6 +38,8 @@ package struct IntakeSettings: Sendable {
     package var duplicateWindowMilliseconds: Int64 = 120_000
     /// Wall clock before this is taken as not yet set: 2025-01-01T00:00:00Z.
     package var clockSetAfter = Timestamp(milliseconds: 1_735_689_600_000)
+    /// Of meters that encipher.
+    package var keys = DeviceKeys.none
 
     package init() {}
 }

@@ -104,8 +104,9 @@ extension IntakeStage {
             var quality = decoded.quality
             do throws(Drop) {
                 let observedAt = try validate(
-                    value: decoded.value, quality: &quality, observedAt: decoded.observedAt,
-                    receivedAt: receivedAt, rule: format.rules[Int(decoded.output)],
+                    value: decoded.value, quality: &quality,
+                    observedAt: decoded.observed(receivedAt), receivedAt: receivedAt,
+                    rule: format.rules[Int(decoded.output)],
                     timeRule: timeRule, gatewayClockIsSet: clockIsSet)
                 let stream = try streamID(device, format, decoded, place: index)
                 outgoing.append(

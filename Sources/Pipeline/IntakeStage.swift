@@ -54,7 +54,7 @@ package final class IntakeStage: IntakeDoor {
     final class SourceState {
         let source: IntakeSource
         let timeRule: TimeRule
-        let formats: [FormatState]
+        var formats: [FormatState]
         let maximumFrame: Int
 
         init(source: IntakeSource, formats: [FormatState]) {
@@ -79,10 +79,17 @@ package final class IntakeStage: IntakeDoor {
         /// The same for frames that are journaled with their context.
         let envelopeNumber: UInt16
         let duplicateWindow: Int64
+        let seed: UInt64
+        let keys: DeviceKeys
 
-        init(_ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64) {
+        init(
+            _ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64,
+            keys: DeviceKeys
+        ) {
             self.format = format
-            decoder = Decoder(format, seed: seed)
+            self.seed = seed
+            self.keys = keys
+            decoder = Decoder(format, seed: seed, keys: keys)
             self.number = UInt16(number)
             rules = format.outputs.map {
                 ValueRule(
@@ -121,7 +128,7 @@ package final class IntakeStage: IntakeDoor {
                 formats.append(
                     FormatState(
                         format, number: inLibrary, source: number, journalNumber: pairs.count,
-                        seed: seed))
+                        seed: seed, keys: settings.keys))
                 let plain = JournalSource(name: source.name, format: format.name)
                 pairs += [plain, plain.withContext]
             }

@@ -47,7 +47,10 @@ enum Fixtures {
 
     static func rows() throws -> [Row] {
         var rows: [Row] = []
-        for name in ["dlt645", "modbus-rtu", "vendor", "cjt188", "modbus-tcp", "cayennelpp"] {
+        for name in [
+            "dlt645", "modbus-rtu", "vendor", "cjt188", "modbus-tcp", "cayennelpp", "hj212",
+            "sl651", "jt808", "gb26875", "mbus", "wmbus",
+        ] {
             for line in Repository.bytes("fixtures/vectors/\(name).jsonl").split(separator: 0x0A) {
                 let node = try JSONNode.parse(Array(line), file: name)
                 let expect = node["expect"]

@@ -54,9 +54,7 @@ struct HostileTests {
                 #expect(node.bytes.lowerBound >= 0 && node.bytes.upperBound <= bytes.count)
             }
             for reading in frame.readings {
-                let words = decoder.format.describe(
-                    output: reading.output, discriminator: reading.discriminator)
-                #expect(!words.name.isEmpty)
+                #expect(!decoder.describe(reading).name.isEmpty)
             }
         }
     }

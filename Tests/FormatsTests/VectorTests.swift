@@ -16,8 +16,8 @@ struct VectorTests {
     @Test(
         "every row of the vectors decodes as expected",
         arguments: [
-            ("dlt645", 86), ("modbus-rtu", 59), ("vendor", 42), ("cjt188", 52), ("modbus-tcp", 40),
-            ("cayennelpp", 53),
+            ("dlt645", 86), ("modbus-rtu", 59), ("vendor", 48), ("cjt188", 52), ("modbus-tcp", 40),
+            ("cayennelpp", 53), ("hj212", 28), ("sl651", 33), ("jt808", 159), ("gb26875", 38),
         ])
     func vectors(name: String, count: Int) throws {
         let bytes = Repository.bytes("fixtures/vectors/\(name).jsonl")
@@ -59,12 +59,16 @@ struct VectorTests {
             let isOpenEnded =
                 ["dragino", "cayennelpp", "milesight"].contains(where: row.format.name.hasPrefix)
                 && row.format.maximumFrame >= 1024
+            // A text without length and check value tells nobody that it was cut.
+            let isText = ["text-imsi-plus", "text-nested645"].contains(row.format.name)
+            let isDatagram = isText || ["text-htemp", "ctrl-cj188"].contains(row.format.name)
             for count in 0..<row.bytes.count {
                 let cut = Array(row.bytes[..<count])
                 let refusal = rejection(decoder, cut, row.direction, into: &frame)
                 // A log that ends between two entries is a whole frame.
                 if isOpenEnded { continue }
-                #expect(refusal != nil, "\(row.id) cut at \(count)")
+                if !isText { #expect(refusal != nil, "\(row.id) cut at \(count)") }
+                if isDatagram { continue }
                 if case .frame = decoder.search(cut.span, direction: row.direction) {
                     Issue.record("\(row.id): found a frame in its first \(count) bytes")
                 }
@@ -74,7 +78,10 @@ struct VectorTests {
 
     @Test("a frame with a check value refuses every single wrong bit")
     func mutation() throws {
-        let checked = ["dlt645", "modbus-rtu", "cjt188", "nb-door-aa55", "c0d0-water"]
+        let checked = [
+            "dlt645", "modbus-rtu", "cjt188", "nb-door-aa55", "c0d0-water", "sl651", "jt808",
+            "gb26875",
+        ]
         for row in try Fixtures.rows() where !row.isError && !row.isStream {
             let decoder = Decoder(row.format)
             var frame = DecodedFrame()

@@ -7,7 +7,7 @@ import Model
 
 enum Codec: UInt8, CaseIterable, Sendable {
     case mbusRecords, wmbus, cbor, senmlCBOR, senmlJSON, lwm2mTLV, lwm2mJSON, lwm2mText, coap
-    case lwm2mRegister, mqttSN, semtech, pairs
+    case lwm2mRegister, mqttSN, semtech, hj212, mbusMeter, mbusFixed
 
     /// What `codec:` says.
     var word: String {
@@ -24,7 +24,9 @@ enum Codec: UInt8, CaseIterable, Sendable {
         case .lwm2mRegister: "lwm2m-register"
         case .mqttSN: "mqtt-sn"
         case .semtech: "semtech-udp"
-        case .pairs: "pairs"
+        case .hj212: "hj212"
+        case .mbusMeter: "mbus-meter"
+        case .mbusFixed: "mbus-fixed"
         }
     }
 
@@ -32,8 +34,10 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var fields: [String] {
         switch self {
         case .mbusRecords, .wmbus, .cbor, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
-            .coap, .lwm2mRegister, .mqttSN, .semtech, .pairs:
+            .coap, .lwm2mRegister, .mqttSN, .semtech:
             []
+        case .hj212: ["reading_count"]
+        case .mbusMeter, .mbusFixed: []
         }
     }
 
@@ -41,16 +45,33 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var yieldsReadings: Bool {
         switch self {
         case .mbusRecords, .wmbus, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
-            .pairs:
+            .hj212, .coap, .semtech, .cbor:
             true
-        case .cbor, .coap, .lwm2mRegister, .mqttSN, .semtech: false
+        case .mbusFixed: true
+        case .lwm2mRegister, .mqttSN, .mbusMeter: false
+        }
+    }
+
+    /// Whether the frame may name its device itself; a frame that does not is its source's.
+    var identifiesItself: Bool {
+        switch self {
+        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap, .cbor: true
+        case .mbusRecords, .wmbus, .lwm2mRegister, .mqttSN, .semtech, .hj212, .mbusMeter,
+            .mbusFixed:
+            false
         }
     }
 
     /// The words of a stream, made on its first appearance. `name` and `unit`: what the codec gave to
     /// `NameArena.end`, empty when its discriminator says all.
     func describe(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription {
-        StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
+        if let words = sensorWords(discriminator, name: name, unit: unit) { return words }
+        switch self {
+        case .mbusRecords, .wmbus, .mbusFixed:
+            return MBusKind.describe(discriminator, name: name, unit: unit)
+        default: break
+        }
+        return StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
     }
 }
 
@@ -62,28 +83,32 @@ struct CodecPlace {
     var fields: UInt16
     /// Number of a scratch plane for decoded bytes (`Workspace.planes`).
     var plane: UInt8
+    /// Minutes east of UTC that the device's clock runs at.
+    var zoneMinutes = 0
 }
 
 extension Machine {
     /// x: codec; a: first slot of its fields; width: plane; imm: output.
     mutating func runCodec<S: FrameSink>(_ op: Op, _ sink: inout S) throws(Rejection) {
         let place = CodecPlace(
-            output: UInt16(truncatingIfNeeded: op.imm), fields: op.a, plane: op.width)
-        _ = place
+            output: UInt16(truncatingIfNeeded: op.imm), fields: op.a, plane: op.width,
+            zoneMinutes: Int(op.meta))
         switch Codec(rawValue: op.x) ?? .cbor {
-        case .mbusRecords: throw .unknownType
-        case .wmbus: throw .unknownType
-        case .cbor: throw .unknownType
-        case .senmlCBOR: throw .unknownType
-        case .senmlJSON: throw .unknownType
-        case .lwm2mTLV: throw .unknownType
-        case .lwm2mJSON: throw .unknownType
-        case .lwm2mText: throw .unknownType
-        case .coap: throw .unknownType
-        case .lwm2mRegister: throw .unknownType
-        case .mqttSN: throw .unknownType
-        case .semtech: throw .unknownType
-        case .pairs: throw .unknownType
+        case .mbusRecords: try mbusRecords(place, &sink)
+        case .wmbus: try wirelessMBus(place, &sink)
+        case .mbusMeter: try mbusMeter(&sink)
+        case .mbusFixed: try mbusFixed(place, &sink)
+        case .cbor: try cbor(place, &sink)
+        case .senmlCBOR: try senMLCBOR(place, &sink)
+        case .senmlJSON: try senMLJSON(place, &sink)
+        case .lwm2mTLV: try lwM2MTLV(place, &sink)
+        case .lwm2mJSON: try lwM2MJSON(place, &sink)
+        case .lwm2mText: try lwM2MText(place, &sink)
+        case .coap: try coap(place, &sink)
+        case .lwm2mRegister: try lwM2MRegister(place, &sink)
+        case .mqttSN: try mqttSN(place, &sink)
+        case .semtech: try semtech(place, &sink)
+        case .hj212: try hj212(place, &sink)
         }
     }
 }
@@ -106,6 +131,9 @@ extension FormatCompiler {
             }
         }
         op.width = UInt8(truncatingIfNeeded: builder.plane())
+        if codec.identifiesItself { identityIsLocal = true }
+        if codec == .semtech { answers = true }
+        op.meta = Int32(zoneMinutes)
         if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
         builder.add(op)
     }
@@ -114,7 +142,7 @@ extension FormatCompiler {
         let row = builder.output(
             OutputRule(
                 name: Template(codec.word), quantity: Template(), unit: Template(),
-                priorityCode: priority(node), codec: codec))
+                priorityCode: priority(node), codec: codec, words: nameTables(node)))
         outputs.append(
             Output(
                 range: range(node),
