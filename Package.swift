@@ -114,7 +114,7 @@ let package = Package(
                 "Pipeline", "Exchanges", "Formats", "Catalog", "Ring", "Batches", "Spool", "Store",
                 "Uplink", "Model",
             ]),
-        tests("HostTests", ["Host", "Catalog", "Pipeline", "Formats", "Model"]),
+        tests("HostTests", ["Host", "Exchanges", "Catalog", "Pipeline", "Formats", "Model"]),
         tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),
         tests("TidyTests", []),
         tests("EndToEndTests", ["Field", "Host", "Store", "Uplink", "Formats", "Model"]),

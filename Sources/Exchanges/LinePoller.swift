@@ -102,8 +102,7 @@ package struct LinePoller: Sendable {
         case .answered(let isException): answered(isException, now)
         case .mismatched: mismatched()
         case .heard: heard(now)
-        case .heldUp:
-            flight?.deadline = now.adding(milliseconds: plan.settings.timeoutMilliseconds)
+        case .heldUp: return heldUp(now)
         case .timer: break
         }
         if let flight, flight.deadline <= now { timedOut(flight, now) }
@@ -118,6 +117,14 @@ package struct LinePoller: Sendable {
     }
 
     // MARK: Events
+
+    /// Nothing is sent, and what was sent gets its time anew.
+    private mutating func heldUp(_ now: Instant) -> Effect {
+        flight?.deadline = now.adding(milliseconds: plan.settings.timeoutMilliseconds)
+        var effect = Effect()
+        effect.wakeAt = wakeAt
+        return effect
+    }
 
     private mutating func open(_ now: Instant) {
         isOpen = true

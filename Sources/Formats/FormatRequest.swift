@@ -69,6 +69,12 @@ package struct RequestFault: Error, Hashable, Sendable {
     package var parameter: String
     package var what: String
     package var suggestion: String
+
+    package init(parameter: String, what: String, suggestion: String) {
+        self.parameter = parameter
+        self.what = what
+        self.suggestion = suggestion
+    }
 }
 
 package struct FormatRequest: Sendable {

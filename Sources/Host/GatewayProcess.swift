@@ -184,12 +184,15 @@ package final class GatewayProcess {
                 }
                 formats.append(format)
             }
+            let (lines, faults) = source.lineSettings(formats)
+            if let fault = faults.first { throw StartError(fault) }
             var described = IntakeSource(
                 name: source.name, formats: formats, policy: source.devices,
                 timeRule: TimeRule(
                     maximumAgeMilliseconds: source.timestamps.maximumAge,
                     maximumAheadMilliseconds: source.timestamps.maximumAhead,
                     drops: source.timestamps.action == .drop))
+            described.lines = lines
             try source.addExchange(to: &described, library)
             sources.append(described)
         }

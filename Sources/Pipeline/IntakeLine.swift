@@ -29,8 +29,14 @@ final class IntakeLine {
     /// Bytes that the host keeps for it, and how many of them belong to an exchange that is over.
     var kept = 0
     var stale = 0
+    /// Of the kept bytes the last so many may begin a heartbeat.
+    var begun = 0
+    /// For the poller, once all bytes at hand are looked at.
+    var happened: [LinePoller.Event] = []
     var heartbeats: UInt64 = 0
     var echoes: UInt64 = 0
+    /// Answers that found their request on a line that carries both directions.
+    var paired: UInt64 = 0
 
     /// Requests of another master that may wait at the same time; the oldest is forgotten.
     static let heardLimit = 16
@@ -39,6 +45,12 @@ final class IntakeLine {
         self.connection = connection
         self.source = source
         self.isRegistered = isRegistered
+    }
+
+    /// The request in flight is answered; what else is at hand answers nothing.
+    func answered(isException: Bool) {
+        flight = nil
+        happened.append(.answered(isException: isException))
     }
 
     func hear(_ format: Int, _ asked: [4 of Int64]) {
@@ -57,7 +69,8 @@ struct LineKey: Hashable {
 final class LineDesk {
     var lines: [ConnectionID: IntakeLine] = [:]
     var wakes = WakeHeap()
-    /// Pollers of lines that are down.
+    /// Pollers of lines that are down; strangers may give themselves any names.
+    static let restLimit = 4096
     var rest: [LineKey: LinePoller] = [:]
     /// The envelope of the frame at hand.
     var envelope: [UInt8] = []

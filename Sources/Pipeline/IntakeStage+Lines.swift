@@ -16,6 +16,12 @@ extension IntakeStage {
             connection, source: source, isRegistered: !settings.needsRegistration)
         desk.lines[connection] = line
         if line.isRegistered { begin(line) }
+        tell(line)
+    }
+
+    /// Tells the poller what happened.
+    private func tell(_ line: IntakeLine) {
+        while !line.happened.isEmpty { step(line, line.happened.removeFirst()) }
     }
 
     /// The line that the connection is, nil where it is a plain stream.
@@ -42,7 +48,7 @@ extension IntakeStage {
         guard !plan.requests.isEmpty else { return }
         let known = desk.rest.removeValue(forKey: LineKey(source: line.source, name: line.name))
         line.poller = known ?? LinePoller(plan.forLine(line.name))
-        step(line, .opened)
+        line.happened.append(.opened)
     }
 
     // MARK: Polling
@@ -83,7 +89,7 @@ extension IntakeStage {
         line.flight = IntakeLine.Flight(
             format: request.format, asked: frame.asked, bytes: bytes)
         // What is left of an earlier exchange is no part of this one.
-        line.stale = line.kept
+        line.stale = max(0, line.kept - line.begun)
         ports.answers.answer(bytes.span, to: .connection(line.connection))
         ports.answers.flush()
     }
@@ -97,6 +103,8 @@ extension IntakeStage {
             consumed: min(line.stale, bytes.count), frames: 0, isSuspended: false)
         skipped(progress.consumed)
         line.stale = 0
+        line.kept = 0
+        line.begun = 0
         while progress.consumed < bytes.count {
             guard hasRoom else {
                 progress.isSuspended = true
@@ -106,12 +114,23 @@ extension IntakeStage {
             let taken = lineBytes(rest, line, at: receivedAt, &progress.frames)
             progress.consumed += taken
             if taken == 0 {
-                step(line, .heard)
+                line.happened.append(.heard)
                 break
             }
         }
         line.kept = bytes.count - progress.consumed
+        line.begun = begun(bytes.extracting(progress.consumed...), line)
+        // What was read belongs to what was asked before; only now may the next request leave.
+        tell(line)
         return progress
+    }
+
+    /// How many of the bytes that are kept may be the beginning of a heartbeat or registration.
+    private func begun(_ kept: Span<UInt8>, _ line: IntakeLine) -> Int {
+        let patterns = sources[line.source].source.lines.patterns
+        guard !patterns.isEmpty else { return 0 }
+        let at = patterns.partial(kept, in: 0..<kept.count, isNamed: line.isRegistered)
+        return at.map { kept.count - $0 } ?? 0
     }
 
     /// Takes what stands first; 0 when more bytes are needed.
@@ -259,18 +278,18 @@ extension IntakeStage {
         guard line.poller != nil, format.format.pairs else {
             // Nothing says what answers what: the next frame is the answer.
             let isGood = admit(bytes, line, format, at: receivedAt)
-            if line.flight != nil { step(line, .answered(isException: false)) }
+            if line.flight != nil { line.answered(isException: false) }
             return isGood
         }
         switch frame.pairing {
         case .answer, .exception:
             let isException = frame.pairing == .exception
             let isGood = admit(bytes, line, format, at: receivedAt)
-            step(line, .answered(isException: isException))
+            line.answered(isException: isException)
             return isGood
         case .mismatch, .unknown:
             refuse(.unasked, bytes, source: line.source, at: receivedAt)
-            step(line, .mismatched)
+            line.happened.append(.mismatched)
             return false
         }
     }
@@ -286,6 +305,7 @@ extension IntakeStage {
             guard tryDecode(bytes, line, format) else { break }
             guard frame.pairing == .answer || frame.pairing == .exception else { continue }
             line.heard.removeFirst(i + 1)
+            line.paired &+= 1
             return admit(bytes, line, format, at: receivedAt)
         }
         if (try? format.decoder.decode(bytes, direction: .down, into: &frame)) != nil,
@@ -354,7 +374,7 @@ extension IntakeStage {
         LineReport(
             name: line.name, source: line.source, connection: line.connection,
             isRegistered: line.isRegistered, counts: line.poller?.counts ?? PollCounts(),
-            heartbeats: line.heartbeats, echoes: line.echoes,
+            heartbeats: line.heartbeats, echoes: line.echoes, paired: line.paired,
             lastAnswerMillisecondsAgo: line.poller?.lastAnswerAt.map {
                 now.milliseconds(since: $0)
             },

@@ -31,6 +31,8 @@ package struct LineReport: Sendable {
     package var heartbeats: UInt64
     /// Our own requests, heard back from a two-wire adapter.
     package var echoes: UInt64
+    /// Answers that found the request of another master.
+    package var paired: UInt64
     package var lastAnswerMillisecondsAgo: Int64?
     package var nextPollMilliseconds: Int64?
     package var devices: [DeviceReport]
