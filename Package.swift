@@ -6,18 +6,23 @@ import PackageDescription
 
 // MARK: Settings
 
-let strict: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .strictMemorySafety(),
-    .treatAllWarnings(as: .error),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    // Storing a Span in the decoder's cursor needs lifetime annotations, still experimental in 6.3.
-    .enableExperimentalFeature("Lifetimes"),
-    // Small functions of Model and Ring are called for each reading from other rooms.
-    .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
-]
+/// With FUZZ set everything is built for libFuzzer (Tests/Fuzz/run), in a build folder of its own.
+let isFuzzing = Context.environment["FUZZ"] != nil
+let fuzzer: [SwiftSetting] = isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : []
+
+let strict: [SwiftSetting] =
+    fuzzer + [
+        .swiftLanguageMode(.v6),
+        .strictMemorySafety(),
+        .treatAllWarnings(as: .error),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        // Storing a Span in the decoder's cursor needs lifetime annotations, still experimental in 6.3.
+        .enableExperimentalFeature("Lifetimes"),
+        // Small functions of Model and Ring are called for each reading from other rooms.
+        .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+    ]
 
 func room(_ name: String, _ dependencies: [String]) -> Target {
     .target(name: name, dependencies: dependencies.map { .byName(name: $0) }, swiftSettings: strict)
@@ -38,6 +43,16 @@ func support(_ name: String) -> Target {
     .target(name: name, path: "Tests/\(name)", swiftSettings: strict)
 }
 
+/// Built only for fuzzing: nothing ships it.
+let fuzz: [Target] =
+    isFuzzing
+    ? [
+        .executableTarget(
+            name: "Fuzz", dependencies: ["Batches", "Formats", "Model", "Uplink"],
+            path: "Tests/Fuzz", exclude: ["run"], swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+    ] : []
+
 let package = Package(
     name: "sluice",
     products: [
@@ -47,6 +62,7 @@ let package = Package(
     ],
     targets: [
         .target(name: "CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        .target(name: "CAllocations", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
         .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -76,7 +92,7 @@ let package = Package(
                 "Store", "Host",
             ]),
         program("sluiced", ["Field"]),
-        program("sluice", ["Field"]),
+        program("sluice", ["CAllocations", "Field"]),
         program("sluice-store", ["Field"]),
 
         // What the tests of several rooms share.
@@ -101,5 +117,5 @@ let package = Package(
         tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),
         tests("TidyTests", []),
         tests("EndToEndTests", ["Field", "Host", "Store", "Uplink", "Formats", "Model"]),
-    ]
+    ] + fuzz
 )

@@ -181,6 +181,7 @@ static int64_t clock_value(clockid_t clock) {
 }
 
 int64_t sluice_sending_now(void) { return clock_value(CLOCK_MONOTONIC); }
+int64_t sluice_thread_cpu(void) { return clock_value(CLOCK_THREAD_CPUTIME_ID); }
 int64_t sluice_sending_wall(void) { return clock_value(CLOCK_REALTIME); }
 
 void sluice_sending_sleep_until(int64_t nanoseconds) {

@@ -6,21 +6,24 @@
 import Glibc
 
 package enum Programs {
-    package static let sluice = Program(
-        name: "sluice", summary: "field tool for a Sluice gateway and its store",
-        details: [
-            "Decodes frames, replays captures, loads a gateway with made-up devices, and looks "
-                + "into a "
-                + "running gateway and its store. `sluice demo` shows the whole path at work "
-                + "without "
-                + "any configuration."
-        ],
-        section: 1,
-        verbs: [
-            DemoVerb.verb, DecodeVerb.verb, VectorsVerb.verb, ReplayVerb.verb, LoadVerb.verb,
-            QueryVerb.verb,
-            AdminVerbs.ledger, AdminVerbs.status,
-        ])
+    /// The field tool; `allocations` counts what its thread allocated, for `sluice bench`.
+    package static func sluice(allocations: (@Sendable () -> UInt64)? = nil) -> Program {
+        Program(
+            name: "sluice", summary: "field tool for a Sluice gateway and its store",
+            details: [
+                "Decodes frames, replays captures, loads a gateway with made-up devices, and looks "
+                    + "into a "
+                    + "running gateway and its store. `sluice demo` shows the whole path at work "
+                    + "without "
+                    + "any configuration."
+            ],
+            section: 1,
+            verbs: [
+                DemoVerb.verb, DecodeVerb.verb, VectorsVerb.verb, ReplayVerb.verb, LoadVerb.verb,
+                QueryVerb.verb,
+                AdminVerbs.ledger, AdminVerbs.status, BenchVerb.verb(allocations: allocations),
+            ])
+    }
 
     package static let gateway = Program(
         name: "sluiced", summary: "the Sluice gateway daemon", section: 8,
@@ -30,7 +33,7 @@ package enum Programs {
         name: "sluice-store", summary: "the Sluice district store", section: 8,
         verbs: [DaemonVerbs.store])
 
-    package static let all: [Program] = [sluice, gateway, store]
+    package static let all: [Program] = [sluice(), gateway, store]
 
     /// Runs a program on the process's own arguments and ends the process.
     package static func main(_ program: Program) -> Never {

@@ -71,16 +71,6 @@ import Model
         return word.byteSwapped >> UInt64(truncatingIfNeeded: 64 &- 8 &* width)
     }
 
-    /// The bytes of `range`, which must lie inside, as a cursor of their own; empty when it does not.
-    @inline(__always)
-    func part(_ range: Range<Int>) -> Cursor {
-        guard range.lowerBound >= 0, range.upperBound <= count, !range.isEmpty else {
-            return .empty
-        }
-        // Safety: the range lies in 0..<count, checked above; the part lives no longer than the whole.
-        return unsafe Cursor(base: base + range.lowerBound, count: range.count)
-    }
-
     /// Where `byte` first stands in `range`, cut to what is there.
     func first(_ byte: UInt8, in range: Range<Int>) -> Int? {
         let range = range.clamped(to: 0..<count)
@@ -95,6 +85,16 @@ import Model
     func upTo(_ end: Int) -> Cursor {
         // Safety: the count only shrinks.
         unsafe Cursor(base: base, count: min(count, max(0, end)))
+    }
+
+    /// The bytes of `range`, which must lie inside, as a cursor of their own; empty when it does not.
+    @inline(__always)
+    func part(_ range: Range<Int>) -> Cursor {
+        guard range.lowerBound >= 0, range.upperBound <= count, !range.isEmpty else {
+            return .empty
+        }
+        // Safety: the range lies in 0..<count, checked above; the part lives no longer than the whole.
+        return unsafe Cursor(base: base + range.lowerBound, count: range.count)
     }
 
     /// The bytes of `range` cut to what is there; allocates, for the slow paths.
@@ -238,50 +238,38 @@ struct Slot {
     }
 }
 
-/// A growing table of trivial rows, read without counting references. Not thread-safe; one a decoder.
-/// Reading outside it is a programmer's error.
-@safe final class GrowingTable<Element: BitwiseCopyable> {
-    private var base: UnsafeMutablePointer<Element>
-    private var capacity = 16
-    private(set) var count = 0
+/// A table of trivial rows that fills up to a fixed capacity, read without counting references. Not
+/// thread-safe; one a decoder. Memory that nobody wrote is never touched, so an empty table costs
+/// address space only.
+@safe struct FillingTable<Element: BitwiseCopyable> {
+    let capacity: Int
+    private let base: UnsafeMutablePointer<Element>
 
-    init() {
-        // Safety: freshly allocated; rows are initialised by `append` before `count` covers them.
-        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: 16)
+    init(capacity: Int) {
+        self.capacity = max(1, capacity)
+        // Safety: allocated for `capacity` rows; a row is written before it is read (see `subscript`).
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: self.capacity)
     }
 
-    deinit {
-        // Safety: allocated in init or append, freed once.
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the table no more.
         unsafe base.deallocate()
     }
 
-    func append(_ element: Element) {
-        if count == capacity {
-            // Safety: the new memory holds `count` rows moved from the old, which is then freed.
-            let larger = UnsafeMutablePointer<Element>.allocate(capacity: 2 * capacity)
-            unsafe larger.moveInitialize(from: base, count: count)
-            unsafe base.deallocate()
-            unsafe base = larger
-            capacity *= 2
-        }
-        // Safety: count < capacity after the lines above.
-        unsafe (base + count).initialize(to: element)
-        count += 1
-    }
-
-    func removeAll() { count = 0 }
-
+    /// Reading a row that was never written gives any value of a trivial type. Places outside the
+    /// table are a programmer's error.
     @inline(__always)
     subscript(_ row: Int) -> Element {
         get {
-            precondition(row >= 0 && row < count, "row outside its table")
-            // Safety: 0 <= row < count, checked in the line above.
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above.
             return unsafe base[row]
         }
-        set {
-            precondition(row >= 0 && row < count, "row outside its table")
-            // Safety: 0 <= row < count, checked in the line above.
-            unsafe base[row] = newValue
+        nonmutating set {
+            precondition(row >= 0 && row < capacity, "row outside its table")
+            // Safety: 0 <= row < capacity, checked in the line above; Element is trivial.
+            unsafe (base + row).initialize(to: newValue)
         }
     }
 }
@@ -440,27 +428,11 @@ struct Slot {
         return range.count / 2
     }
 
-    /// Writes the bytes of `range` from offset 0, each escape and its code as the byte they stand for.
-    /// Stops at an escape that stands for nothing; true when there was none.
-    func unescape(_ source: Cursor, _ range: Range<Int>, rule: EscapeRule, below: UInt8) -> Bool {
-        let escape = UInt8(truncatingIfNeeded: rule.escape)
-        map = .escaped(base: range.lowerBound, escape: escape)
+    /// Empties the plane, to be filled by `append` from what `map` says of the plane `below`.
+    func begin(_ map: Map, below: UInt8) {
+        self.map = map
         self.below = below
         count = 0
-        var at = range.lowerBound
-        while at < range.upperBound, let byte = source.byte(at) {
-            guard byte == escape else {
-                append(byte)
-                at &+= 1
-                continue
-            }
-            guard at &+ 1 < range.upperBound, let code = source.byte(at &+ 1),
-                let plain = rule.plain(code)
-            else { return false }
-            append(plain)
-            at &+= 2
-        }
-        return true
     }
 
     static func nibble(_ byte: UInt8?) -> UInt8? {

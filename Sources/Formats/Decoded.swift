@@ -21,6 +21,8 @@ package struct DecodedReading: Sendable {
     package var quality: Quality
     /// The device's own time, nil when the frame carries none for this value.
     package var observedAt: Timestamp?
+    /// `observedAt` is a distance to the frame's arrival, mostly negative, not a point in time.
+    package var isTimeRelative = false
 
     package init(
         output: UInt16, discriminator: UInt64, value: Value, quality: Quality,
@@ -31,6 +33,12 @@ package struct DecodedReading: Sendable {
         self.value = value
         self.quality = quality
         self.observedAt = observedAt
+    }
+
+    /// The device's own time of a frame that arrived at `receivedAt`.
+    package func observed(_ receivedAt: Timestamp) -> Timestamp? {
+        guard isTimeRelative, let distance = observedAt else { return observedAt }
+        return Timestamp(milliseconds: receivedAt.milliseconds &+ distance.milliseconds)
     }
 }
 

@@ -63,6 +63,13 @@ package final class FormatLibrary: Sendable {
         }
     }
 
+    /// Frames of the format's own tests that are accepted, device to server, for measuring.
+    package func exampleFrames(of format: Format) -> [[UInt8]] {
+        let tests = sources.last { $0.name == format.name }?.root["tests"]?.array ?? []
+        return tests.filter { $0["error"] == nil && $0["direction"]?.string != "down" }
+            .compactMap { $0["hex"]?.string.flatMap(HexText.bytes) }
+    }
+
     private static func names(in directory: String) throws(Complaints) -> [String] {
         // Safety: opendir's result is checked for nil; entries are read until readdir gives nil and
         // each is used before the next call; closedir is called once.

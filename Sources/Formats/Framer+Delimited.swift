@@ -50,6 +50,29 @@ extension Cursor {
     }
 }
 
+extension BytePlane {
+    /// Writes the bytes of `range` from offset 0, each escape and its code as the byte they stand for.
+    /// Stops at an escape that stands for nothing; true when there was none.
+    func unescape(_ source: Cursor, _ range: Range<Int>, rule: EscapeRule, below: UInt8) -> Bool {
+        let escape = UInt8(truncatingIfNeeded: rule.escape)
+        begin(.escaped(base: range.lowerBound, escape: escape), below: below)
+        var at = range.lowerBound
+        while at < range.upperBound, let byte = source.byte(at) {
+            guard byte == escape else {
+                append(byte)
+                at &+= 1
+                continue
+            }
+            guard at &+ 1 < range.upperBound, let code = source.byte(at &+ 1),
+                let plain = rule.plain(code)
+            else { return false }
+            append(plain)
+            at &+= 2
+        }
+        return true
+    }
+}
+
 extension Machine {
     /// Makes the bytes of `range` without their escapes what is read: returns their range there.
     /// Second result: whether all escapes stand for something.
@@ -116,6 +139,7 @@ extension Machine {
         position = range.lowerBound
         if case .good = verdict, last &+ 1 == end {
             describe(rule, program, range, &sink)
+            if S.records { sink.entered(rule, from: from, range, machine: self) }
             return try enterBody(rule, range)
         }
         try refuse(rule, verdict, range, &sink, hasStart: hasStart, behind: last &+ 1, outer: outer)
@@ -180,6 +204,16 @@ extension Machine {
         let outer = (cursor, plane)
         defer { (cursor, plane) = outer }
         return judgeInside(rule, program, range).verdict
+    }
+}
+
+extension Machine {
+    /// For plans: the frame's inside can be read in place. x: delimiter; meta: escape, -1 none.
+    @inline(__always)
+    func isPlain(_ op: Op) -> Bool {
+        let range = Int(op.at)..<Int(op.imm)
+        guard cursor.first(op.x, in: range) == nil else { return false }
+        return op.meta < 0 || cursor.first(UInt8(truncatingIfNeeded: op.meta), in: range) == nil
     }
 }
 

@@ -231,6 +231,8 @@ struct NoSink: FrameSink {
     ) {}
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func identityIsGlobal() {}
+    mutating func timeIsRelative() {}
     mutating func control() {}
     mutating func device(_ key: DeviceKey) {}
     mutating func duplicate(_ key: UInt64) {}
@@ -283,6 +285,11 @@ extension DecodedFrame: FrameSink {
     ) {}
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+
+    mutating func identityIsGlobal() { isIdentityGlobal = true }
+    mutating func timeIsRelative() {
+        if !readings.isEmpty { readings[readings.count &- 1].isTimeRelative = true }
+    }
 
     /// Its format takes a frame whose check value is wrong; its readings say so.
     mutating func markBadChecksum() {

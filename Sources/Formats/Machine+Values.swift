@@ -79,7 +79,7 @@ extension Machine {
     }
 
     /// IEEE 754 binary16.
-    private static func half(_ bits: UInt16) -> Double {
+    static func half(_ bits: UInt16) -> Double {
         let sign = bits & 0x8000 != 0 ? -1.0 : 1.0
         let exponent = Int(bits >> 10 & 31)
         let fraction = Double(bits & 1023)

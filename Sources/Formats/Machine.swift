@@ -27,6 +27,10 @@ protocol FrameSink {
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
         machine: borrowing Machine)
+    /// The device of the last `device` counts everywhere, whatever the format says of its identities.
+    mutating func identityIsGlobal()
+    /// The time of the last reading is relative to the frame's arrival.
+    mutating func timeIsRelative()
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine)
     mutating func openList(_ name: String, at position: Int, machine: borrowing Machine)
 
@@ -293,11 +297,11 @@ struct Machine {
         case .up: direction == .up ? 1 : 0
         case .down: direction == .down ? 1 : 0
         case .datagram: isExact ? 1 : 0
+        case .whole: whole == nil ? 0 : 1
         case .asked0: slots.value(SlotFile.asked)
         case .asked1: slots.value(SlotFile.asked &+ 1)
         case .asked2: slots.value(SlotFile.asked &+ 2)
         case .asked3: slots.value(SlotFile.asked &+ 3)
-        case .whole: whole == nil ? 0 : 1
         }
     }
 

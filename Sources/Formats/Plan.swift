@@ -18,6 +18,8 @@ struct PlanStep: BitwiseCopyable {
         case op
         /// Check value `op.meta` of the frame `op.at ..< op.imm` of the plane.
         case checksum
+        /// Neither delimiter `op.x` nor escape `op.meta` (-1 none) in `op.at ..< op.imm`.
+        case inside
         /// Read (`op.code`) and yield in one.
         case take
     }
@@ -56,23 +58,38 @@ final class PlanTable {
     /// Frames of other lengths run the program.
     static let lengths = 16...256
     private static let maximumPlans = 64
-    private static let maximumSteps = 1024
-    /// Frames between two times that the table starts afresh.
+    private static let maximumWords = 512
+    private static let maximumSteps = 2048
+    /// Frames that fit no plan before a full table starts afresh.
     private static let patience = 1 << 16
 
-    private let plans = GrowingTable<Plan>()
-    private let words = GrowingTable<PlanWord>()
-    private let steps = GrowingTable<PlanStep>()
-    private let heads = GrowingTable<Int32>()
+    private let plans = FillingTable<Plan>(capacity: PlanTable.maximumPlans)
+    private let words = FillingTable<PlanWord>(capacity: PlanTable.maximumWords)
+    private let steps = FillingTable<PlanStep>(capacity: PlanTable.maximumSteps)
+    private let heads = FillingTable<Int32>(capacity: PlanTable.lengths.upperBound + 1)
+    private(set) var count = 0
+    private var wordCount = 0
+    private var stepCount = 0
     private var misses = 0
+    private var isFull = false
     /// False when the program has instructions that plans cannot hold.
     var isPossible = true
 
     init() {
-        for _ in 0...PlanTable.lengths.upperBound { heads.append(-1) }
+        clear()
     }
 
-    var count: Int { plans.count }
+    deinit {
+        plans.deallocate()
+        words.deallocate()
+        steps.deallocate()
+        heads.deallocate()
+    }
+
+    private func clear() {
+        (count, wordCount, stepCount, misses) = (0, 0, 0, 0)
+        for i in 0..<heads.capacity { heads[i] = -1 }
+    }
 
     /// The plan for a frame; nil when none fits.
     @inline(__always)
@@ -107,20 +124,15 @@ final class PlanTable {
         return true
     }
 
-    /// Whether a frame that no plan fits may be recorded: recording costs more than decoding, so the
-    /// table fills once and then keeps its plans for a while, whatever strangers send.
+    /// Whether a frame that no plan fits may be recorded: recording costs more than decoding, so
+    /// the table fills once and then keeps its plans for a while, whatever strangers send.
     func wantsRecording(_ frame: Cursor) -> Bool {
         guard isPossible, PlanTable.lengths.contains(frame.count) else { return false }
-        if plans.count < PlanTable.maximumPlans, steps.count < PlanTable.maximumSteps * 4 {
-            return true
-        }
+        if !isFull { return true }
         misses += 1
         guard misses >= PlanTable.patience else { return false }
-        misses = 0
-        plans.removeAll()
-        words.removeAll()
-        steps.removeAll()
-        for i in 0..<heads.count { heads[i] = -1 }
+        clear()
+        isFull = false
         return true
     }
 
@@ -128,21 +140,28 @@ final class PlanTable {
         count: Int, direction: Direction, asked: [4 of Int64]?, words newWords: [PlanWord],
         steps newSteps: [PlanStep]
     ) {
-        guard newSteps.count <= PlanTable.maximumSteps, PlanTable.lengths.contains(count) else {
+        guard self.count < PlanTable.maximumPlans,
+            wordCount + newWords.count <= PlanTable.maximumWords,
+            stepCount + newSteps.count <= PlanTable.maximumSteps,
+            PlanTable.lengths.contains(count)
+        else {
+            isFull = true
             return
         }
-        let firstWord = Int32(words.count)
-        let firstStep = Int32(steps.count)
-        for word in newWords { words.append(word) }
-        for step in newSteps { steps.append(step) }
-        let number = Int32(plans.count)
-        plans.append(
+        let firstWord = Int32(wordCount)
+        let firstStep = Int32(stepCount)
+        for (i, word) in newWords.enumerated() { words[wordCount + i] = word }
+        for (i, step) in newSteps.enumerated() { steps[stepCount + i] = step }
+        wordCount += newWords.count
+        stepCount += newSteps.count
+        plans[self.count] =
             Plan(
                 count: Int32(count), direction: direction, usesAsked: asked != nil,
-                firstWord: firstWord, endWord: Int32(words.count), firstStep: firstStep,
-                endStep: Int32(steps.count),
-                asked: asked ?? [-1, -1, -1, -1], next: heads[count]))
-        heads[count] = number
+                firstWord: firstWord, endWord: Int32(wordCount), firstStep: firstStep,
+                endStep: Int32(stepCount),
+                asked: asked ?? [-1, -1, -1, -1], next: heads[count])
+        heads[count] = Int32(self.count)
+        self.count += 1
     }
 
     @inline(__always)
@@ -164,6 +183,7 @@ extension Machine {
                 switch step.kind {
                 case .take: try take(step, program, &sink)
                 case .op: try follow(step, program, &sink)
+                case .inside: guard isPlain(step.op) else { return false }
                 case .checksum:
                     let rule = program.checksums[Int(step.op.meta)]
                     guard rule.holds(cursor, start: Int(step.op.at), end: Int(step.op.imm)) == true
@@ -259,6 +279,8 @@ extension Machine {
         case .answerText:
             for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
         case .answerSlot: answerSlot(op, &sink)
+        case .answerDigits: answerDigits(op, &sink)
+        case .answerFrame: sink.answerFrame(program.frames[Int(op.meta)])
         case .answerChecksum: sink.answerChecksum(program.checksums[Int(op.meta)])
         default: throw .malformed
         }

@@ -28,6 +28,8 @@ struct PlanRecorder: FrameSink {
     var frame: DecodedFrame
     private let program: Program
     private(set) var isPossible = true
+    /// This frame makes no plan; others of its format may.
+    private var isApart = false
     private var steering = ByteSet()
     /// What slots depend on; absent: nothing.
     private var taint: [UInt16: ByteSet] = [:]
@@ -65,6 +67,8 @@ struct PlanRecorder: FrameSink {
         frame.stamp(from: first, milliseconds: milliseconds)
     }
 
+    mutating func identityIsGlobal() { frame.identityIsGlobal() }
+    mutating func timeIsRelative() { frame.timeIsRelative() }
     mutating func control() { frame.control() }
     mutating func device(_ key: DeviceKey) { frame.device(key) }
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
@@ -139,7 +143,11 @@ struct PlanRecorder: FrameSink {
             if op.flags.contains(.register) { steer(UInt16(truncatingIfNeeded: op.meta)) }
         case .select: steer(op.b)
         case .loop: settle(op.a, ByteSet())
-        case .test: if op.b != SlotFile.none { steer(op.b) }
+        case .test:
+            if op.b != SlotFile.none { steer(op.b) }
+            // The length of the entry that stands next.
+            let at = machine.position + Int(op.width)
+            if op.width > 0, at + Int(op.x) <= machine.limit { mark(at..<at + Int(op.x), machine) }
         case .next: settle(op.a, ByteSet())
         case .enterRegion:
             if op.flags.contains(.register) { steer(op.b) }
@@ -147,11 +155,16 @@ struct PlanRecorder: FrameSink {
         case .enterHex:
             if op.flags.contains(.register) { steer(op.b) }
             enter(op, machine)
+        case .enterWhole: if op.flags.contains(.register) { steer(op.b) }
+        case .part:
+            steer(op.b)
+            steer(op.b &+ 1)
+            if machine.slots.value(op.b &+ 1) > 1 { isApart = true }
         case .enterFrame: if op.flags.contains(.register) { steer(op.b) }
         case .enterScope, .leaveScope, .control, .identityText, .identityEnd, .answerText,
-            .answerChecksum:
+            .answerChecksum, .answerFrame:
             keep(op, machine)
-        case .observe, .identitySlot, .answerSlot: use(op.a, op, machine)
+        case .observe, .identitySlot, .answerSlot, .answerDigits: use(op.a, op, machine)
         case .emit: emit(op, machine)
         case .duplicate:
             if !op.flags.contains(.rest) {
@@ -167,6 +180,7 @@ struct PlanRecorder: FrameSink {
     mutating func entered(
         _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
     ) {
+        if rule.delimiter >= 0 { delimited(rule, from, range, machine) }
         // The byte behind a preamble ends it.
         if rule.preamble >= 0 { mark(from..<range.lowerBound + 1, machine) }
         for i in 0..<rule.anchorCount {
@@ -180,6 +194,23 @@ struct PlanRecorder: FrameSink {
             op.imm = Int64(range.upperBound)
             steps.append(PlanStep(kind: .checksum, plane: machine.plane, op: op))
         }
+    }
+
+    /// A plan reads a delimited frame in place: it has both delimiters and nothing to unescape.
+    private mutating func delimited(
+        _ rule: FrameRule, _ from: Int, _ range: Range<Int>, _ machine: borrowing Machine
+    ) {
+        if from == range.lowerBound || rule.escapes.escape >= 0 && machine.plane == rule.plane &+ 1
+        {
+            isApart = true
+            return
+        }
+        mark(from..<from + 1, machine)
+        mark(range.upperBound..<range.upperBound + 1, machine)
+        var op = Op(code: .skip, at: Int32(range.lowerBound), meta: Int32(rule.escapes.escape))
+        op.x = UInt8(truncatingIfNeeded: rule.delimiter)
+        op.imm = Int64(range.upperBound)
+        steps.append(PlanStep(kind: .inside, plane: machine.plane, op: op))
     }
 
     private mutating func markLength(_ rule: FrameRule, _ from: Int, _ machine: borrowing Machine) {
@@ -297,7 +328,7 @@ struct PlanRecorder: FrameSink {
 
     /// Puts what was watched into `table`.
     func finish(_ bytes: Cursor, _ direction: Direction, _ slots: SlotFile, into table: PlanTable) {
-        guard isPossible, PlanTable.lengths.contains(bytes.count) else { return }
+        guard isPossible, !isApart, PlanTable.lengths.contains(bytes.count) else { return }
         var words: [PlanWord] = []
         var at = 0
         while at < bytes.count {
@@ -328,7 +359,7 @@ struct PlanRecorder: FrameSink {
         var kept: [PlanStep] = []
         for step in steps.reversed() {
             let op = step.op
-            if step.kind == .checksum {
+            if step.kind != .op {
                 kept.append(step)
                 continue
             }
@@ -346,7 +377,7 @@ struct PlanRecorder: FrameSink {
             case .emit:
                 used.insert(op.a)
                 used.insert(program.values[Int(op.meta)].divisor)
-            case .observe, .identitySlot, .answerSlot: used.insert(op.a)
+            case .observe, .identitySlot, .answerSlot, .answerDigits: used.insert(op.a)
             case .duplicate where !op.flags.contains(.rest):
                 for i in 0..<UInt16(op.width) { used.insert(op.b &+ i) }
             default: break

@@ -23,13 +23,13 @@ enum OpCode: UInt8, Sendable {
     // Meaning.
     case pack, emit, observe, control, identityText, identitySlot, identityEnd, duplicate
     case answerText, answerSlot, answerChecksum
+    // Machine+Answers.swift, Machine+Text.swift, Machine+Parts.swift
+    case answerDigits, answerFrame, readUntil, readVarint, part, enterWhole
     // Machine+Numbers.swift
     case readNumber, readTextTime, readLongBCD, placeDecimals, nextPair, enterValue
     case answerNumber, answerCount, showPair
     // Built-in decodings (Codecs/).
     case codec
-    // Machine+Answers.swift, Machine+Text.swift, Machine+Parts.swift
-    case answerDigits, answerFrame, readUntil, readVarint, part, enterWhole
     // For the tree only.
     case show, open, close
 
@@ -107,8 +107,8 @@ enum Operator: UInt8, Sendable {
 enum Builtin: UInt8, CaseIterable, Sendable {
     /// Bytes left in the region; bytes of the whole region; offset in the region; 1 = device to
     /// server; 1 = server to device; 1 = the bytes are one whole datagram, 0 = part of a stream.
-    /// Numbers of the request that this frame answers, -1 when not known.
-    /// 1 = a body put together from its parts is read.
+    /// 1 = a body put together from its parts is read. Numbers of the request that this frame answers,
+    /// -1 when not known (last: the recorder of plans tells them by their order).
     case left, size, position, up, down, datagram, whole, asked0, asked1, asked2, asked3
 
     var word: String {
@@ -119,11 +119,11 @@ enum Builtin: UInt8, CaseIterable, Sendable {
         case .up: "up"
         case .down: "down"
         case .datagram: "datagram"
+        case .whole: "whole"
         case .asked0: "asked0"
         case .asked1: "asked1"
         case .asked2: "asked2"
         case .asked3: "asked3"
-        case .whole: "whole"
         }
     }
 }

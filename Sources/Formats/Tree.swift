@@ -52,6 +52,8 @@ struct TreeBuilder: FrameSink {
         frame.stamp(from: first, milliseconds: milliseconds)
     }
 
+    mutating func identityIsGlobal() { frame.identityIsGlobal() }
+    mutating func timeIsRelative() { frame.timeIsRelative() }
     mutating func control() { frame.control() }
     mutating func device(_ key: DeviceKey) { frame.device(key) }
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
@@ -106,7 +108,7 @@ struct TreeBuilder: FrameSink {
             node.bytes = first..<last
         }
         // A list that is opened again goes on where it was.
-        if node.value == .list,
+        if node.value == .list, !node.name.isEmpty,
             let at = open[open.count - 1].children.firstIndex(where: {
                 $0.name == node.name && $0.value == .list
             })

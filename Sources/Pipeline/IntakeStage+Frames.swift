@@ -103,7 +103,7 @@ extension IntakeStage {
             var quality = decoded.quality
             do throws(Drop) {
                 let observedAt = try validate(
-                    value: decoded.value, quality: &quality, observedAt: decoded.observedAt,
+                    value: decoded.value, quality: &quality, observedAt: decoded.observed(receivedAt),
                     receivedAt: receivedAt, rule: format.rules[Int(decoded.output)],
                     timeRule: timeRule, gatewayClockIsSet: clockIsSet)
                 let stream = try streamID(device, format, decoded, place: index)

@@ -1,5 +1,6 @@
 // The field tool. Everything is in Field: closures written here would inherit the main actor.
 
+import CAllocations
 import Field
 
-Programs.main(Programs.sluice)
+Programs.main(Programs.sluice(allocations: sluice_allocations))

@@ -11,7 +11,7 @@ import Testing
     private let good = "534c0100"
 
     private func run(
-        _ arguments: [String], of program: Program = Programs.sluice
+        _ arguments: [String], of program: Program = Programs.sluice()
     ) -> (status: RunStatus, out: String, err: [String]) {
         let console = Console.captured()
         let status = program.run([program.name] + arguments, console: console)
@@ -108,7 +108,7 @@ import Testing
         let full = unsafe open("/dev/full", O_WRONLY | O_CLOEXEC)
         defer { close(full) }
         let console = Console.writing(to: full)
-        #expect(Programs.sluice.run(["sluice", "--help"], console: console) == .foundWrong)
+        #expect(Programs.sluice().run(["sluice", "--help"], console: console) == .foundWrong)
         #expect(
             console.complaints == [
                 "sluice: standard output: No space left on device: free space or write elsewhere"
@@ -121,7 +121,7 @@ import Testing
         #expect(unsafe pipe(&ends) == 0)
         close(ends[0])
         let gone = Console.writing(to: ends[1])
-        #expect(Programs.sluice.run(["sluice", "--help"], console: gone) == .done)
+        #expect(Programs.sluice().run(["sluice", "--help"], console: gone) == .done)
         #expect(gone.isOutputGone)
         #expect(gone.complaints.isEmpty)
         close(ends[1])

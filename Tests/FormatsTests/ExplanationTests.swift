@@ -143,10 +143,12 @@ struct ExplanationTests {
                     Issue.record("\(row.id) \(what()): \(explanation), unseen \(missing)")
                 }
             }
-            for count in 0...row.bytes.count {
+            // Of long frames a sample: each change costs an explanation of the whole.
+            let step = row.bytes.count > 64 ? row.bytes.count / 24 | 1 : 1
+            for count in stride(from: 0, through: row.bytes.count, by: step) {
                 check(Array(row.bytes[..<count]), "cut at \(count)")
             }
-            for bit in 0..<row.bytes.count * 8 {
+            for bit in stride(from: 0, to: row.bytes.count * 8, by: step * step) {
                 var changed = row.bytes
                 changed[bit / 8] ^= 1 << UInt8(bit % 8)
                 check(changed, "bit \(bit)")

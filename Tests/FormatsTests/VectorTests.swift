@@ -17,7 +17,7 @@ struct VectorTests {
         "every row of the vectors decodes as expected",
         arguments: [
             ("dlt645", 86), ("modbus-rtu", 59), ("vendor", 48), ("cjt188", 52), ("modbus-tcp", 40),
-            ("cayennelpp", 53), ("hj212", 28), ("sl651", 33),
+            ("cayennelpp", 53), ("hj212", 28), ("sl651", 33), ("jt808", 159), ("gb26875", 38),
         ])
     func vectors(name: String, count: Int) throws {
         let bytes = Repository.bytes("fixtures/vectors/\(name).jsonl")
@@ -78,7 +78,10 @@ struct VectorTests {
 
     @Test("a frame with a check value refuses every single wrong bit")
     func mutation() throws {
-        let checked = ["dlt645", "modbus-rtu", "cjt188", "nb-door-aa55", "c0d0-water", "sl651"]
+        let checked = [
+            "dlt645", "modbus-rtu", "cjt188", "nb-door-aa55", "c0d0-water", "sl651", "jt808",
+            "gb26875",
+        ]
         for row in try Fixtures.rows() where !row.isError && !row.isStream {
             let decoder = Decoder(row.format)
             var frame = DecodedFrame()

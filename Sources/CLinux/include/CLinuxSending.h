@@ -47,6 +47,8 @@ int32_t sluice_sending_try_port(int32_t is_stream, uint16_t port);
 
 // CLOCK_MONOTONIC and CLOCK_REALTIME in nanoseconds; exact sleeping until a monotonic time.
 int64_t sluice_sending_now(void);
+/// CPU time of the calling thread in nanoseconds.
+int64_t sluice_thread_cpu(void);
 int64_t sluice_sending_wall(void);
 void sluice_sending_sleep_until(int64_t nanoseconds);
 // Asks the kernel to round this thread's sleeps to a microsecond instead of 50.

@@ -228,7 +228,10 @@ struct FramePrinter {
         return .object([
             ("stream", .string(words.name)), ("quantity", .string(words.quantity)),
             ("value", JSON(reading.value)), ("unit", .string(words.unit)),
-            ("observedAt", reading.observedAt.map { .string($0.iso8601) } ?? .null),
+            (
+                "observedAt",
+                reading.observedAt == nil ? .null : .string(FramePrinter.time(reading))
+            ),
             ("quality", .string(reading.quality.description)),
         ])
     }
@@ -244,10 +247,16 @@ struct FramePrinter {
             let words = decoder.describe(reading)
             table.add([
                 words.name, reading.value.description, words.unit,
-                reading.observedAt?.iso8601 ?? "on arrival", reading.quality.description,
+                FramePrinter.time(reading), reading.quality.description,
             ])
         }
         return table
+    }
+
+    /// The device's time, or how far from the frame's arrival (`-300000 ms from arrival`).
+    private static func time(_ reading: DecodedReading) -> String {
+        guard let time = reading.observedAt else { return "on arrival" }
+        return reading.isTimeRelative ? "\(time.milliseconds) ms from arrival" : time.iso8601
     }
 
     private func fieldTable(_ explanation: Explanation) -> Table {

@@ -42,16 +42,25 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var yieldsReadings: Bool {
         switch self {
         case .mbusRecords, .wmbus, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
-            .hj212:
+            .hj212, .coap, .semtech, .cbor:
             true
-        case .cbor, .coap, .lwm2mRegister, .mqttSN, .semtech: false
+        case .lwm2mRegister, .mqttSN: false
+        }
+    }
+
+    /// Whether the frame may name its device itself; a frame that does not is its source's.
+    var identifiesItself: Bool {
+        switch self {
+        case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap, .cbor: true
+        case .mbusRecords, .wmbus, .lwm2mRegister, .mqttSN, .semtech, .hj212: false
         }
     }
 
     /// The words of a stream, made on its first appearance. `name` and `unit`: what the codec gave to
     /// `NameArena.end`, empty when its discriminator says all.
     func describe(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription {
-        StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
+        if let words = sensorWords(discriminator, name: name, unit: unit) { return words }
+        return StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
     }
 }
 
@@ -76,16 +85,16 @@ extension Machine {
         switch Codec(rawValue: op.x) ?? .cbor {
         case .mbusRecords: throw .unknownType
         case .wmbus: throw .unknownType
-        case .cbor: throw .unknownType
-        case .senmlCBOR: throw .unknownType
-        case .senmlJSON: throw .unknownType
-        case .lwm2mTLV: throw .unknownType
-        case .lwm2mJSON: throw .unknownType
-        case .lwm2mText: throw .unknownType
-        case .coap: throw .unknownType
-        case .lwm2mRegister: throw .unknownType
-        case .mqttSN: throw .unknownType
-        case .semtech: throw .unknownType
+        case .cbor: try cbor(place, &sink)
+        case .senmlCBOR: try senMLCBOR(place, &sink)
+        case .senmlJSON: try senMLJSON(place, &sink)
+        case .lwm2mTLV: try lwM2MTLV(place, &sink)
+        case .lwm2mJSON: try lwM2MJSON(place, &sink)
+        case .lwm2mText: try lwM2MText(place, &sink)
+        case .coap: try coap(place, &sink)
+        case .lwm2mRegister: try lwM2MRegister(place, &sink)
+        case .mqttSN: try mqttSN(place, &sink)
+        case .semtech: try semtech(place, &sink)
         case .hj212: try hj212(place, &sink)
         }
     }
@@ -109,6 +118,8 @@ extension FormatCompiler {
             }
         }
         op.width = UInt8(truncatingIfNeeded: builder.plane())
+        if codec.identifiesItself { identityIsLocal = true }
+        if codec == .semtech { answers = true }
         if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
         builder.add(op)
     }

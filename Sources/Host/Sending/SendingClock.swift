@@ -9,6 +9,9 @@ package enum SendingClock {
     /// CLOCK_REALTIME in milliseconds since 1970.
     package static var wallMilliseconds: Int64 { sluice_sending_wall() / 1_000_000 }
 
+    /// CPU time of the calling thread in nanoseconds.
+    package static var threadNanoseconds: Double { Double(sluice_thread_cpu()) }
+
     package static func sleep(until nanoseconds: Int64) {
         sluice_sending_sleep_until(max(0, nanoseconds))
     }

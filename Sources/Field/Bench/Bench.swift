@@ -1,0 +1,131 @@
+// `sluice bench`: in-process figures beside yardsticks of the same run. Nothing here is a test: figures
+// on a busy machine are worth their ratios only.
+
+import Formats
+
+enum BenchVerb {
+    /// `allocations` counts what this thread allocated; only the field tool's own program has it.
+    static func verb(allocations: (@Sendable () -> UInt64)?) -> Verb {
+        Verb(
+            "bench", "measures the parts in this process, beside a yardstick",
+            details: [
+                "decode: nanoseconds of CPU and allocations a frame, from bytes to readings, "
+                    + "identity and duplicate key; the ratio is to a decoder written by hand for "
+                    + "the vendor frame, measured in turns with it. With --format the format's "
+                    + "own accepted test frames, or the frames of --hex."
+            ],
+            operands: "decode", operandCount: 1...1,
+            flags: [
+                .toggle("json", "print one JSON object"),
+                .value("format", "NAME", "measure this format"),
+                .value("hex", "HEX", "a frame for --format", repeatable: true),
+                .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
+            ],
+            examples: [
+                Example("the usual frames", "sluice bench decode"),
+                Example("one format", "sluice bench decode --format cjt188 --json"),
+            ]
+        ) { invocation, console throws(UsageError) in
+            guard invocation.operands[0] == "decode" else {
+                throw UsageError(
+                    "bench", "no bench \"\(invocation.operands[0])\"", "write decode")
+            }
+            return try decode(invocation, console, allocations)
+        }
+    }
+
+    private static func decode(
+        _ invocation: Invocation, _ console: Console, _ allocations: (@Sendable () -> UInt64)?
+    ) throws(UsageError) -> RunStatus {
+        let folder = try Places.formats(invocation.text("formats"))
+        guard let library = Places.library(folder, console: console) else { return .foundWrong }
+        let bench: DecodeBench
+        do throws(Complaints) {
+            if let name = invocation.text("format") {
+                bench = try one(name, invocation, library, allocations)
+            } else {
+                bench = try DecodeBench(library, allocations: allocations)
+            }
+        } catch {
+            for complaint in error.all { console.complain("sluice: \(complaint.description)") }
+            return .foundWrong
+        }
+        console.progress("measuring…")
+        switch bench.run() {
+        case .failure(let refused):
+            console.complain(
+                "sluice: bench: \(refused.format) refuses the frame: \(refused.why): "
+                    + "see sluice decode --explain")
+            return .foundWrong
+        case .success(let rows):
+            if invocation.has("json") {
+                console.line(json(rows).text(pretty: true))
+            } else {
+                write(rows, console)
+            }
+            return .done
+        }
+    }
+
+    private static func one(
+        _ name: String, _ invocation: Invocation, _ library: FormatLibrary,
+        _ allocations: (@Sendable () -> UInt64)?
+    ) throws(Complaints) -> DecodeBench {
+        func complaint(_ what: String, _ remedy: String) -> Complaints {
+            Complaints(all: [
+                Complaint(file: "--format", line: 1, column: 1, what: what, suggestion: remedy)
+            ])
+        }
+        guard let format = library.format(named: name) else {
+            throw complaint(
+                "unknown format \"\(name)\"",
+                Nearest.of(name, among: library.formats.map(\.name)).map { "did you mean \($0)?" }
+                    ?? "see the files of the folder")
+        }
+        let given = invocation.texts("hex").compactMap(Hex.bytes)
+        let frames = given.isEmpty ? library.exampleFrames(of: format) : given
+        if frames.isEmpty { throw complaint("no frame to measure", "give one with --hex") }
+        return DecodeBench(format, frames, allocations: allocations)
+    }
+
+    // MARK: What is printed
+
+    private static func json(_ rows: [DecodeBench.Row]) -> JSON {
+        let cases = rows.map { row in
+            JSON.object([
+                ("name", .string(row.name)), ("format", .string(row.format)),
+                ("bytes", .integer(Int64(row.bytes))), ("readings", .integer(Int64(row.readings))),
+                ("nsPerFrame", number(row.result.nanoseconds)),
+                ("allocationsPerFrame", row.result.allocations.map(number) ?? .null),
+                ("ratioToHand", number(row.result.ratio)),
+            ])
+        }
+        var members: [(String, JSON)] = []
+        if rows.count == 2, let row = rows.last {
+            members = [
+                ("format", .string(row.format)), ("nsPerFrame", number(row.result.nanoseconds)),
+                ("allocationsPerFrame", row.result.allocations.map(number) ?? .null),
+                ("ratioToHand", number(row.result.ratio)),
+            ]
+        }
+        members.append(("cases", .array(cases)))
+        return .object(members)
+    }
+
+    private static func number(_ value: Double) -> JSON { .literal(Words.fixed(value, 2)) }
+
+    private static func write(_ rows: [DecodeBench.Row], _ console: Console) {
+        var table = Table([
+            ("frame", .left), ("bytes", .right), ("readings", .right), ("ns a frame", .right),
+            ("to by hand", .right), ("allocations", .right),
+        ])
+        for row in rows {
+            table.add([
+                row.name, "\(row.bytes)", "\(row.readings)", Words.fixed(row.result.nanoseconds, 0),
+                Words.fixed(row.result.ratio, 2) + " ×",
+                row.result.allocations.map { Words.fixed($0, 2) } ?? "not counted",
+            ])
+        }
+        table.write(to: console)
+    }
+}
