@@ -100,6 +100,7 @@ let package = Package(
 
         tests("ModelTests", ["Model"]),
         tests("FormatsTests", ["Formats", "Model"]),
+        tests("ExchangesTests", ["Exchanges", "Formats", "Model"]),
         tests("CatalogTests", ["Catalog", "SQLite", "Model"]),
         tests("RingTests", ["Ring", "Model"], exclude: ["tsan", "tsan.sh"]),
         tests("BatchesTests", ["Batches", "Model"]),
@@ -110,8 +111,8 @@ let package = Package(
             "PipelineTests",
             [
                 "TestSupport",
-                "Pipeline", "Formats", "Catalog", "Ring", "Batches", "Spool", "Store", "Uplink",
-                "Model",
+                "Pipeline", "Exchanges", "Formats", "Catalog", "Ring", "Batches", "Spool", "Store",
+                "Uplink", "Model",
             ]),
         tests("HostTests", ["Host", "Catalog", "Pipeline", "Formats", "Model"]),
         tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),

@@ -19,7 +19,8 @@ package enum Programs {
             ],
             section: 1,
             verbs: [
-                DemoVerb.verb, DecodeVerb.verb, VectorsVerb.verb, ReplayVerb.verb, LoadVerb.verb,
+                DemoVerb.verb, DecodeVerb.verb, FormatsVerb.verb, VectorsVerb.verb, ReplayVerb.verb,
+                LoadVerb.verb,
                 QueryVerb.verb,
                 AdminVerbs.ledger, AdminVerbs.status, BenchVerb.verb(allocations: allocations),
             ])

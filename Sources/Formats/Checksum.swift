@@ -113,6 +113,10 @@ struct ChecksumRule: Sendable {
             "crc16-hj212",
             .crcHJ212(.init(polynomial: 0x8005, start: 0xFFFF, isReflected: true, final: 0))
         ),
+        (
+            "crc16-en13757",
+            .crc16(.init(polynomial: 0x3D65, start: 0, isReflected: false, final: 0xFFFF))
+        ),
     ]
 
     /// The value over `range`; nil when the range leaves the bytes.

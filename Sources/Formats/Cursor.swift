@@ -321,6 +321,20 @@ struct Slot {
         case base64(base: Int)
         /// Bytes from base on of the plane below, each escape byte and its code being one byte here.
         case escaped(base: Int, escape: UInt8)
+        /// The bytes of the plane below without the two check bytes behind each block.
+        case spread(Spread)
+    }
+
+    /// Blocks of `first`, then of `then` bytes, from `base` on, two foreign bytes behind each.
+    struct Spread {
+        var base: Int
+        var first: Int
+        var then: Int
+
+        /// Where byte `i` of the content stands.
+        func origin(_ i: Int) -> Int {
+            base &+ i &+ (i < first ? 0 : 2 &* (1 &+ (i &- first) / then))
+        }
     }
 
     private let base: UnsafeMutablePointer<UInt8>
@@ -349,6 +363,11 @@ struct Slot {
     }
 
     func clear() { count = 0 }
+
+    func setMap(_ map: Map, below: UInt8) {
+        self.map = map
+        self.below = below
+    }
 
     /// Adds a byte; what does not fit is left out, which the count no longer tells from full.
     @inline(__always)

@@ -51,10 +51,18 @@ package struct DecodedFrame {
     package var isIdentityGlobal = false
     /// A frame that carries no readings by nature: heartbeat, acknowledgement, request.
     package var isControl = false
+    /// The payload is enciphered and there is no key for it here: accepted, but not read.
+    package var isSealed = false
     package var readings: [DecodedReading] = []
     /// Hash of what makes this frame the same as an earlier one (retransmission); nil when the format
     /// declares no duplicate key.
     package var duplicateKey: UInt64?
+    /// The key is that of the message around the frame, not one that the format declares.
+    package var isKeyOfMessage = false
+    /// A request that an answer can be paired with, and what it asks.
+    package var isRequest = false
+    package var asked: [4 of Int64] = [-1, -1, -1, -1]
+    package var pairing = Pairing.unknown
     /// Bytes to answer after the commit that holds the frame; empty when the format answers nothing.
     package var answer: [UInt8] = []
     /// The frame is one of several that make one body; nil when it stands alone.
@@ -68,9 +76,14 @@ package struct DecodedFrame {
     package mutating func removeAll() {
         device = .empty
         isControl = false
+        isSealed = false
         isIdentityGlobal = false
+        isRequest = false
+        asked = [-1, -1, -1, -1]
+        pairing = .unknown
         readings.removeAll(keepingCapacity: true)
         duplicateKey = nil
+        isKeyOfMessage = false
         answer.removeAll(keepingCapacity: true)
         part = nil
     }

@@ -67,10 +67,11 @@ enum Expectation {
 }
 
 /// The tests inside a format file: `{ hex, direction?, expect?, readings?, device?, control?, answer?,
-/// error?, note? }`.
+/// error?, note?, key? }`.
 enum EmbeddedTests {
     static let keys = [
         "hex", "direction", "expect", "readings", "device", "control", "answer", "error", "note",
+        "key", "asked", "pairing",
     ]
 
     /// Complaints about tests that fail, each at its place.
@@ -102,12 +103,15 @@ enum EmbeddedTests {
         _ format: Format, _ test: JSONNode, _ bytes: [UInt8]
     ) -> [String] {
         let direction: Direction = test["direction"]?.string == "down" ? .down : .up
-        let decoder = Decoder(format)
-        let (explanation, _) = decoder.explained(bytes, direction: direction)
+        let keys = test["key"]?.string.flatMap { DeviceKeys(every: $0) } ?? .none
+        let decoder = Decoder(format, keys: keys)
+        let asked = asked(test)
+        let (explanation, _) = decoder.explained(
+            bytes, direction: direction, asked: direction == .up ? asked : [])
         var frame = DecodedFrame()
         var rejection: Rejection?
         do throws(Rejection) {
-            try decoder.decode(bytes.span, direction: direction, into: &frame)
+            try decoder.decode(bytes, direction: direction, asked: asked, into: &frame)
         } catch { rejection = error }
         guard rejection == explanation.rejection else {
             return ["decoding says \(rejection?.code ?? "accepted"), explaining does not"]
@@ -134,7 +138,7 @@ enum EmbeddedTests {
         if let answer = test["answer"]?.string, HexText.bytes(answer) != frame.answer {
             found.append("answer: expected \(answer), found \(FieldNode.hex(frame.answer))")
         }
-        return found
+        return found + pairing(frame, test)
     }
 
     /// Readings by name; of several with one name (history) the first.

@@ -64,6 +64,10 @@ package final class Format: Sendable {
 
     /// What decoding one frame costs at most, in instructions of the engine, whatever its bytes.
     package var costBound: Int { program.costBound }
+    /// It says which answer fits which request.
+    package let pairs: Bool
+    /// What a poller can send.
+    package let requests: [FormatRequest]
 
     let program: Program
 
@@ -75,6 +79,8 @@ package final class Format: Sendable {
         answers = compiled.answers
         identityIsLocal = compiled.identityIsLocal
         duplicateWindowMilliseconds = compiled.duplicateWindowMilliseconds
+        pairs = compiled.pairs
+        requests = compiled.requests
         program = compiled.program
     }
 
@@ -117,13 +123,17 @@ package final class Decoder {
     package static let processSeed = UInt64.random(in: 0...UInt64.max)
 
     /// `seed` keys the duplicate hash; decoders that compare keys must share it.
-    package init(_ format: Format, seed: UInt64 = Decoder.processSeed, remembersShapes: Bool = true)
-    {
+    /// `keys`: of devices whose payloads are enciphered.
+    package init(
+        _ format: Format, seed: UInt64 = Decoder.processSeed, keys: DeviceKeys = .none,
+        remembersShapes: Bool = true
+    ) {
         self.format = format
         plans = PlanTable()
         plans.isPossible = remembersShapes
         work = Workspace(
-            planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed)
+            planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed,
+            keys: keys)
     }
 
     /// Decodes exactly one frame (preamble included) into `result`, which it empties first.
@@ -198,9 +208,10 @@ package final class Decoder {
 
     /// The explanation and the readings that the hot path would have yielded.
     func explained(
-        _ bytes: [UInt8], direction: Direction
+        _ bytes: [UInt8], direction: Direction, asked: [Int64] = []
     ) -> (explanation: Explanation, frame: DecodedFrame) {
         work.reset(slots: format.program.slotCount)
+        work.ask(asked)
         var tree = TreeBuilder(format.program, name: format.name, count: bytes.count)
         var rejection: Rejection?
         var at = 0
@@ -265,6 +276,8 @@ extension Rejection {
         case .formatGone: "the frame's format is no longer loaded"
         case .connectionEnded: "the connection ended before the frame did"
         case .journalDamaged: "the journal that held the frame was damaged"
+        case .noRoom: "nothing could be taken in at that moment"
+        case .unasked: "an answer to nothing that was asked"
         }
     }
 }

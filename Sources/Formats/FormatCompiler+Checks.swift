@@ -42,6 +42,27 @@ struct PathTrace {
     }
 }
 
+/// The keys that the compiler accepts in the object at a place.
+package struct CheckedKeys: Hashable, Sendable {
+    package var line: Int
+    package var column: Int
+    package var keys: [String]
+}
+
+extension FormatLibrary {
+    /// What compiling `text` accepts where, for the test of `format.schema.json`. In the order of
+    /// compiling: an object's own place comes before what it is rewritten to.
+    package static func checkedKeys(of text: String, file: String) -> [CheckedKeys] {
+        guard let root = try? JSONNode.parse(Array(text.utf8), file: file) else { return [] }
+        let source = FormatSource(file: file, name: root["format"]?.string ?? "", root: root)
+        var compiler = FormatCompiler(source) { _ in nil }
+        _ = compiler.compile()
+        let tests = root["tests"]?.array ?? []
+        return compiler.checked
+            + tests.map { CheckedKeys(line: $0.line, column: $0.column, keys: EmbeddedTests.keys) }
+    }
+}
+
 extension FormatCompiler {
     /// More than this a frame is not worth; nothing in the field comes near.
     static let maximumCost = 4_000_000

@@ -20,6 +20,8 @@ extension FormatCompiler {
         ("assert", ["else"]),
         ("reject", []),
         ("control", []),
+        ("asks", []),
+        ("answers", ["exception"]),
         ("codec", ["words", "range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
         ("identity", []),
@@ -100,6 +102,8 @@ extension FormatCompiler {
         case "insert": insertItem(node)
         case "identity": identityItem(node)
         case "codec": codecItem(node)
+        case "asks": asksItem(node)
+        case "answers": answersItem(node)
         case "skip": skipItem(node)
         case "let": letItem(node)
         case "text": textItem(node)
@@ -290,9 +294,9 @@ extension FormatCompiler {
         if list != nil { builder.add(Op(code: .close)) }
     }
 
-    mutating func open(_ kind: GroupRule.Kind, _ name: String) {
-        builder.add(
-            Op(code: .open, meta: builder.group(GroupRule(kind: kind, name: name))))
+    mutating func open(_ kind: GroupRule.Kind, _ name: String, note: String = "") {
+        let rule = GroupRule(kind: kind, name: name, note: note)
+        builder.add(Op(code: .open, meta: builder.group(rule)))
     }
 
     // MARK: Regions
@@ -380,12 +384,12 @@ extension FormatCompiler {
         var enter = Op(code: .enterFrame)
         amount(node, "bytes", &enter)
         let group = string(node, "name")
-        if let group { open(.object, group) }
+        if let group { open(.object, group, note: "frame of \(name)") }
         let outer = (file, root, constants, tables, zoneMinutes, builder.isolate())
         nesting.append(name)
         (file, root) = (source.file, source.root)
         prepare()
-        enter.meta = builder.frame(framing())
+        enter.meta = frames().row
         builder.add(enter)
         let wasIdentified = isIdentified
         isIdentified = isIdentified || outer.1["identity"] != nil

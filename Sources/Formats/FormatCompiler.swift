@@ -8,6 +8,13 @@ struct FormatSource {
     var file: String
     var name: String
     var root: JSONNode
+    /// Of its text and of what it extends: another one means that something changed.
+    var digest: UInt64 = 0
+
+    /// FNV-1a: equal everywhere.
+    static func digest(_ bytes: [UInt8]) -> UInt64 {
+        bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    }
 }
 
 /// What compiling yields besides the program.
@@ -18,6 +25,8 @@ struct CompiledFormat {
     var answers: Bool
     var identityIsLocal: Bool
     var duplicateWindowMilliseconds: Int64
+    var pairs: Bool
+    var requests: [FormatRequest]
 }
 
 struct FormatCompiler {
@@ -40,6 +49,8 @@ struct FormatCompiler {
     /// A format around this one names the device.
     var isIdentified = false
     var paths = PathTrace()
+    /// Which keys each object may have, as far as compiling came.
+    private(set) var checked: [CheckedKeys] = []
     var insertDepth = 0
     var isOverlong = false
 
@@ -48,6 +59,8 @@ struct FormatCompiler {
     var answers = false
     var identityIsLocal = false
     var duplicateWindow: Int64 = 0
+    /// The layout says which answers fit which requests.
+    var pairs = false
 
     init(_ source: FormatSource, find: @escaping (String) -> FormatSource?) {
         self.find = find
@@ -58,20 +71,20 @@ struct FormatCompiler {
 
     static let topKeys = [
         "format", "title", "version", "extends", "zone", "constants", "tables", "framing", "layout",
-        "inserts", "registers", "words", "identity", "exchange", "tests", "note",
+        "inserts", "registers", "words", "identity", "exchange", "tests", "note", "requests",
     ]
 
     /// Compiles the whole format. Nil when there were complaints.
     mutating func compile() -> CompiledFormat? {
         check(root, FormatCompiler.topKeys)
         prepare()
-        let frame = framing()
         // Row 0 is the format's own frame.
-        let row = builder.frame(frame)
+        let (row, maximumFrame) = frames()
         precondition(row == 0, "the outer frame is compiled first")
         items(root["layout"], of: root)
         identity(isOuter: true)
         exchange()
+        let requests = requests()
         builder.add(Op(code: .end))
         if builder.isOutOfSlots {
             complain(root, "more than \(SlotFile.capacity) fields and expressions", "split it")
@@ -85,9 +98,8 @@ struct FormatCompiler {
         guard complaints.isEmpty else { return nil }
         return CompiledFormat(
             program: program, outputs: outputs,
-            maximumFrame: frame.wireMaximum
-                + frame.preambleMaximum, answers: answers, identityIsLocal: identityIsLocal,
-            duplicateWindowMilliseconds: duplicateWindow)
+            maximumFrame: maximumFrame, answers: answers, identityIsLocal: identityIsLocal,
+            duplicateWindowMilliseconds: duplicateWindow, pairs: pairs, requests: requests)
     }
 
     /// Constants, tables and zone of the current `root`.
@@ -118,6 +130,7 @@ struct FormatCompiler {
     }
 
     mutating func check(_ node: JSONNode, _ allowed: [String]) {
+        checked.append(CheckedKeys(line: node.line, column: node.column, keys: allowed))
         guard let members = node.members else {
             complain(node, "\(node.kindName) where an object must stand", "write { … }")
             return
@@ -233,17 +246,14 @@ struct FormatCompiler {
 
     static let framingKeys = [
         "preamble", "anchors", "fields", "length", "minimum", "maximum", "end", "checksum", "body",
-        "note", "delimiter", "escape", "maximumOnWire", "endElse",
+        "note", "forms", "probe", "delimiter", "escape", "maximumOnWire", "endElse",
     ]
 
     /// Compiles `framing`; its fields stay visible in the layout.
-    mutating func framing() -> FrameRule {
+    mutating func framing(_ node: JSONNode) -> FrameRule {
         var rule = FrameRule()
-        guard let node = root["framing"] else {
-            complain(root, "no framing", "write framing: { length: \"datagram\", maximum: 512 }")
-            return rule
-        }
         check(node, FormatCompiler.framingKeys)
+        if let sum = node["probe"] { rule.probe = builder.checksum(checksum(sum)) }
         if let preamble = node["preamble"] {
             check(preamble, ["byte", "maximum"])
             rule.preamble = integer(preamble, "byte") ?? -1
@@ -266,7 +276,9 @@ struct FormatCompiler {
             if node["endElse"] != nil { rule.endRejection = rejection(node, "endElse") }
         }
         if let sum = node["checksum"] {
-            rule.checksum = builder.checksum(checksum(sum))
+            let check = checksum(sum)
+            rule.checksum = builder.checksum(check)
+            rule.checksumWidth = check.width
             rule.flagsMismatch = word(sum, "mismatch", ["reject", "flag"]) == "flag"
         }
         if let body = node["body"] {

@@ -14,14 +14,9 @@ package final class FormatLibrary: Sendable {
     /// files at once.
     package convenience init(directory: String) throws(Complaints) {
         var texts: [(file: String, bytes: [UInt8])] = []
-        for name in try FormatLibrary.names(in: directory) {
-            let file = directory + (directory.hasSuffix("/") ? "" : "/") + name
+        for file in try FormatLibrary.files(in: directory) {
             guard let bytes = FileBytes.read(file, limit: JSONNode.maximumBytes + 1) else {
-                throw Complaints(all: [
-                    Complaint(
-                        file: file, line: 1, column: 1, what: "cannot be read",
-                        suggestion: "check that it exists and may be read")
-                ])
+                throw Complaints(all: [FormatLibrary.unreadable(file)])
             }
             texts.append((file, bytes))
         }
@@ -40,6 +35,17 @@ package final class FormatLibrary: Sendable {
         try self.init(texts: texts.map { ($0.file, Array($0.text.utf8)) }, base: [])
     }
 
+    static func files(in directory: String) throws(Complaints) -> [String] {
+        let folder = directory + (directory.hasSuffix("/") ? "" : "/")
+        return try names(in: directory).map { folder + $0 }
+    }
+
+    static func unreadable(_ file: String) -> Complaint {
+        Complaint(
+            file: file, line: 1, column: 1, what: "cannot be read",
+            suggestion: "check that it exists and may be read")
+    }
+
     private init(
         texts: [(file: String, bytes: [UInt8])], base: [FormatSource]
     ) throws(Complaints) {
@@ -48,6 +54,12 @@ package final class FormatLibrary: Sendable {
         formats = loader.compile()
         sources = base + loader.own
         if !loader.complaints.isEmpty { throw Complaints(all: loader.complaints) }
+    }
+
+    /// What a reload puts together.
+    init(formats: [Format], sources: [FormatSource]) {
+        self.formats = formats
+        self.sources = sources
     }
 
     package func format(named name: String) -> Format? { formats.first { $0.name == name } }
@@ -125,7 +137,7 @@ package enum FileBytes {
 }
 
 /// The steps of loading, with their complaints.
-private struct FormatLoader {
+struct FormatLoader {
     let base: [FormatSource]
     var own: [FormatSource] = []
     var complaints: [Complaint] = []
@@ -147,7 +159,8 @@ private struct FormatLoader {
         if own.contains(where: { $0.name == name }) {
             complain(root["format"] ?? root, file, "format \"\(name)\" exists twice", "rename one")
         }
-        own.append(FormatSource(file: file, name: name, root: root))
+        own.append(
+            FormatSource(file: file, name: name, root: root, digest: FormatSource.digest(bytes)))
     }
 
     /// Compiled formats; those with complaints are missing.
@@ -170,6 +183,8 @@ private struct FormatLoader {
         }
         for (format, source) in texts {
             complaints += EmbeddedTests.run(format, source.root["tests"], file: source.file)
+            complaints += EmbeddedTests.tryRequests(
+                format, source.root["requests"], file: source.file)
         }
         own = merged
         return formats
@@ -205,11 +220,13 @@ private struct FormatLoader {
                 members.append(member)
                 continue
             }
-            let isMerged = ["framing", "constants", "tables", "inserts", "exchange"].contains(
-                member.key)
+            let isMerged = ["framing", "constants", "tables", "inserts", "exchange", "requests"]
+                .contains(
+                    member.key)
             members[at] = isMerged ? FormatLoader.overlay(members[at], member) : member
         }
         var result = source
+        result.digest = source.digest ^ (base.digest << 1 | base.digest >> 63)
         result.root = JSONNode(
             content: .object(members), line: source.root.line, column: source.root.column)
         return result

@@ -16,8 +16,28 @@ extension Machine {
         case good(Int)
     }
 
-    /// Judges the frame that starts at `from` (behind any preamble) within `from..<end`.
+    /// Judges the frame that starts at `from` (behind any preamble) within `from..<end`: the first of
+    /// the format's forms that may start here.
     mutating func judge(
+        _ rule: FrameRule, _ program: Program, from: Int, end: Int
+    ) -> Judgement {
+        var rule = rule
+        return choose(&rule, program, from: from, end: end)
+    }
+
+    /// The same; leaves the form in `rule`.
+    mutating func choose(
+        _ rule: inout FrameRule, _ program: Program, from: Int, end: Int
+    ) -> Judgement {
+        var verdict = judgeForm(rule, program, from: from, end: end)
+        while case .no = verdict, rule.next >= 0 {
+            rule = program.frames[rule.next]
+            verdict = judgeForm(rule, program, from: from, end: end)
+        }
+        return verdict
+    }
+
+    private mutating func judgeForm(
         _ rule: FrameRule, _ program: Program, from: Int, end: Int
     ) -> Judgement {
         var isCut = false
@@ -32,6 +52,13 @@ extension Machine {
             if found & anchor.mask != anchor.pattern { return .no(.badHeader) }
         }
         if isCut { return .incomplete }
+        if rule.probe >= 0 {
+            switch program.checksums[rule.probe].holds(cursor, start: from, end: end) {
+            case .some(true): break
+            case .some(false): return .no(.badChecksum)
+            case nil: return isExact ? .no(.badChecksum) : .incomplete
+            }
+        }
         let available = end &- from
         var total = available
         if !rule.isDatagram {
@@ -89,9 +116,10 @@ extension Machine {
     /// Enters the one frame that `from..<limit` must be: afterwards `position`, `start` and `limit`
     /// are its body's.
     mutating func enter<S: FrameSink>(
-        _ rule: FrameRule, _ program: Program, from: Int, _ sink: inout S
+        _ first: FrameRule, _ program: Program, from: Int, _ sink: inout S
     ) throws(Rejection) {
-        if rule.delimiter >= 0 { return try enterDelimited(rule, program, from: from, &sink) }
+        if first.delimiter >= 0 { return try enterDelimited(first, program, from: from, &sink) }
+        var rule = first
         let end = limit
         var at = from
         while rule.preamble >= 0, at &- from < rule.preambleMaximum, at < end,
@@ -101,7 +129,7 @@ extension Machine {
         }
         if at > from { sink.structure("preamble", from..<at, machine: self) }
         position = at
-        let verdict = judge(rule, program, from: at, end: end)
+        let verdict = choose(&rule, program, from: at, end: end)
         if case .good(let total) = verdict, at &+ total == end {
             describe(rule, program, at..<end, &sink)
             if rule.flagsMismatch, !holds(rule, program, at..<end) { work.isDoubtful = true }
@@ -146,6 +174,9 @@ extension Machine {
             let sum = program.checksums[rule.checksum]
             let at = sum.at >= 0 ? range.lowerBound &+ sum.at : range.upperBound &+ sum.at
             sink.structure("checksum", at..<at &+ sum.width, machine: self)
+            if S.explains, let places = sum.places(in: range) {
+                sink.computed(over: places.over, machine: self)
+            }
         }
         if rule.endCount > 0 {
             let at = range.upperBound &- rule.endCount
@@ -158,7 +189,8 @@ extension Machine {
     /// Looks for one frame in stream bytes; see `FrameSearch`.
     ///
     /// A complete frame that ends exactly where the bytes end beats an unfinished one before it:
-    /// noise that looks like the start of a long frame would otherwise hold good frames back.
+    /// noise that looks like the start of a long frame would otherwise hold good frames back. A form that
+    /// anything fits (a single byte that answers) does not.
     mutating func search(_ rule: FrameRule, _ program: Program) -> FrameSearch {
         if rule.delimiter >= 0 { return searchDelimited(rule, program) }
         let end = cursor.count
@@ -170,14 +202,17 @@ extension Machine {
                 if unfinished < 0 { unfinished = at }
                 break
             }
-            switch judge(rule, program, from: begin, end: end) {
+            var form = rule
+            switch choose(&form, program, from: begin, end: end) {
             case .no: at = begin > at ? begin : at &+ 1
             case .incomplete:
                 if unfinished < 0 { unfinished = at }
                 at &+= 1
             case .good(let total):
                 let last = begin &+ total
-                if unfinished < 0 || last == end { return .frame(skip: at, count: last &- at) }
+                if unfinished < 0 || (last == end && form.isTelling) {
+                    return .frame(skip: at, count: last &- at)
+                }
                 at &+= 1
             case .bad(let total, let rejection):
                 if unfinished >= 0 {
@@ -234,6 +269,7 @@ struct NoSink: FrameSink {
     mutating func identityIsGlobal() {}
     mutating func timeIsRelative() {}
     mutating func control() {}
+    mutating func seal() {}
     mutating func device(_ key: DeviceKey) {}
     mutating func duplicate(_ key: UInt64) {}
     mutating func answer(_ byte: UInt8) {}
@@ -297,6 +333,7 @@ extension DecodedFrame: FrameSink {
     }
 
     mutating func control() { isControl = true }
+    mutating func seal() { isSealed = true }
     mutating func device(_ key: DeviceKey) { device = key }
     mutating func duplicate(_ key: UInt64) { duplicateKey = key }
     mutating func part(_ part: FramePart) { self.part = part }

@@ -12,6 +12,8 @@ protocol FrameSink {
     /// Gives readings from number `first` on that have no time yet this one.
     mutating func stamp(from first: Int, milliseconds: Int64)
     mutating func control()
+    /// The payload is enciphered and there is no key for it here.
+    mutating func seal()
     mutating func device(_ key: DeviceKey)
     mutating func duplicate(_ key: UInt64)
     mutating func answer(_ byte: UInt8)
@@ -20,6 +22,8 @@ protocol FrameSink {
     mutating func answerFrame(_ rule: FrameRule)
     mutating func answerCount(at: Int, from: Int, digits: Int)
     mutating func part(_ part: FramePart)
+    mutating func asks(_ number: Int, _ value: Int64)
+    mutating func answers(_ pairing: Pairing)
 
     /// True for the sink that explains; what only people read is worked out behind this question.
     static var explains: Bool { get }
@@ -45,6 +49,8 @@ protocol FrameSink {
     mutating func open(_ group: Int, machine: borrowing Machine)
     mutating func close()
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine)
+    /// The structure shown last is computed over the bytes of `range`.
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine)
     /// The framing does not accept the bytes of `range`. True when the sink wants the layout run all
     /// the same and has made `machine` enter the frame's body.
     mutating func goesOn(
@@ -55,6 +61,7 @@ protocol FrameSink {
 
 extension FrameSink {
     static var records: Bool { false }
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {}
     mutating func willRun(_ op: Op, _ machine: borrowing Machine) {}
     mutating func entered(
         _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
@@ -105,10 +112,12 @@ final class Workspace {
             cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
     let scopes = FixedStack<Scope>(repeating: Scope(firstReading: 0, time: nil))
     let seed: UInt64
+    let keys: DeviceKeys
 
-    init(planes count: Int, capacity: Int, seed: UInt64) {
+    init(planes count: Int, capacity: Int, seed: UInt64, keys: DeviceKeys) {
         planes = (0..<count).map { _ in BytePlane(capacity: capacity) }
         self.seed = seed
+        self.keys = keys
     }
 
     deinit {
@@ -246,6 +255,9 @@ struct Machine {
             case .identityEnd: try endIdentity(&sink)
             case .duplicate: duplicate(op, &sink)
             case .codec: try runCodec(op, &sink)
+            case .ask: sink.asks(Int(op.x), slots.value(op.a))
+            case .pair: pair(op, &sink)
+            case .moveStart: try moveStart(op)
             case .answerText:
                 for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
             case .answerSlot: answerSlot(op, &sink)
@@ -275,7 +287,7 @@ struct Machine {
     mutating func place(_ op: Op, _ width: Int) throws(Rejection) -> Int {
         if op.at >= 0 {
             let at = start &+ Int(op.at)
-            guard width >= 0, at <= limit &- width else { throw overrun }
+            guard width >= 0, at >= 0, at <= limit &- width else { throw overrun }
             return at
         }
         let at = position

@@ -51,7 +51,7 @@ struct PathCheck {
 
     private mutating func run() {
         guard !ops.isEmpty, let frame = program.frames.first else { return }
-        states[0] = [Region(least: 0, most: PathCheck.body(frame, of: frame.maximum))]
+        states[0] = [Region(least: 0, most: longestBody(frame, room: .max))]
         var wasReached = true
         for pc in ops.indices {
             guard let state = states[pc], !state.isEmpty else {
@@ -111,17 +111,30 @@ struct PathCheck {
         case .enterFrame:
             let room = amount(pc, op, &state)
             let rule = program.frames[Int(op.meta)]
-            if rule.minimum > room {
+            if forms(rule).allSatisfy({ $0.minimum > room }) {
                 complain(
                     pc, "a frame of at least \(rule.minimum) bytes where at most \(room) are left",
                     "raise the maximum, or check what stands before it")
             }
             state.append(
                 Region(
-                    least: 0, most: PathCheck.body(rule, of: min(rule.maximum, room)),
+                    least: 0, most: longestBody(rule, room: room),
                     isTold: rule.minimum > room))
         default: break
         }
+    }
+
+    /// A frame's form and those tried after it.
+    private func forms(_ first: FrameRule) -> [FrameRule] {
+        var all = [first]
+        while let last = all.last, last.next >= 0, all.count <= FormatCompiler.maximumForms {
+            all.append(program.frames[last.next])
+        }
+        return all
+    }
+
+    private func longestBody(_ first: FrameRule, room: Int) -> Int {
+        forms(first).map { PathCheck.body($0, of: min($0.maximum, room)) }.max() ?? 0
     }
 
     private static func body(_ rule: FrameRule, of count: Int) -> Int {

@@ -70,6 +70,7 @@ struct PlanRecorder: FrameSink {
     mutating func identityIsGlobal() { frame.identityIsGlobal() }
     mutating func timeIsRelative() { frame.timeIsRelative() }
     mutating func control() { frame.control() }
+    mutating func seal() { frame.seal() }
     mutating func device(_ key: DeviceKey) { frame.device(key) }
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
@@ -171,6 +172,9 @@ struct PlanRecorder: FrameSink {
                 for i in 0..<UInt16(op.width) { hold(op.b &+ i, machine) }
             }
             keep(op, machine)
+        // Pairing runs only where something was asked; that is rare enough to run the program.
+        case .ask, .pair: isPossible = false
+        case .moveStart: if machine.slots.value(op.a) != 0 { isPossible = false }
         case .reject, .show, .open, .close: isPossible = false
         default: isPossible = false
         }
@@ -180,6 +184,8 @@ struct PlanRecorder: FrameSink {
     mutating func entered(
         _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
     ) {
+        // Which of several forms it is may depend on bytes that the others look at.
+        if rule.isForm { isPossible = false }
         if rule.delimiter >= 0 { delimited(rule, from, range, machine) }
         // The byte behind a preamble ends it.
         if rule.preamble >= 0 { mark(from..<range.lowerBound + 1, machine) }

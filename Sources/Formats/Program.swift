@@ -30,6 +30,8 @@ enum OpCode: UInt8, Sendable {
     case answerNumber, answerCount, showPair
     // Built-in decodings (Codecs/).
     case codec
+    // Requests and answers (Pairing.swift).
+    case ask, pair, moveStart
     // For the tree only.
     case show, open, close
 
@@ -202,6 +204,13 @@ struct FrameRule: Sendable {
     var checksum = -1
     /// A wrong check value marks the readings instead of refusing the frame.
     var flagsMismatch = false
+    var checksumWidth = 0
+    /// Row of `Program.checksums` that must hold for this form to be meant at all, -1 none.
+    var probe = -1
+    /// Row of `Program.frames` with the form to try when no frame of this one starts here, -1 none.
+    var next = -1
+    /// One of several.
+    var isForm = false
     /// Layout reads from here to here (negative: from the end).
     var bodyFrom = 0
     var bodyTo = 0
@@ -215,6 +224,13 @@ struct FrameRule: Sendable {
     var wireMaximum = 0
 
     var isDatagram: Bool { lengthEntry < 0 }
+
+    /// Whether bytes that make such a frame are hardly an accident: two fixed or checking bytes.
+    var isTelling: Bool {
+        var fixed = endCount &+ checksumWidth &+ (probe >= 0 ? 2 : 0)
+        for i in 0..<anchorCount { fixed &+= anchors[i].count }
+        return fixed >= 2
+    }
 }
 
 /// A field that a frame's length is computed from.
@@ -335,6 +351,7 @@ struct GroupRule: Sendable {
     enum Kind: Sendable { case object, list, element }
     var kind: Kind
     var name: String
+    var note = ""
     /// The element of a list holds one value, not members.
     var isContent = true
 }

@@ -153,6 +153,10 @@ struct ProgramBuilder {
         return Int32(program.frames.count - 1)
     }
 
+    mutating func chain(_ row: Int32, to next: Int32) {
+        program.frames[Int(row)].next = Int(next)
+    }
+
     mutating func checksum(_ rule: ChecksumRule) -> Int {
         program.checksums.append(rule)
         return program.checksums.count - 1
@@ -338,10 +342,11 @@ extension Op {
         case .placeDecimals: slots = [a, b]
         case .answerNumber: slots = [a]
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
-            .answerSlot:
+            .answerSlot, .ask, .moveStart:
             slots = [a]
         case .answerDigits: slots = [a]
         case .part: slots = [a] + (0..<UInt16(width) &+ 2).map { b &+ $0 }
+        case .pair: slots = [a, b]
         case .copy, .select: slots = [b]
         case .arithmetic, .jumpUnless:
             slots = [b]

@@ -275,7 +275,7 @@ extension TreeBuilder {
 
     private func words(_ count: Int) -> String { count == 1 ? "1 byte" : "\(count) bytes" }
 
-    private func over(_ range: Range<Int>) -> String {
+    func over(_ range: Range<Int>) -> String {
         range.isEmpty ? "no bytes" : "\(range.lowerBound)–\(range.upperBound - 1)"
     }
 }

@@ -55,6 +55,7 @@ struct TreeBuilder: FrameSink {
     mutating func identityIsGlobal() { frame.identityIsGlobal() }
     mutating func timeIsRelative() { frame.timeIsRelative() }
     mutating func control() { frame.control() }
+    mutating func seal() { frame.seal() }
     mutating func device(_ key: DeviceKey) { frame.device(key) }
     mutating func duplicate(_ key: UInt64) { frame.duplicate(key) }
     mutating func answer(_ byte: UInt8) { frame.answer(byte) }
@@ -72,7 +73,8 @@ struct TreeBuilder: FrameSink {
         let at = TreeBuilder.origin(machine, machine.plane, machine.position)
         open.append(
             FieldNode(
-                name: rule.name, bytes: at..<at, value: rule.kind == .list ? .list : .object))
+                name: rule.name, bytes: at..<at, value: rule.kind == .list ? .list : .object,
+                note: rule.note))
     }
 
     static var explains: Bool { true }
@@ -107,8 +109,8 @@ struct TreeBuilder: FrameSink {
         {
             node.bytes = first..<last
         }
-        // A list that is opened again goes on where it was.
-        if node.value == .list, !node.name.isEmpty,
+        // A list of an object that is opened again goes on where it was; elements of lists have no names.
+        if node.value == .list, open[open.count - 1].value != .list,
             let at = open[open.count - 1].children.firstIndex(where: {
                 $0.name == node.name && $0.value == .list
             })
@@ -122,6 +124,13 @@ struct TreeBuilder: FrameSink {
             open[open.count - 1].children.remove(at: at)
         }
         add(node)
+    }
+
+    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {
+        let last = open.count - 1
+        guard let child = open[last].children.indices.last else { return }
+        let scope = over(TreeBuilder.origin(machine, machine.plane, range))
+        open[last].children[child].note = "over \(scope)"
     }
 
     mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {
@@ -334,11 +343,12 @@ struct TreeBuilder: FrameSink {
         if plane == Machine.wholePlane { return 0 }
         while plane > 0 {
             let scratch = machine.work.planes[Int(plane) - 1]
-            if case .hex(let base) = scratch.map { offset = base + 2 * offset }
-            if case .base64(let base) = scratch.map {
-                offset = base + offset / 3 * 4 + offset % 3
-            }
-            if case .escaped(let base, let escape) = scratch.map {
+            switch scratch.map {
+            case .same: break
+            case .hex(let base): offset = base + 2 * offset
+            case .base64(let base): offset = base + offset / 3 * 4 + offset % 3
+            case .spread(let layout): offset = layout.origin(offset)
+            case .escaped(let base, let escape):
                 offset = machine.cursor(ofPlane: scratch.below)
                     .escaped(offset, from: base, escape: escape)
             }

@@ -66,11 +66,12 @@ package struct VectorRunner {
             return .skipped("no format \"\(name)\"")
         }
         let direction: Direction = row["direction"]?.string == "down" ? .down : .up
+        let keys = expect["key"]?.string.flatMap { DeviceKeys(every: $0) } ?? .none
         if let error = expect["error"]?.string {
-            return refusal(format, bytes, direction, error)
+            return refusal(format, bytes, direction, error, keys)
         }
         if let frames = expect["frames"]?.array {
-            return stream(format, bytes, direction, expect, frames)
+            return stream(format, bytes, direction, expect, frames, keys)
         }
         var differences: [String] = []
         if let typed = expect["typed"]?.array {
@@ -80,16 +81,16 @@ package struct VectorRunner {
             }
             differences += typedDifferences(format, bytes, direction, typed)
         }
-        differences += content(format, bytes, direction, expect)
+        differences += content(format, bytes, direction, expect, keys)
         return differences.isEmpty ? .passed : .failed(differences)
     }
 
     // MARK: One frame
 
     private func decode(
-        _ format: Format, _ bytes: [UInt8], _ direction: Direction
+        _ format: Format, _ bytes: [UInt8], _ direction: Direction, _ keys: DeviceKeys
     ) -> Result<Explanation, RejectedFrame> {
-        let decoder = Decoder(format)
+        let decoder = Decoder(format, keys: keys)
         var frame = DecodedFrame()
         var rejection: Rejection?
         do throws(Rejection) {
@@ -110,9 +111,10 @@ package struct VectorRunner {
     }
 
     private func refusal(
-        _ format: Format, _ bytes: [UInt8], _ direction: Direction, _ error: String
+        _ format: Format, _ bytes: [UInt8], _ direction: Direction, _ error: String,
+        _ keys: DeviceKeys
     ) -> VectorReport.Verdict {
-        switch decode(format, bytes, direction) {
+        switch decode(format, bytes, direction, keys) {
         case .success: return .failed(["expected \(error), but the frame was accepted"])
         case .failure(let found):
             // A cut or changed frame may look short, long or wrongly summed: any of these is right.
@@ -124,14 +126,18 @@ package struct VectorRunner {
         }
     }
 
-    /// Differences of one accepted frame; `profile` names the format and is no content.
+    /// Differences of one accepted frame; `profile` names the format and `key` is the
+    /// device's; both are no content.
     private func content(
-        _ format: Format, _ bytes: [UInt8], _ direction: Direction, _ expect: JSONNode
+        _ format: Format, _ bytes: [UInt8], _ direction: Direction, _ expect: JSONNode,
+        _ keys: DeviceKeys
     ) -> [String] {
-        switch decode(format, bytes, direction) {
+        switch decode(format, bytes, direction, keys) {
         case .failure(let found): return [found.what]
         case .success(let explanation):
-            let members = (expect.members ?? []).filter { $0.key != "profile" && $0.key != "typed" }
+            let members = (expect.members ?? []).filter {
+                !["profile", "typed", "key"].contains($0.key)
+            }
             let rest = JSONNode(
                 content: .object(members), line: expect.line, column: expect.column)
             return Expectation.differences(rest, explanation.root.json)
@@ -142,9 +148,9 @@ package struct VectorRunner {
 
     private func stream(
         _ format: Format, _ bytes: [UInt8], _ direction: Direction, _ expect: JSONNode,
-        _ frames: [JSONNode]
+        _ frames: [JSONNode], _ keys: DeviceKeys
     ) -> VectorReport.Verdict {
-        let decoder = Decoder(format)
+        let decoder = Decoder(format, keys: keys)
         var found: [[UInt8]] = []
         var rejected = 0
         var skipped = 0
@@ -177,7 +183,7 @@ package struct VectorRunner {
             differences.append("expected \(frames.count) frames, found \(found.count)")
         } else {
             for (i, pair) in zip(found, frames).enumerated() {
-                differences += content(format, pair.0, direction, pair.1).map {
+                differences += content(format, pair.0, direction, pair.1, keys).map {
                     "frame \(i): \($0)"
                 }
             }
@@ -235,7 +241,9 @@ package struct VectorRunner {
     private func typedDifferences(
         _ format: Format, _ bytes: [UInt8], _ direction: Direction, _ typed: [JSONNode]
     ) -> [String] {
-        guard case .success(let explanation) = decode(format, bytes, direction) else { return [] }
+        guard case .success(let explanation) = decode(format, bytes, direction, .none) else {
+            return []
+        }
         let values = explanation.root.children.first { $0.name == "values" }?.children ?? []
         return typed.enumerated().flatMap { i, entry -> [String] in
             guard let node = values.first(where: { $0.name == "typed\(i)" }),

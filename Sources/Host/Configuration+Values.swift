@@ -10,6 +10,7 @@ extension Configuration {
         self.init()
         gateway = values.text("gateway")
         formats = values.text("formats")
+        keys = values.text("keys")
         for group in values.groups("sources") {
             guard let source = Source(group, &reader) else { continue }
             check(source, at: group, &reader)
@@ -75,6 +76,7 @@ extension Configuration.Source {
         self.init(name: group.text("sources.name"), listen: listen)
         isExposed = group.flag("sources.exposed")
         formats = group.names("sources.formats")
+        readExchange(group, &reader)
         devices =
             DevicePolicy(rawValue: group.text("sources.devices"))
             ?? (listen.endpoint.isLoopback ? .accept : .quarantine)

@@ -2,6 +2,7 @@
 // (ConfigurationReader), never on the data path. Durations are milliseconds, sizes bytes.
 
 package import Catalog
+package import Exchanges
 package import Formats
 package import Model
 
@@ -62,6 +63,11 @@ package struct Configuration: Hashable, Sendable {
         package var listen: ListenAddress
         /// Names of formats in the order in which they are tried; empty: all there are.
         package var formats: [String] = []
+        /// The conversation that its datagrams belong to; nil: each is a frame.
+        package var exchange: ExchangeKind?
+        package var paths: [Route] = []
+        package var topics: [Route] = []
+        package var observe: [String] = []
         package var devices = DevicePolicy.accept
         /// The operator has said that others than this machine may reach it.
         package var isExposed = false
@@ -78,6 +84,12 @@ package struct Configuration: Hashable, Sendable {
             self.name = name
             self.listen = listen
         }
+    }
+
+    /// A path or topic filter and the name of its format.
+    package struct Route: Hashable, Sendable {
+        package var name: String
+        package var format: String
     }
 
     /// The window in which a device's own time is believed.
@@ -128,6 +140,8 @@ package struct Configuration: Hashable, Sendable {
     package var gateway = "gateway"
     /// Directory of the format files; empty: `protocols` where the programs look for it.
     package var formats = ""
+    /// File with the keys of meters that encipher; empty: none.
+    package var keys = ""
     package var sources: [Source] = []
     package var batch = Batch()
     package var spool = Spool()

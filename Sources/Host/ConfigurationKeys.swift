@@ -3,6 +3,7 @@
 // and the manual are printed from it.
 
 import Catalog
+import Exchanges
 import Formats
 import Model
 
@@ -23,6 +24,10 @@ enum KeyKind {
     /// A host and port.
     case hostPort
     case names
+    /// Text in quotes, any characters, at most 256 bytes each.
+    case texts
+    /// `{ "text": "name" }`, in the order of the file.
+    case routes
     case group
     case groups
 }
@@ -63,6 +68,9 @@ extension Configuration {
             "formats", .path, "\"\"",
             "Directory of format files; empty: `protocols`, where the programs look for it."),
         Key(
+            "keys", .path, "\"\"",
+            "File with the keys of meters that encipher, readable by its owner only (mode 0600)."),
+        Key(
             "sources", .groups,
             """
             [
@@ -81,6 +89,21 @@ extension Configuration {
         Key(
             "sources.formats", .names, "[]",
             "Formats to try, in this order; empty: all there are."),
+        Key(
+            "sources.exchange", .word(ExchangeKind.allCases.map(\.rawValue)), "",
+            "UDP: the conversation that devices lead: coap, lwm2m, mqtt-sn or semtech. When it is "
+                + "left out, each datagram is a frame."),
+        Key(
+            "sources.paths", .routes, "{}",
+            "coap, lwm2m: resources that take frames, and the format of each: { \"/t/r\": \"…\" }; "
+                + "empty: every path, by Content-Format."),
+        Key(
+            "sources.observe", .texts, "[]",
+            "lwm2m: paths to observe of every client that has them: [\"/3303/0/5700\"]."),
+        Key(
+            "sources.topics", .routes, "{}",
+            "mqtt-sn: topic filters and the format of each; of other topics the source's formats "
+                + "in order."),
         Key(
             "sources.devices", .word(DevicePolicy.allCases.map(\.rawValue)), "",
             "Frames of unknown devices: accept, quarantine or reject. When it is left out: accept "

@@ -15,6 +15,8 @@ enum KeyValue {
     case endpoint(Endpoint)
     case hostPort(HostPort)
     case names([String])
+    case texts([PlacedText])
+    case routes([PlacedRoute])
     case groups([KeyValues])
 }
 
@@ -169,6 +171,10 @@ struct ConfigurationReader {
                 names.append(name)
             }
             out.values[key.path] = .names(names)
+        case .texts:
+            if let texts = texts(node, key) { out.values[key.path] = .texts(texts) }
+        case .routes:
+            if let routes = routes(node, key) { out.values[key.path] = .routes(routes) }
         default:
             if let value = scalar(node, key) { out.values[key.path] = value }
         }
@@ -219,13 +225,13 @@ struct ConfigurationReader {
                 return .hostPort(address)
             }
             wrong(node, key, "\"HOST:PORT\"")
-        case .names, .group, .groups:
+        case .names, .texts, .routes, .group, .groups:
             preconditionFailure("no single value")
         }
         return nil
     }
 
-    private mutating func wrong(_ node: JSONNode, _ key: Key, _ wanted: String) {
+    mutating func wrong(_ node: JSONNode, _ key: Key, _ wanted: String) {
         let found: String
         switch node.content {
         case .string(let text): found = "\"\(text.prefix(60))\""
@@ -236,7 +242,7 @@ struct ConfigurationReader {
         complain(place, "\"\(key.path)\" cannot be \(found)", "write \(wanted)")
     }
 
-    private func isName(_ text: String) -> Bool {
+    func isName(_ text: String) -> Bool {
         (1...64).contains(text.utf8.count)
             && text.utf8.allSatisfy { $0 != 0x3A && DeviceKey.isAllowed($0) }
     }

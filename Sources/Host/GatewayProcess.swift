@@ -54,6 +54,8 @@ package final class GatewayProcess {
     private let uplink: UplinkActor
     private let admin: AdminServer
     private let reports: GatewayReports
+    private let keys: DeviceKeys
+    let reloader: FormatReloader
 
     /// Opens everything and recovers; nothing is taken in before `start`.
     package init(
@@ -66,6 +68,11 @@ package final class GatewayProcess {
         let library: FormatLibrary
         do throws(Complaints) {
             library = try FormatLibrary(directory: configuration.formats)
+        } catch {
+            throw StartError(error.all.map(\.description).joined(separator: "\n"))
+        }
+        do throws(Complaints) {
+            keys = configuration.keys.isEmpty ? .none : try DeviceKeys(file: configuration.keys)
         } catch {
             throw StartError(error.all.map(\.description).joined(separator: "\n"))
         }
@@ -97,11 +104,14 @@ package final class GatewayProcess {
             throw StartError(error.description)
         }
         httpEndpoint = admin.httpEndpoint
+        reloader = FormatReloader(
+            library, directory: configuration.formats, sources: sources, clock: clock,
+            intake: intake.mailbox)
         reports = GatewayReports(
             gateway: configuration.gateway, software: software, startedAt: clock.wall(),
             clock: clock, storeAddress: configuration.store.address?.description,
             sources: configuration.sources, endpoints: sockets.endpoints, intake: intake.mailbox,
-            spool: spool.mailbox, uplink: uplink.mailbox)
+            spool: spool.mailbox, uplink: uplink.mailbox, formats: reloader)
         reports.serve(on: admin)
 
         let ring = Ring(capacity: 1 << 16)
@@ -174,13 +184,14 @@ package final class GatewayProcess {
                 }
                 formats.append(format)
             }
-            sources.append(
-                IntakeSource(
-                    name: source.name, formats: formats, policy: source.devices,
-                    timeRule: TimeRule(
-                        maximumAgeMilliseconds: source.timestamps.maximumAge,
-                        maximumAheadMilliseconds: source.timestamps.maximumAhead,
-                        drops: source.timestamps.action == .drop)))
+            var described = IntakeSource(
+                name: source.name, formats: formats, policy: source.devices,
+                timeRule: TimeRule(
+                    maximumAgeMilliseconds: source.timestamps.maximumAge,
+                    maximumAheadMilliseconds: source.timestamps.maximumAhead,
+                    drops: source.timestamps.action == .drop))
+            try source.addExchange(to: &described, library)
+            sources.append(described)
         }
         return sources
     }
@@ -191,6 +202,7 @@ package final class GatewayProcess {
     ) -> IntakeStage {
         var settings = IntakeSettings()
         settings.duplicateWindowMilliseconds = configuration.spool.duplicateWindow
+        settings.keys = keys
         let jobs = spool.mailbox
         let poke = batch.poke
         return IntakeStage(

@@ -82,11 +82,13 @@ final class GatewayReports: Sendable {
     private let intake: Mailbox<IntakeJob>
     private let spool: Mailbox<SpoolWork>
     private let uplink: Mailbox<UplinkJob>
+    private let formats: FormatReloader
 
     init(
         gateway: String, software: String, startedAt: Timestamp, clock: Clock,
         storeAddress: String?, sources: [Configuration.Source], endpoints: [Endpoint],
-        intake: Mailbox<IntakeJob>, spool: Mailbox<SpoolWork>, uplink: Mailbox<UplinkJob>
+        intake: Mailbox<IntakeJob>, spool: Mailbox<SpoolWork>, uplink: Mailbox<UplinkJob>,
+        formats: FormatReloader
     ) {
         self.gateway = gateway
         self.software = software
@@ -98,6 +100,7 @@ final class GatewayReports: Sendable {
         self.intake = intake
         self.spool = spool
         self.uplink = uplink
+        self.formats = formats
     }
 
     func serve(on admin: AdminServer) {
@@ -207,6 +210,7 @@ final class GatewayReports: Sendable {
                     ("streams", .integer(Int64(gathered.statistics.levels.streams))),
                 ])
             ),
+            ("formats", formats.json),
             ("spool", spoolJSON(gathered)),
             (
                 "uplink",

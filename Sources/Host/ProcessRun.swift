@@ -5,6 +5,7 @@ import Dispatch
 import Glibc
 import Model
 import Pipeline
+import Synchronization
 
 /// How long an orderly end may take before the process ends anyway (the spool survives that).
 private let stopLimit = DispatchTimeInterval.seconds(10)
@@ -31,6 +32,8 @@ extension GatewayProcess {
         announce("ready")
         Notify.ready(status: "taking in from \(configuration.sources.count) sources")
         let heart = gateway.startWatchdog()
+        let reloader = gateway.reloader
+        end.onHangUp { reloader.reload() }
         end.wait()
         heart?.cancel()
         Notify.stopping()
@@ -77,6 +80,7 @@ extension StoreProcess {
         Notify.ready(status: "listening on \(store.endpoint.description)")
         // On the store's queue: a store that hangs is noticed.
         let heart = Notify.watchdogInterval.map { every($0, on: store.queue) { Notify.alive() } }
+        end.onHangUp { Log.state("sluice-store: nothing to reload: it reads no formats") }
         end.wait()
         heart?.cancel()
         Notify.stopping()
@@ -84,20 +88,21 @@ extension StoreProcess {
     }
 }
 
-/// SIGTERM and SIGINT as the wish to end. Made before anything is opened, so that a wish that comes early
-/// is carried out in order as well.
+/// SIGTERM and SIGINT as the wish to end, SIGHUP as the wish to reload. Made before anything is opened,
+/// so that a wish that comes early is carried out in order as well.
 private struct EndWish {
     private let isOver = DispatchSemaphore(value: 0)
+    private let hangUp = HangUp()
     private let signals: Signals
 
     init() throws(StartError) {
         let isOver = isOver
+        let hangUp = hangUp
         do throws(HostError) {
             signals = try Signals(DispatchQueue(label: "sluice.signals")) { signal in
                 switch signal {
                 case .terminate, .interrupt: isOver.signal()
-                case .hangUp:
-                    Log.warning("reload is not built yet: restart instead; nothing is lost")
+                case .hangUp: hangUp.act()
                 }
             }
         } catch {
@@ -105,6 +110,30 @@ private struct EndWish {
         }
     }
 
+    /// From now on `action` is what SIGHUP does; one that came before is carried out now.
+    func onHangUp(_ action: @escaping @Sendable () -> Void) { hangUp.set(action) }
+
     /// Sleeps until the process is asked to end.
     func wait() { withExtendedLifetime(signals) { isOver.wait() } }
+}
+
+/// What SIGHUP does, and whether it came before that was known.
+private final class HangUp: Sendable {
+    private let state = Mutex<(action: (@Sendable () -> Void)?, isWaiting: Bool)>((nil, false))
+
+    func set(_ action: @escaping @Sendable () -> Void) {
+        let isWaiting = state.withLock { state in
+            state.action = action
+            return state.isWaiting
+        }
+        if isWaiting { action() }
+    }
+
+    func act() {
+        let action = state.withLock { state in
+            if state.action == nil { state.isWaiting = true }
+            return state.action
+        }
+        action?()
+    }
 }

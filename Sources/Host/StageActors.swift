@@ -2,6 +2,7 @@
 // before its queue is activated, and touched by the handlers of its own queue only.
 
 import Dispatch
+import Formats
 import Model
 import Pipeline
 import Spool
@@ -10,6 +11,7 @@ import Uplink
 enum IntakeJob: Sendable {
     case committed(UInt64)
     case mark(MarkNote.Purpose)
+    case replaceFormats([Format])
     case statistics(@Sendable (IntakeStatistics) -> Void)
     /// The last job: sockets closed, everything handed over, then the probe.
     case stop(LedgerProbe)
@@ -52,6 +54,7 @@ final class IntakeActor {
             stage.committed(upTo: position)
             lookForRoom()
         case .mark(let purpose): stage.mark(purpose)
+        case .replaceFormats(let formats): stage.replaceFormats(formats)
         case .statistics(let reply):
             let counts = sockets.loopCounts
             reply(

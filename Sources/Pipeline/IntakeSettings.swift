@@ -1,6 +1,7 @@
 // What an intake is told at start: its sources, its limits, and how it reaches the other stages.
 
 package import Catalog
+package import Exchanges
 package import Formats
 package import Model
 import Ring
@@ -12,6 +13,10 @@ package struct IntakeSource {
     package var formats: [Format]
     package var policy: DevicePolicy
     package var timeRule: TimeRule
+    package var lines = LineSettings()
+    /// The conversation that its datagrams belong to; nil: each is a frame by itself. Its `formats` are
+    /// set by the intake.
+    package var exchange: ExchangeSettings?
 
     package init(name: String, formats: [Format], policy: DevicePolicy, timeRule: TimeRule) {
         self.name = name
@@ -37,6 +42,8 @@ package struct IntakeSettings: Sendable {
     package var duplicateWindowMilliseconds: Int64 = 120_000
     /// Wall clock before this is taken as not yet set: 2025-01-01T00:00:00Z.
     package var clockSetAfter = Timestamp(milliseconds: 1_735_689_600_000)
+    /// Of meters that encipher.
+    package var keys = DeviceKeys.none
 
     package init() {}
 }
@@ -50,6 +57,8 @@ package struct IntakeLevels: Sendable {
     package var answersWaiting: Int
     package var devices: Int
     package var streams: Int
+    /// Registered clients and open sessions of all exchanges.
+    package var clients: Int
 }
 
 /// What travels beside a mark in the ring: why it was put there and the intake's counters at its place.

@@ -3,6 +3,7 @@
 // appearance of a device or a stream.
 
 import Catalog
+import Exchanges
 import Formats
 import Model
 import Spool
@@ -40,7 +41,7 @@ extension IntakeStage {
     }
 
     /// Of two formats' reasons, the one of the format that understood more of the frame.
-    private static func worse(_ a: Rejection, _ b: Rejection) -> Rejection {
+    static func worse(_ a: Rejection, _ b: Rejection) -> Rejection {
         func rank(_ r: Rejection) -> Int {
             switch r {
             case .noFormat: 0
@@ -53,25 +54,33 @@ extension IntakeStage {
         return rank(b) > rank(a) ? b : a
     }
 
-    /// Takes a decoded frame in: duplicate, device, readings, journal, answer.
+    /// Takes a decoded frame in: duplicate, device, readings, journal, answer. `mayBeAgain` false: the
+    /// sender says that this message is no repetition.
+    @discardableResult
     func take(
         _ bytes: Span<UInt8>, _ state: SourceState, _ format: FormatState,
-        at receivedAt: Timestamp, answerTo recipient: Recipient
-    ) throws(Rejection) {
+        at receivedAt: Timestamp, answerTo recipient: Recipient, isEnvelope: Bool = false,
+        mayBeAgain: Bool = true
+    ) throws(Rejection) -> FrameOutcome {
         if frame.isControl {
             counters.framesControl &+= 1
             touchCounters()
-            return answerNow(to: recipient)
+            answerNow(to: recipient)
+            return .control
         }
         // What the journal holds was new when it came. The memory keeps a key for one to two windows,
         // at replay perhaps longer than it did then: it must not refuse what was answered.
         if let key = frame.duplicateKey,
-            recent.containsOrInsert(key, at: receivedAt, window: format.duplicateWindow),
-            !isReplaying
+            recent.containsOrInsert(
+                key, at: receivedAt,
+                window: frame.isKeyOfMessage
+                    ? IntakeStage.messageWindow : format.duplicateWindow),
+            !isReplaying, mayBeAgain || !frame.isKeyOfMessage
         {
             counters.framesDuplicate &+= 1
             touchCounters()
-            return answerNow(to: recipient)
+            answerNow(to: recipient)
+            return .duplicate
         }
         let device: DeviceID
         do throws(Rejection) {
@@ -82,13 +91,15 @@ extension IntakeStage {
         }
         counters.framesDecoded &+= 1
         takeReadings(of: device, state, format, at: receivedAt)
-        guard !isReplaying else { return }
-        journal.append(bytes, source: format.journalNumber, receivedAt: receivedAt)
+        guard !isReplaying else { return .taken }
+        let number = isEnvelope ? format.envelopeNumber : format.journalNumber
+        journal.append(bytes, source: number, receivedAt: receivedAt)
         if firstJournaledAt == nil { firstJournaledAt = clock.now() }
         if frame.answer.count > 0 {
             if firstWaitingAt == nil { firstWaitingAt = clock.now() }
             pending.append(frame.answer, to: recipient, needs: journal.nextPosition)
         }
+        return .taken
     }
 
     func takeReadings(
@@ -103,8 +114,9 @@ extension IntakeStage {
             var quality = decoded.quality
             do throws(Drop) {
                 let observedAt = try validate(
-                    value: decoded.value, quality: &quality, observedAt: decoded.observed(receivedAt),
-                    receivedAt: receivedAt, rule: format.rules[Int(decoded.output)],
+                    value: decoded.value, quality: &quality,
+                    observedAt: decoded.observed(receivedAt), receivedAt: receivedAt,
+                    rule: format.rules[Int(decoded.output)],
                     timeRule: timeRule, gatewayClockIsSet: clockIsSet)
                 let stream = try streamID(device, format, decoded, place: index)
                 outgoing.append(

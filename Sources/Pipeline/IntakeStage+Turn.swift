@@ -10,6 +10,7 @@ extension IntakeStage {
     func finishTurn() {
         postEntries()
         publish()
+        flushSendings()
         if journal.byteCount >= settings.commitBytes { handOver() }
         handOverIfDue()
         if pending.count > 0 {

@@ -8,6 +8,7 @@
 // after its last frame.
 
 package import Catalog
+import Exchanges
 package import Formats
 package import Model
 package import Ring
@@ -40,6 +41,8 @@ package final class IntakeStage: IntakeDoor {
     var setAside: [QuarantinedFrame] = []
     var setAsideBytes = 0
     var connections: [ConnectionID: Int] = [:]
+    let desk = LineDesk()
+    var talk = ExchangeDesk()
 
     var committed: UInt64
     var bytesInFlight = 0
@@ -53,14 +56,25 @@ package final class IntakeStage: IntakeDoor {
     final class SourceState {
         let source: IntakeSource
         let timeRule: TimeRule
-        let formats: [FormatState]
+        var formats: [FormatState]
         let maximumFrame: Int
+        let exchange: Exchange?
+        /// When the exchange wants its timer.
+        var exchangeDue: Instant?
 
-        init(source: IntakeSource, formats: [FormatState]) {
+        init(source: IntakeSource, formats: [FormatState], seed: UInt64) {
             self.source = source
             timeRule = source.timeRule
             self.formats = formats
-            maximumFrame = source.formats.map(\.maximumFrame).max() ?? 0
+            var longest = source.formats.map(\.maximumFrame).max() ?? 0
+            if var settings = source.exchange {
+                settings.formats = source.formats.map(\.name)
+                longest = max(longest, settings.kind.maximumDatagram)
+                exchange = Exchange(settings, seed: seed)
+            } else {
+                exchange = nil
+            }
+            maximumFrame = longest
         }
     }
 
@@ -75,11 +89,20 @@ package final class IntakeStage: IntakeDoor {
         let scope: UInt32
         /// Index in `journalSources`.
         let journalNumber: UInt16
+        /// The same for frames that are journaled with their context.
+        let envelopeNumber: UInt16
         let duplicateWindow: Int64
+        let seed: UInt64
+        let keys: DeviceKeys
 
-        init(_ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64) {
+        init(
+            _ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64,
+            keys: DeviceKeys
+        ) {
             self.format = format
-            decoder = Decoder(format, seed: seed)
+            self.seed = seed
+            self.keys = keys
+            decoder = Decoder(format, seed: seed, keys: keys)
             self.number = UInt16(number)
             rules = format.outputs.map {
                 ValueRule(
@@ -88,6 +111,7 @@ package final class IntakeStage: IntakeDoor {
             }
             scope = format.identityIsLocal ? UInt32(source + 1) : 0
             self.journalNumber = UInt16(journalNumber)
+            envelopeNumber = UInt16(journalNumber + 1)
             duplicateWindow = format.duplicateWindowMilliseconds
         }
     }
@@ -117,14 +141,18 @@ package final class IntakeStage: IntakeDoor {
                 formats.append(
                     FormatState(
                         format, number: inLibrary, source: number, journalNumber: pairs.count,
-                        seed: seed))
-                pairs.append(JournalSource(name: source.name, format: format.name))
+                        seed: seed, keys: settings.keys))
+                let plain = JournalSource(name: source.name, format: format.name)
+                pairs += [plain, plain.withContext]
             }
-            states.append(SourceState(source: source, formats: formats))
+            states.append(
+                SourceState(
+                    source: source, formats: formats, seed: seed &+ UInt64(number) &* 0x9E37_79B9))
         }
         self.sources = states
         journalSources = pairs
         outgoing.reserveCapacity(4096)
+        openExchanges()
     }
 
     // MARK: The door for the sockets
@@ -143,7 +171,8 @@ package final class IntakeStage: IntakeDoor {
         IntakeLevels(
             ringFree: producer.free, readingsUnpublished: outgoing.count - publishedTo,
             journalBytes: bytesInFlight + journal.byteCount, answersWaiting: pending.count,
-            devices: catalog.deviceCount, streams: catalog.streamCount)
+            devices: catalog.deviceCount, streams: catalog.streamCount,
+            clients: sources.reduce(0) { $0 + ($1.exchange?.clientCount ?? 0) })
     }
 
     /// No format yields more readings from one frame.
@@ -158,6 +187,10 @@ package final class IntakeStage: IntakeDoor {
     ) {
         counters.datagrams &+= 1
         counters.bytesReceived &+= UInt64(bytes.count)
+        if let exchange = sources[source].exchange {
+            return converse(
+                bytes, exchange, source: source, from: from, at: receivedAt, isCut: isTruncated)
+        }
         counters.framesReceived &+= 1
         if bytes.count == 0 {
             refuse(.empty, bytes, source: source, at: receivedAt)
@@ -174,6 +207,9 @@ package final class IntakeStage: IntakeDoor {
         _ bytes: Span<UInt8>, source: Int, connection: ConnectionID, from: Endpoint,
         at receivedAt: Timestamp
     ) -> StreamProgress {
+        if let line = line(connection, source: source) {
+            return lineStream(bytes, line, at: receivedAt)
+        }
         var consumed = 0
         var accepted = 0
         while consumed < bytes.count {
@@ -211,6 +247,7 @@ package final class IntakeStage: IntakeDoor {
 
     package func connectionEnded(_ connection: ConnectionID, source: Int, unconsumed: Int) {
         connections[connection] = nil
+        lineEnded(connection)
         guard unconsumed > 0 else { return }
         counters.framesReceived &+= 1
         counters[.connectionEnded] &+= 1
@@ -257,6 +294,8 @@ package final class IntakeStage: IntakeDoor {
     package func timer() {
         publish()
         handOverIfDue()
+        pollLines()
+        exchangeTimers()
     }
 
     /// Everything that waits goes on its way: the last turn before the daemon stops.

@@ -19,7 +19,9 @@ struct PendingAnswers {
     var count: Int { entries.count - head }
     var byteCount: Int { bytes.count }
 
-    mutating func append(_ answer: [UInt8], to recipient: Recipient, needs position: UInt64) {
+    mutating func append(
+        _ answer: some Collection<UInt8>, to recipient: Recipient, needs position: UInt64
+    ) {
         entries.append(
             Entry(needs: position, recipient: recipient, offset: bytes.count, count: answer.count))
         bytes.append(contentsOf: answer)

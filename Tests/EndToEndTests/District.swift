@@ -24,6 +24,8 @@ final class District {
     }
 
     let folder: Folder
+    /// The folder of format files: the repository's, or one of the test's own.
+    let formats: String
     /// Where each source listens.
     let targets: [Target]
     private let storePort: UInt16
@@ -35,8 +37,17 @@ final class District {
     var spoolFolder: String { folder.path + "/spool" }
     private var gatewayFile: String { folder.path + "/gateway.json5" }
 
-    init(_ sources: [Source], interval: String = "200ms") throws {
+    init(
+        _ sources: [Source], interval: String = "200ms", formats: [String: String]? = nil
+    ) throws {
         folder = try Folder()
+        if let formats {
+            self.formats = folder.path + "/formats"
+            try Files.makeFolder(self.formats)
+            for (name, text) in formats { _ = try folder.write(text, to: "formats/\(name)") }
+        } else {
+            self.formats = Place.protocols
+        }
         // Kept over restarts, so the kernel must not give them to anybody while a daemon is down.
         targets = try sources.map { source in
             Target(
@@ -73,7 +84,7 @@ final class District {
                 ] + source.more)
         }
         return .object([
-            ("gateway", .string("e2e-gateway")), ("formats", .string(Place.protocols)),
+            ("gateway", .string("e2e-gateway")), ("formats", .string(formats)),
             ("sources", .array(described)),
             ("batch", .object([("interval", .string(interval))])),
             ("spool", .object([("directory", .string(spoolFolder))])),

@@ -2,6 +2,7 @@
 // Serialized: some tests stand in for the process's standard input.
 
 import Field
+import Formats
 import Glibc
 import Host
 import Model
@@ -225,6 +226,45 @@ import Testing
         let result = run(["decode", "--format", "reference-sensor", good])
         #expect(result.status == .wrongUsage)
         #expect(result.err.first?.hasSuffix("did you mean sluice-reference?") == true)
+    }
+
+    @Test("auto names the formats that accept a frame, and shows it with the likeliest")
+    func auto() throws {
+        let whole =
+            "534c010000a1b2c3d4e5f6070000000801a1fd8d5360f060271000015f90ffff0ce4"
+            + String(repeating: "0", count: 56) + "7454"
+        let result = run(["decode", "--format", "auto", "--json", whole])
+        #expect(result.status == .done)
+        let line = try JSONNode.parse(Array(result.out.utf8), file: "out")
+        #expect(line["format"]?.string == "sluice-reference")
+        #expect(line["acceptedBy"]?.array?.first?.string == "sluice-reference")
+        let meter = "681290785634126891063334343538567b16"
+        let shown = run(["decode", "--format", "auto", "--explain", meter])
+        #expect(shown.status == .done)
+        #expect(shown.out.hasPrefix("accepted by dlt645\n"))
+        #expect(shown.out.contains("over 0–15"), "\(shown.out)")
+    }
+
+    @Test("auto says of a frame that none accepts where the nearest formats stop")
+    func autoRefused() {
+        let result = run(["decode", "--format", "auto", "681290785634126891063334343538567c16"])
+        #expect(result.status == .foundWrong)
+        let lines = result.out.split(separator: "\n").map(String.init)
+        #expect(lines.first == "no format accepts the frame; nearest:")
+        #expect(
+            lines.dropFirst().first?.hasPrefix("  dlt645: bad-checksum at offset 16: ") == true,
+            "\(result.out)")
+    }
+
+    @Test("formats are listed with what a frame of them costs at most")
+    func formats() throws {
+        let result = run(["formats", "--json", "dlt645"])
+        #expect(result.status == .done)
+        let list = try JSONNode.parse(Array(result.out.utf8), file: "out").array ?? []
+        #expect(list.count == 1)
+        #expect(list.first?["maximumFrameBytes"]?.integer == 283)
+        #expect(list.first?["costInstructions"]?.integer ?? 0 > 100)
+        #expect(run(["formats", "dlt654"]).err.first?.hasSuffix("did you mean dlt645?") == true)
     }
 
     @Test("a check complains about an empty folder of formats and about no sources")

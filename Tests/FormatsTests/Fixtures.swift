@@ -49,7 +49,7 @@ enum Fixtures {
         var rows: [Row] = []
         for name in [
             "dlt645", "modbus-rtu", "vendor", "cjt188", "modbus-tcp", "cayennelpp", "hj212",
-            "sl651", "jt808", "gb26875",
+            "sl651", "jt808", "gb26875", "mbus", "wmbus",
         ] {
             for line in Repository.bytes("fixtures/vectors/\(name).jsonl").split(separator: 0x0A) {
                 let node = try JSONNode.parse(Array(line), file: name)

@@ -208,11 +208,14 @@ struct MeaningTests {
 
     @Test("no field reads past its region, no loop stands still, output is bounded")
     func bounds() throws {
-        let short = try small("{ region: 2, layout: [ { name: \"x\", type: \"u32be\" } ] }")
+        let short = try small(
+            "{ name: \"n\", type: \"u8\" },"
+                + " { region: \"n\", layout: [ { name: \"x\", type: \"u32be\" } ] }")
         var frame = DecodedFrame()
-        #expect(rejection(Decoder(short), [1, 2, 3, 4], .up, into: &frame) == .badLength)
+        #expect(rejection(Decoder(short), [2, 1, 2, 3, 4], .up, into: &frame) == .badLength)
         let still = try small(
-            "{ repeat: \"end\", layout: [ { name: \"x\", type: \"u8\", at: 0 } ] }")
+            "{ repeat: \"end\", layout: [ { name: \"x\", type: \"u8\", at: 0 },"
+                + " { name: \"y\", type: \"u8\", when: \"x == 9\" } ] }")
         #expect(rejection(Decoder(still), [1], .up, into: &frame) == .malformed)
         let many = try FormatLibrary(
             text: """

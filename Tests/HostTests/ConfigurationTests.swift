@@ -27,7 +27,7 @@ import Testing
             (
                 "{ nonsense: 1 }",
                 "c:1:3: unknown key \"nonsense\": known here: gateway, formats, "
-                    + "sources, batch, spool, store, admin, limits"
+                    + "keys, sources, batch, spool, store, admin, limits"
             ),
             (
                 "{ interval: \"1s\" }",
@@ -70,6 +70,32 @@ import Testing
             (
                 "{ store: { address: \"9100\" } }",
                 "c:1:21: \"store.address\" cannot be \"9100\": write \"HOST:PORT\""
+            ),
+            (
+                "{ sources: [ { name: \"a\", listen: \"tcp://127.0.0.1:1\", exchange: \"coap\" } ] }",
+                "c:1:66: \"exchange\" is for UDP: listen on udp://…, or leave it out"
+            ),
+            (
+                "{ sources: [ { name: \"a\", listen: \"udp://127.0.0.1:1\", exchange: \"coap\","
+                    + " paths: { \"t/r\": \"f\" } } ] }",
+                "c:1:83: \"t/r\" is no path: begin with / and do not end with it: \"/t/r\""
+            ),
+            (
+                "{ sources: [ { name: \"a\", listen: \"udp://127.0.0.1:1\", exchange: \"coap\","
+                    + " observe: [\"/3/0\"] } ] }",
+                "c:1:83: \"observe\" means nothing here: write exchange: \"lwm2m\" beside it"
+            ),
+            (
+                "{ sources: [ { name: \"a\", listen: \"udp://127.0.0.1:1\", exchange: \"lwm2m\","
+                    + " observe: [\"/3/x\"] } ] }",
+                "c:1:85: \"/3/x\" is no LwM2M path: write object, instance and resource: "
+                    + "\"/3303/0/5700\""
+            ),
+            (
+                "{ sources: [ { name: \"a\", listen: \"udp://127.0.0.1:1\", exchange: \"mqtt-sn\","
+                    + " topics: { \"a/#/b\": \"f\" } } ] }",
+                "c:1:87: \"a/#/b\" is no topic filter: + stands for one whole level, # for all "
+                    + "that follow, at the end"
             ),
             (
                 "{ sources: [ { listen: \"udp://127.0.0.1:1\" } ] }",

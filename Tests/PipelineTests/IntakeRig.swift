@@ -77,9 +77,9 @@ final class IntakeRig {
 
     var counters: IntakeCounters { stage.counters }
 
-    func datagram(_ bytes: [UInt8], isTruncated: Bool = false) {
+    func datagram(_ bytes: [UInt8], isTruncated: Bool = false, port: UInt16 = 7) {
         stage.datagram(
-            bytes.span, source: 0, from: Endpoint.ipv4(0x7F00_0001, port: 7), at: time.wall,
+            bytes.span, source: 0, from: Endpoint.ipv4(0x7F00_0001, port: port), at: time.wall,
             isTruncated: isTruncated)
     }
 

@@ -291,7 +291,10 @@ enum Rule: String, CaseIterable, Sendable {
     ]
     /// Types that name a foreign thing by its own word.
     private static let exceptions: [String: String] = [
-        "PacketReader": "packets of a pcap file, which calls them so"
+        "PacketReader": "packets of a pcap file, which calls them so",
+        "CoAPMessage": "RFC 7252 calls them so", "MQTTSNMessage": "MQTT-SN 1.2 calls them so",
+        "TopicKind": "topic id types of MQTT-SN 1.2",
+        "SemtechMessage": "datagrams of PROTOCOL.TXT", "SemtechPacket": "its rxpk",
     ]
     private static let declarations: Set<String> = [
         "struct", "class", "enum", "actor", "protocol", "typealias",

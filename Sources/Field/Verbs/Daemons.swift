@@ -114,6 +114,11 @@ enum DaemonVerbs {
         } catch {
             return complain(error, "sluiced", console)
         }
+        do throws(Complaints) {
+            if !configuration.keys.isEmpty { _ = try DeviceKeys(file: configuration.keys) }
+        } catch {
+            return complain(error, "sluiced", console)
+        }
         var status = RunStatus.done
         let names = library.formats.map(\.name)
         if names.isEmpty {

@@ -20,11 +20,14 @@ enum DecodeVerb {
         ],
         operands: "HEX…", operandCount: 1...Int.max,
         flags: [
-            .value("format", "NAME", "the format, as its file in protocols/ is called"),
+            .value(
+                "format", "NAME",
+                "the format, as its file in protocols/ is called; auto tries them all"),
             .toggle("explain", "show every byte and its field"),
             .toggle("json", "print JSON, one object a frame"),
             .value("direction", "up|down", "device to server or server to device", default: "up"),
             .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
+            .value("keys", "FILE", "keys of meters that encipher"),
         ],
         examples: [
             Example(
@@ -42,6 +45,12 @@ enum DecodeVerb {
         }
         let folder = try Places.formats(invocation.text("formats"))
         guard let library = Places.library(folder, console: console) else { return .foundWrong }
+        if name == "auto" {
+            let guesser = Guesser(
+                library: library, direction: direction, explains: invocation.has("explain"),
+                asJSON: invocation.has("json"), console: console)
+            return guesser.print(texts) ? .done : .foundWrong
+        }
         guard let format = library.format(named: name) else {
             let names = library.formats.map(\.name).sorted()
             throw UsageError(
@@ -51,16 +60,18 @@ enum DecodeVerb {
                 } ?? Nearest.of(name, among: names)).map { "did you mean \($0)?" }
                     ?? "there are: \(names.joined(separator: ", "))")
         }
-        let printer = FramePrinter(
-            decoder: Decoder(format), direction: direction, explains: invocation.has("explain"),
-            console: console)
-        var list = FrameList(printer: printer, asJSON: invocation.has("json"), console: console)
-        if texts == ["-"] {
-            list.printLines()
-        } else {
-            for text in texts { list.print(text, called: String(text.prefix(40))) }
+        guard let keys = Places.keys(invocation.text("keys"), console: console) else {
+            return .foundWrong
         }
-        return list.isWhole ? .done : .foundWrong
+        let printer = FramePrinter(
+            decoder: Decoder(format, keys: keys), direction: direction,
+            explains: invocation.has("explain"),
+            console: console)
+        let asJSON = invocation.has("json")
+        var list = FrameList(asJSON: asJSON, console: console) { bytes in
+            asJSON ? printer.printJSON(bytes) : printer.printText(bytes)
+        }
+        return list.print(texts) ? .done : .foundWrong
     }
 
     private static func direction(_ text: String) throws(UsageError) -> Direction {
@@ -81,18 +92,29 @@ enum DecodeVerb {
 }
 
 /// Prints frame after frame; one that is not hex is told and passed over.
-private struct FrameList {
-    let printer: FramePrinter
+struct FrameList {
     let asJSON: Bool
     let console: Console
+    /// Prints one frame; false when it was refused.
+    let printFrame: ([UInt8]) -> Bool
     /// Every frame was hex and accepted.
     private(set) var isWhole = true
     private var printed = 0
 
-    init(printer: FramePrinter, asJSON: Bool, console: Console) {
-        self.printer = printer
+    init(asJSON: Bool, console: Console, printFrame: @escaping ([UInt8]) -> Bool) {
         self.asJSON = asJSON
         self.console = console
+        self.printFrame = printFrame
+    }
+
+    /// The frames of the command line, or of standard input. True when each was accepted.
+    mutating func print(_ texts: [String]) -> Bool {
+        if texts == ["-"] {
+            printLines()
+        } else {
+            for text in texts { print(text, called: String(text.prefix(40))) }
+        }
+        return isWhole
     }
 
     mutating func print(_ text: String, called name: String) {
@@ -103,8 +125,7 @@ private struct FrameList {
         }
         if printed > 0, !asJSON { console.line() }
         printed += 1
-        let isAccepted = asJSON ? printer.printJSON(bytes) : printer.printText(bytes)
-        if !isAccepted { isWhole = false }
+        if !printFrame(bytes) { isWhole = false }
     }
 
     /// Each line of standard input as it comes, so that a pipe from a running tool shows at once.
@@ -188,13 +209,15 @@ struct FramePrinter {
         return true
     }
 
-    func printJSON(_ bytes: [UInt8]) -> Bool {
+    /// `names`: the formats that accept the frame, when all were tried.
+    func printJSON(_ bytes: [UInt8], acceptedBy names: [String]? = nil) -> Bool {
         let outcome = decode(bytes)
         var members: [(String, JSON)] = [
             ("format", .string(decoder.format.name)), ("bytes", .integer(Int64(bytes.count))),
             ("device", outcome.identity.isEmpty ? .null : .string(outcome.identity)),
             ("fields", outcome.explanation.root.json),
         ]
+        if let names { members.append(("acceptedBy", .array(names.map { .string($0) }))) }
         if let rejection = outcome.rejection {
             members.append(("rejection", .string(rejection.code)))
             let at = outcome.explanation.rejectedAt.map { JSON.integer(Int64($0)) }

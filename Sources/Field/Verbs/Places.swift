@@ -98,6 +98,19 @@ package enum Places {
     }
 }
 
+extension Places {
+    /// The key file's keys, none without a file; nil after complaining.
+    static func keys(_ file: String?, console: Console) -> DeviceKeys? {
+        guard let file, !file.isEmpty else { return DeviceKeys.none }
+        do throws(Complaints) {
+            return try DeviceKeys(file: file)
+        } catch {
+            for complaint in error.all { console.complain("sluice: \(complaint.description)") }
+            return nil
+        }
+    }
+}
+
 /// Hex text as people paste it: blanks, colons, dashes and commas between bytes, `0x` before them.
 package enum Hex {
     package static func bytes(_ text: String) -> [UInt8]? {

@@ -1,7 +1,7 @@
-// The codec `cbor`: one item is well-formed (RFC 8949 section 5.3.1) and nothing stands behind it. People
-// see it as JSON, in diagnostic notation (section 8), and whether its encoding is the preferred and the
-// deterministic one. Numbers and booleans in a map are readings by their keys (`a.b.0`); what they measure
-// the bytes do not say.
+// The codec `cbor`: one item is well-formed (RFC 8949 section 5.3.1) and nothing stands behind it.
+// People see it as JSON, in diagnostic notation (section 8), and whether its encoding is the
+// preferred and the deterministic one. Numbers and booleans in a map are readings by their keys
+// (`a.b.0`); what they measure the bytes do not say.
 
 import Model
 

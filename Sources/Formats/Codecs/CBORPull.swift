@@ -1,6 +1,7 @@
-// Reads CBOR (RFC 8949) from a frame head by head: no tree, nothing allocated. Shared by the formats cbor
-// and senml-cbor. Announced lengths are checked against the bytes that are there before anything else
-// happens with them; nesting ends at `maximumDepth`. Invariant: every step takes at least one byte.
+// Reads CBOR (RFC 8949) from a frame head by head: no tree, nothing allocated. Shared by the
+// formats cbor and senml-cbor. Announced lengths are checked against the bytes that are there
+// before anything else happens with them; nesting ends at `maximumDepth`. Invariant: every step
+// takes at least one byte.
 
 import Model
 

@@ -1,6 +1,7 @@
-// The codec `coap`: one message (RFC 7252) with its options, and its payload by Content-Format. A payload
-// that is not what its Content-Format says leaves the message what it is: it is kept as bytes and yields
-// nothing. Duplicates, acknowledgements and blocks are the exchange's business, not this codec's.
+// The codec `coap`: one message (RFC 7252) with its options, and its payload by Content-Format. A
+// payload that is not what its Content-Format says leaves the message what it is: it is kept as
+// bytes and yields nothing. Duplicates, acknowledgements and blocks are the exchange's business,
+// not this codec's.
 
 import Model
 

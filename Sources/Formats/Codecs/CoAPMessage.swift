@@ -1,6 +1,6 @@
-// One CoAP message over UDP (RFC 7252 section 3): parsed in one pass to ranges of the bytes it came in,
-// nothing copied, nothing allocated. A value: whoever parsed it owns it and keeps the bytes beside it.
-// The format `coap` explains with it, the CoAP and LwM2M exchanges decide with it.
+// One CoAP message over UDP (RFC 7252 section 3): parsed in one pass to ranges of the bytes it came
+// in, nothing copied, nothing allocated. A value: whoever parsed it owns it and keeps the bytes
+// beside it. The format `coap` explains with it, the CoAP and LwM2M exchanges decide with it.
 //
 // Invariant: every range lies inside the bytes that were parsed.
 

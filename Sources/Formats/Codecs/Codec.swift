@@ -7,7 +7,7 @@ import Model
 
 enum Codec: UInt8, CaseIterable, Sendable {
     case mbusRecords, wmbus, cbor, senmlCBOR, senmlJSON, lwm2mTLV, lwm2mJSON, lwm2mText, coap
-    case lwm2mRegister, mqttSN, semtech, hj212
+    case lwm2mRegister, mqttSN, semtech, hj212, mbusMeter, mbusFixed
 
     /// What `codec:` says.
     var word: String {
@@ -25,6 +25,8 @@ enum Codec: UInt8, CaseIterable, Sendable {
         case .mqttSN: "mqtt-sn"
         case .semtech: "semtech-udp"
         case .hj212: "hj212"
+        case .mbusMeter: "mbus-meter"
+        case .mbusFixed: "mbus-fixed"
         }
     }
 
@@ -35,6 +37,7 @@ enum Codec: UInt8, CaseIterable, Sendable {
             .coap, .lwm2mRegister, .mqttSN, .semtech:
             []
         case .hj212: ["reading_count"]
+        case .mbusMeter, .mbusFixed: []
         }
     }
 
@@ -44,7 +47,8 @@ enum Codec: UInt8, CaseIterable, Sendable {
         case .mbusRecords, .wmbus, .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText,
             .hj212, .coap, .semtech, .cbor:
             true
-        case .lwm2mRegister, .mqttSN: false
+        case .mbusFixed: true
+        case .lwm2mRegister, .mqttSN, .mbusMeter: false
         }
     }
 
@@ -52,7 +56,9 @@ enum Codec: UInt8, CaseIterable, Sendable {
     var identifiesItself: Bool {
         switch self {
         case .senmlCBOR, .senmlJSON, .lwm2mTLV, .lwm2mJSON, .lwm2mText, .coap, .cbor: true
-        case .mbusRecords, .wmbus, .lwm2mRegister, .mqttSN, .semtech, .hj212: false
+        case .mbusRecords, .wmbus, .lwm2mRegister, .mqttSN, .semtech, .hj212, .mbusMeter,
+            .mbusFixed:
+            false
         }
     }
 
@@ -60,6 +66,11 @@ enum Codec: UInt8, CaseIterable, Sendable {
     /// `NameArena.end`, empty when its discriminator says all.
     func describe(_ discriminator: UInt64, name: String, unit: String) -> StreamDescription {
         if let words = sensorWords(discriminator, name: name, unit: unit) { return words }
+        switch self {
+        case .mbusRecords, .wmbus, .mbusFixed:
+            return MBusKind.describe(discriminator, name: name, unit: unit)
+        default: break
+        }
         return StreamDescription(name: name, quantity: name, unit: unit, priority: .live)
     }
 }
@@ -73,7 +84,7 @@ struct CodecPlace {
     /// Number of a scratch plane for decoded bytes (`Workspace.planes`).
     var plane: UInt8
     /// Minutes east of UTC that the device's clock runs at.
-    var zoneMinutes: Int
+    var zoneMinutes = 0
 }
 
 extension Machine {
@@ -83,8 +94,10 @@ extension Machine {
             output: UInt16(truncatingIfNeeded: op.imm), fields: op.a, plane: op.width,
             zoneMinutes: Int(op.meta))
         switch Codec(rawValue: op.x) ?? .cbor {
-        case .mbusRecords: throw .unknownType
-        case .wmbus: throw .unknownType
+        case .mbusRecords: try mbusRecords(place, &sink)
+        case .wmbus: try wirelessMBus(place, &sink)
+        case .mbusMeter: try mbusMeter(&sink)
+        case .mbusFixed: try mbusFixed(place, &sink)
         case .cbor: try cbor(place, &sink)
         case .senmlCBOR: try senMLCBOR(place, &sink)
         case .senmlJSON: try senMLJSON(place, &sink)
@@ -110,7 +123,7 @@ extension FormatCompiler {
                 Suggestion.text(word, among: Codec.allCases.map(\.word)))
             return
         }
-        var op = Op(code: .codec, x: codec.rawValue, meta: Int32(zoneMinutes))
+        var op = Op(code: .codec, x: codec.rawValue)
         if !codec.fields.isEmpty {
             op.a = builder.slot(UInt16(codec.fields.count))
             for (i, name) in codec.fields.enumerated() {
@@ -120,6 +133,7 @@ extension FormatCompiler {
         op.width = UInt8(truncatingIfNeeded: builder.plane())
         if codec.identifiesItself { identityIsLocal = true }
         if codec == .semtech { answers = true }
+        op.meta = Int32(zoneMinutes)
         if codec.yieldsReadings { op.imm = Int64(output(codec, node)) }
         builder.add(op)
     }

@@ -1,6 +1,7 @@
-// Reads JSON (RFC 8259) from a frame token by token: no tree, no text, nothing allocated. Shared by SenML,
-// LwM2M and Semtech. Strict: grammar, UTF-8, escapes and surrogate pairs are checked; one value, nothing
-// behind it but blanks. Invariants: every token takes at least one byte; nesting ends at `maximumDepth`.
+// Reads JSON (RFC 8259) from a frame token by token: no tree, no text, nothing allocated. Shared by
+// SenML, LwM2M and Semtech. Strict: grammar, UTF-8, escapes and surrogate pairs are checked; one
+// value, nothing behind it but blanks. Invariants: every token takes at least one byte; nesting
+// ends at `maximumDepth`.
 
 import Model
 

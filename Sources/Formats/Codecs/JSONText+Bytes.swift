@@ -1,5 +1,5 @@
-// The characters of JSON strings as UTF-8 bytes, read one by one from the frame with escapes resolved, and
-// the check that bytes are UTF-8 (RFC 3629). Nothing allocated.
+// The characters of JSON strings as UTF-8 bytes, read one by one from the frame with escapes
+// resolved, and the check that bytes are UTF-8 (RFC 3629). Nothing allocated.
 
 enum UTF8Check {
     /// Bytes of the well-formed character at `at`; nil when there is none.

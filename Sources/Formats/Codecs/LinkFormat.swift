@@ -1,6 +1,6 @@
-// CoRE link format (RFC 6690) as LwM2M registrations send it: `</3/0>,</3303>;ver=1.1`. The walker gives
-// ranges and allocates nothing; `ObjectList` copies what an LwM2M server keeps, on the slow path.
-// Invariants: every range lies inside the bytes walked; a step takes at least one byte.
+// CoRE link format (RFC 6690) as LwM2M registrations send it: `</3/0>,</3303>;ver=1.1`. The walker
+// gives ranges and allocates nothing; `ObjectList` copies what an LwM2M server keeps, on the slow
+// path. Invariants: every range lies inside the bytes walked; a step takes at least one byte.
 
 package import Model
 

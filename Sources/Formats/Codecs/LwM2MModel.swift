@@ -1,6 +1,7 @@
 // The object model of LwM2M as far as it measures (OMA registry: objects 3, 4, 6, 3300–3347 and the
-// reusable resources 5500–6050): which type the bytes of a resource have, and its words. TLV and plain
-// values do not say their type; a resource that is not here stays raw bytes and makes no reading.
+// reusable resources 5500–6050): which type the bytes of a resource have, and its words. TLV and
+// plain values do not say their type; a resource that is not here stays raw bytes and makes no
+// reading.
 
 import Model
 
@@ -158,13 +159,13 @@ struct LwM2MResource: Sendable {
         case (3, 10), (3, 21): return ("information", "KiB")
         case (3, 11): return ("error_code", "")
         case (3, 13): return ("time", "s")
-        case (4, 2): return ("signal_strength", "dBm")
+        case (4, 2): return ("signal_power", "dBm")
         case (4, 3): return ("signal_quality", "")
         case (6, 0): return ("latitude", "°")
         case (6, 1): return ("longitude", "°")
         case (6, 2): return ("altitude", "m")
         case (6, 3): return ("distance", "m")
-        case (6, 6): return ("velocity", "m/s")
+        case (6, 6): return ("speed", "m/s")
         case (_, 5500): return ("state", "")
         case (_, 5501): return ("count", "")
         case (_, 5850): return ("state", "")
@@ -185,7 +186,7 @@ struct LwM2MResource: Sendable {
     /// What the sensor value of an IPSO object is; its unit where the client does not send 5701.
     private static func measured(_ object: UInt16) -> (quantity: String, unit: String) {
         switch object {
-        case 3301: ("illuminance", "lx")
+        case 3301: ("illuminance", "lux")
         case 3303: ("temperature", "°C")
         case 3304: ("relative_humidity", "%")
         case 3305: ("active_power", "W")
@@ -199,9 +200,9 @@ struct LwM2MResource: Sendable {
         case 3320: ("ratio", "%")
         case 3321: ("altitude", "m")
         case 3322: ("mass", "kg")
-        case 3324: ("sound_pressure", "dB")
+        case 3324: ("sound_level", "dB")
         case 3325: ("concentration", "ppm")
-        case 3326: ("acidity", "pH")
+        case 3326: ("ph", "")
         case 3327: ("conductivity", "S/m")
         case 3328: ("power", "W")
         case 3329: ("power_factor", "")

@@ -1,6 +1,6 @@
-// The codec `lwm2m-register`: what a message says to an LwM2M server's registration interface, and what the
-// server must answer if it knows the location and welcomes the endpoint. It carries no readings; the exchange
-// `lwm2m` acts on the same parser.
+// The codec `lwm2m-register`: what a message says to an LwM2M server's registration interface, and
+// what the server must answer if it knows the location and welcomes the endpoint. It carries no
+// readings; the exchange `lwm2m` acts on the same parser.
 
 import Model
 

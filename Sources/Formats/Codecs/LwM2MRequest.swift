@@ -1,7 +1,8 @@
-// What a CoAP request means on an LwM2M server's registration interface (OMA LwM2M 1.1.1 core section 6.2,
-// transport section 6.4.3): which operation, its parameters as ranges of the datagram, and what to answer
-// as far as the message alone tells. Whether a location or an endpoint is known is the exchange's to judge.
-// Nothing is copied or allocated. Invariant: every range lies inside the bytes that were parsed.
+// What a CoAP request means on an LwM2M server's registration interface (OMA LwM2M 1.1.1 core
+// section 6.2, transport section 6.4.3): which operation, its parameters as ranges of the datagram,
+// and what to answer as far as the message alone tells. Whether a location or an endpoint is known
+// is the exchange's to judge. Nothing is copied or allocated. Invariant: every range lies inside
+// the bytes that were parsed.
 
 import Model
 

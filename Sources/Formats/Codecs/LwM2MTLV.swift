@@ -1,6 +1,7 @@
-// The codec `lwm2m-tlv` (OMA LwM2M 1.1.1 core section 7.4.3; content format 11542). The wire says lengths and
-// numbers, not types: these come from the object model by the path that the conversation asked for. A
-// resource that the model does not know is shown and makes no reading: its bytes may be anything.
+// The codec `lwm2m-tlv` (OMA LwM2M 1.1.1 core section 7.4.3; content format 11542). The wire says
+// lengths and numbers, not types: these come from the object model by the path that the
+// conversation asked for. A resource that the model does not know is shown and makes no reading:
+// its bytes may be anything.
 
 import Model
 

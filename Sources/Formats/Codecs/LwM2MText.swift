@@ -1,5 +1,6 @@
-// The codecs `lwm2m-text` (one resource as plain text, content format 0) and `lwm2m-json` (content format
-// 11543, OMA LwM2M 1.0.2 section 6.4.4): names and base name like SenML, but one object around them.
+// The codecs `lwm2m-text` (one resource as plain text, content format 0) and `lwm2m-json` (content
+// format 11543, OMA LwM2M 1.0.2 section 6.4.4): names and base name like SenML, but one object
+// around them.
 
 import Model
 

@@ -1,6 +1,6 @@
-// The codec `mqtt-sn`: one message and, of those that a client sends, what a gateway that accepts everything
-// must answer. It carries no readings: topic names and clients are known to the exchange `mqtt-sn` only,
-// which acts on the same parser and answers when the payload is safe.
+// The codec `mqtt-sn`: one message and, of those that a client sends, what a gateway that accepts
+// everything must answer. It carries no readings: topic names and clients are known to the exchange
+// `mqtt-sn` only, which acts on the same parser and answers when the payload is safe.
 
 import Model
 

@@ -1,6 +1,6 @@
-// One MQTT-SN 1.2 message (OASIS text of 2013, section 5): parsed to numbers and ranges of the datagram it
-// came in, nothing copied; and the answers of a gateway written to bytes that the caller reuses.
-// Invariant: every range lies inside the bytes that were parsed.
+// One MQTT-SN 1.2 message (OASIS text of 2013, section 5): parsed to numbers and ranges of the
+// datagram it came in, nothing copied; and the answers of a gateway written to bytes that the
+// caller reuses. Invariant: every range lies inside the bytes that were parsed.
 
 package import Model
 

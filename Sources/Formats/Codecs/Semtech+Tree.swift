@@ -1,5 +1,5 @@
-// What people see of a Semtech datagram: units in the names, packets as bytes, LoRaWAN's clear header. Slow
-// path: it allocates as it likes. The JSON was checked before.
+// What people see of a Semtech datagram: units in the names, packets as bytes, LoRaWAN's clear
+// header. Slow path: it allocates as it likes. The JSON was checked before.
 
 import Model
 

@@ -1,7 +1,7 @@
-// The codec `semtech-udp`: one datagram of a LoRa gateway's packet forwarder. The gateway's own statistics
-// are readings; received packets are shown with the clear header of LoRaWAN. Pushes without packets and
-// pulls are answered here; a push that carries packets is answered by the exchange `semtech`, which hands
-// them on: nothing is acknowledged that nobody keeps.
+// The codec `semtech-udp`: one datagram of a LoRa gateway's packet forwarder. The gateway's own
+// statistics are readings; received packets are shown with the clear header of LoRaWAN. Pushes
+// without packets and pulls are answered here; a push that carries packets is answered by the
+// exchange `semtech`, which hands them on: nothing is acknowledged that nobody keeps.
 
 import Model
 
@@ -36,7 +36,7 @@ extension Machine {
     /// Walks all packets; their count. The whole body is known to be JSON then.
     private func checkPackets(_ body: Range<Int>) throws(Rejection) -> Int {
         do throws(Rejection) {
-            var walker = PacketWalker(cursor, body)
+            var walker = RxpkWalker(cursor, body)
             var count = 0
             while let packet = try walker.next() {
                 count &+= 1

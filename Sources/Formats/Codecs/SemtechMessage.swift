@@ -1,6 +1,6 @@
-// One datagram of the Semtech UDP packet forwarder (Lora-net PROTOCOL.TXT): header, gateway and where its
-// JSON stands; the packets inside are walked one by one without allocating. And the two answers of a
-// server. Invariant: every range lies inside the bytes that were parsed.
+// One datagram of the Semtech UDP packet forwarder (Lora-net PROTOCOL.TXT): header, gateway and
+// where its JSON stands; the packets inside are walked one by one without allocating. And the two
+// answers of a server. Invariant: every range lies inside the bytes that were parsed.
 
 package import Model
 
@@ -180,7 +180,7 @@ extension SemtechMessage {
         in datagram: Span<UInt8>, _ body: (SemtechPacket) -> Bool
     ) throws(Rejection) {
         try Cursor.over(datagram) { (cursor) throws(Rejection) in
-            var walker = PacketWalker(cursor, self.body)
+            var walker = RxpkWalker(cursor, self.body)
             while let packet = try walker.next() {
                 if !body(packet) { return }
             }

@@ -1,12 +1,12 @@
-// SenML packs (RFC 8428), common to JSON and CBOR: one record's fields as ranges and numbers, the base
-// values that hold for later records, and what a resolved record yields. Nothing is allocated: names are
-// put together in a scratch plane and kept for this frame in the arena of names.
+// SenML packs (RFC 8428), common to JSON and CBOR: one record's fields as ranges and numbers, the
+// base values that hold for later records, and what a resolved record yields. Nothing is allocated:
+// names are put together in a scratch plane and kept for this frame in the arena of names.
 //
 // Who sends: a name that begins `urn:` names the device up to the end of the URN's identifier
-// (`urn:dev:mac:0024befffe804ff1` of `urn:dev:mac:0024befffe804ff1/alarm`); otherwise a base name that
-// ends in `:` or `/` and does not begin with `/` names it. A conversation that knows the device wins, and
-// its path stands before names that do not begin with `/`. The first record decides; records of other
-// devices in the same pack keep their whole name.
+// (`urn:dev:mac:0024befffe804ff1` of `urn:dev:mac:0024befffe804ff1/alarm`); otherwise a base name
+// that ends in `:` or `/` and does not begin with `/` names it. A conversation that knows the
+// device wins, and its path stands before names that do not begin with `/`. The first record
+// decides; records of other devices in the same pack keep their whole name.
 
 import Model
 

@@ -1,6 +1,6 @@
-// Words for streams whose names stand in frames: SenML's unit symbols (RFC 8428 section 12.1, RFC 8798) in
-// UTF-8 with the quantity that each measures, and LwM2M's object model for paths. Slow path: asked once a
-// stream.
+// Words for streams whose names stand in frames: SenML's unit symbols (RFC 8428 section 12.1, RFC
+// 8798) in UTF-8 with the quantity that each measures, and LwM2M's object model for paths. Slow
+// path: asked once a stream.
 
 import Model
 
@@ -60,17 +60,17 @@ struct SensorUnit {
         "F": SensorUnit("F", "capacitance"), "Ohm": SensorUnit("Ω", "resistance"),
         "S": SensorUnit("S", "conductance"), "T": SensorUnit("T", "flux_density"),
         "H": SensorUnit("H", "inductance"), "Cel": SensorUnit("°C", "temperature"),
-        "lm": SensorUnit("lm", "luminous_flux"), "lx": SensorUnit("lx", "illuminance"),
+        "lm": SensorUnit("lm", "luminous_flux"), "lx": SensorUnit("lux", "illuminance"),
         "Bq": SensorUnit("Bq", "radioactivity"), "Gy": SensorUnit("Gy", "absorbed_dose"),
-        "Sv": SensorUnit("Sv", "dose"), "m2": SensorUnit("m²", "area"),
-        "m3": SensorUnit("m³", "volume"), "l": SensorUnit("L", "volume"),
-        "m/s": SensorUnit("m/s", "velocity"), "m/s2": SensorUnit("m/s²", "acceleration"),
-        "m3/s": SensorUnit("m³/s", "flow"), "l/s": SensorUnit("L/s", "flow"),
+        "Sv": SensorUnit("Sv", "dose"), "m2": SensorUnit("m2", "area"),
+        "m3": SensorUnit("m3", "volume"), "l": SensorUnit("L", "volume"),
+        "m/s": SensorUnit("m/s", "speed"), "m/s2": SensorUnit("m/s²", "acceleration"),
+        "m3/s": SensorUnit("m3/s", "flow"), "l/s": SensorUnit("L/s", "flow"),
         "W/m2": SensorUnit("W/m²", "irradiance"), "cd/m2": SensorUnit("cd/m²", "luminance"),
         "bit": SensorUnit("bit", "information"), "bit/s": SensorUnit("bit/s", "data_rate"),
         "lat": SensorUnit("°", "latitude"), "lon": SensorUnit("°", "longitude"),
-        "pH": SensorUnit("pH", "acidity"), "dB": SensorUnit("dB", "ratio"),
-        "dBW": SensorUnit("dBW", "power_level"), "Bspl": SensorUnit("Bspl", "sound_pressure"),
+        "pH": SensorUnit("", "ph"), "dB": SensorUnit("dB", "ratio"),
+        "dBW": SensorUnit("dBW", "power_level"), "Bspl": SensorUnit("Bspl", "sound_level"),
         "count": SensorUnit("", "count"), "/": SensorUnit("", "ratio"),
         "%": SensorUnit("%", "ratio"), "%RH": SensorUnit("%", "relative_humidity"),
         "%EL": SensorUnit("%", "battery_level"), "EL": SensorUnit("s", "battery_life"),
@@ -80,7 +80,7 @@ struct SensorUnit {
         "VA": SensorUnit("VA", "apparent_power"), "VAs": SensorUnit("VA·s", "apparent_energy"),
         "var": SensorUnit("var", "reactive_power"),
         "vars": SensorUnit("var·s", "reactive_energy"), "J/m": SensorUnit("J/m", "energy_density"),
-        "kg/m3": SensorUnit("kg/m³", "density"), "deg": SensorUnit("°", "angle"),
+        "kg/m3": SensorUnit("kg/m3", "density"), "deg": SensorUnit("°", "angle"),
         "NTU": SensorUnit("NTU", "turbidity"),
         // RFC 8798: secondary units.
         "ms": SensorUnit("ms", "duration"), "min": SensorUnit("min", "duration"),
@@ -94,13 +94,13 @@ struct SensorUnit {
         "KiB": SensorUnit("KiB", "information"), "GB": SensorUnit("GB", "information"),
         "Mbit/s": SensorUnit("Mbit/s", "data_rate"), "B/s": SensorUnit("B/s", "data_rate"),
         "MB/s": SensorUnit("MB/s", "data_rate"), "mV": SensorUnit("mV", "voltage"),
-        "mA": SensorUnit("mA", "current"), "dBm": SensorUnit("dBm", "signal_strength"),
-        "ug/m3": SensorUnit("µg/m³", "concentration"), "mm/h": SensorUnit("mm/h", "rain_rate"),
-        "m/h": SensorUnit("m/h", "velocity"), "ppm": SensorUnit("ppm", "concentration"),
+        "mA": SensorUnit("mA", "current"), "dBm": SensorUnit("dBm", "signal_power"),
+        "ug/m3": SensorUnit("ug/m3", "concentration"), "mm/h": SensorUnit("mm/h", "rain_rate"),
+        "m/h": SensorUnit("m/h", "speed"), "ppm": SensorUnit("ppm", "concentration"),
         "/100": SensorUnit("%", "ratio"), "/1000": SensorUnit("‰", "ratio"),
         "hPa": SensorUnit("hPa", "pressure"), "mm": SensorUnit("mm", "distance"),
         "cm": SensorUnit("cm", "distance"), "km": SensorUnit("km", "distance"),
-        "km/h": SensorUnit("km/h", "velocity"), "ppb": SensorUnit("ppb", "concentration"),
+        "km/h": SensorUnit("km/h", "speed"), "ppb": SensorUnit("ppb", "concentration"),
         "VAh": SensorUnit("VAh", "apparent_energy"), "mg/l": SensorUnit("mg/L", "concentration"),
         "ug/l": SensorUnit("µg/L", "concentration"), "g/l": SensorUnit("g/L", "concentration"),
     ]

@@ -1,5 +1,5 @@
-// Compares wire bytes with words of this program, without making text. The one place of the codecs that
-// reads memory by address: the bytes of static strings.
+// Compares wire bytes with words of this program, without making text. The one place of the codecs
+// that reads memory by address: the bytes of static strings.
 
 extension Cursor {
     /// Whether the bytes of `range` are exactly the ASCII of `text`.

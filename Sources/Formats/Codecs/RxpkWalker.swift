@@ -2,7 +2,7 @@
 
 import Model
 
-struct PacketWalker {
+struct RxpkWalker {
     private var pull: JSONPull
     private var hasBegun = false
     private var isInPackets = false

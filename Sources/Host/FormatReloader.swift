@@ -1,0 +1,108 @@
+// SIGHUP: reads the format files again and hands what is good to the intake. Compiling and testing happen
+// on the reload's own queue; the intake only swaps, on its queue, between two turns. What was no good is
+// said in the log and stays in /status until a reload finds it mended.
+
+import Dispatch
+import Formats
+import Model
+import Pipeline
+import Synchronization
+
+final class FormatReloader: Sendable {
+    private struct State {
+        var library: FormatLibrary
+        var loadedAt: Timestamp
+        var reloads = 0
+        var kept: [String] = []
+        var complaints: [String] = []
+    }
+
+    private let directory: String
+    private let clock: Clock
+    private let intake: Mailbox<IntakeJob>
+    /// What the buffers of the sources that use a format have room for.
+    private let longest: [String: Int]
+    private let state: Mutex<State>
+    private let queue = DispatchQueue(label: "sluice.reload")
+
+    init(
+        _ library: FormatLibrary, directory: String, sources: [IntakeSource], clock: Clock,
+        intake: Mailbox<IntakeJob>
+    ) {
+        self.directory = directory
+        self.clock = clock
+        self.intake = intake
+        var longest: [String: Int] = [:]
+        for source in sources {
+            let room = source.formats.map(\.maximumFrame).max() ?? 0
+            for format in source.formats {
+                longest[format.name] = min(room, longest[format.name] ?? .max)
+            }
+        }
+        self.longest = longest
+        state = Mutex(State(library: library, loadedAt: clock.wall()))
+    }
+
+    /// Returns at once; from any thread. Wishes that come together are carried out in turn.
+    func reload() { queue.async { [self] in reloadNow() } }
+
+    private func reloadNow() {
+        let running = state.withLock { $0.library }
+        var found = running.reloaded(from: directory)
+        var formats: [Format] = []
+        for format in found.library.formats where format !== running.format(named: format.name) {
+            if let room = longest[format.name], format.maximumFrame > room {
+                found.refuse(format.name, room: room, running: running, folder: directory)
+            } else {
+                formats.append(format)
+            }
+        }
+        intake.post(.replaceFormats(formats))
+        let complaints = found.complaints.map(\.description)
+        let library = found.library
+        let kept = found.kept
+        let now = clock.wall()
+        state.withLock {
+            $0.library = library
+            $0.loadedAt = now
+            $0.reloads += 1
+            $0.kept = kept
+            $0.complaints = complaints
+        }
+        for complaint in complaints { Log.warning("formats: \(complaint)") }
+        let changed = found.changed.filter { !kept.contains($0) }
+        Log.state(
+            "formats: reloaded, \(changed.isEmpty ? "none" : changed.joined(separator: " ")) changed"
+                + (kept.isEmpty ? "" : "; the old version stays of \(kept.joined(separator: " "))"))
+    }
+
+    /// For /status.
+    var json: JSON {
+        state.withLock { state in
+            .object([
+                ("loaded", .integer(Int64(state.library.formats.count))),
+                ("loadedAt", .string(state.loadedAt.iso8601)),
+                ("reloads", .integer(Int64(state.reloads))),
+                ("kept", .array(state.kept.map { .string($0) })),
+                ("complaints", .array(state.complaints.map { .string($0) })),
+            ])
+        }
+    }
+}
+
+extension FormatLibrary.Reload {
+    /// A version whose frames are longer than the buffers that were made at start has to wait.
+    fileprivate mutating func refuse(
+        _ name: String, room: Int, running: FormatLibrary, folder: String
+    ) {
+        kept.append(name)
+        complaints.append(
+            Complaint(
+                file: folder, line: 1, column: 1,
+                what:
+                    "format \"\(name)\" has longer frames than the \(room) bytes that its sources "
+                    + "made room for",
+                suggestion: "restart, or write a smaller maximum"))
+        library = library.replacing(name, from: running)
+    }
+}
