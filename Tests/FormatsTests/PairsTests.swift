@@ -117,7 +117,8 @@ struct PairsTests {
     func texts() throws {
         let layout = """
             { region: "left", peek: true, layout: [
-              { repeat: "end", list: "all", plain: true, layout: [ { name: "f", type: "ascii", until: ";" } ] } ] },
+              { repeat: "end", list: "all", plain: true, layout: [
+                { name: "f", type: "ascii", until: ";" } ] } ] },
             { name: "count", type: "number", until: ";" },
             { name: "at", type: "time", order: "ascii", pattern: "CC YY MM DD hh mm ss", zone: "+08:00" },
             { skip: 1 },
@@ -125,8 +126,10 @@ struct PairsTests {
             { name: "bad", type: "number", until: ";" }
             """
         try expects(
-            #"{ all: ["3", "20261121170000", "0x1F", "?"], count: 3, at: "2026-11-21T17:00:00", hex: 31, bad: null }"#,
+            #"{ all: ["3", "20261121170000", "0x1F", "?"], count: 3, hex: 31, bad: null }"#,
             layout, "3;20261121170000;0x1F;?;")
+        try expects(
+            #"{ at: "2026-11-21T17:00:00" }"#, layout, "3;20261121170000;0x1F;?;")
     }
 
     @Test("a variable changes in its rounds; entries stand in one list wherever they are")
