@@ -100,6 +100,7 @@ let package = Package(
 
         tests("ModelTests", ["Model"]),
         tests("FormatsTests", ["Formats", "Model"]),
+        tests("ExchangesTests", ["Exchanges", "Formats", "Model"]),
         tests("CatalogTests", ["Catalog", "SQLite", "Model"]),
         tests("RingTests", ["Ring", "Model"], exclude: ["tsan", "tsan.sh"]),
         tests("BatchesTests", ["Batches", "Model"]),
@@ -110,10 +111,10 @@ let package = Package(
             "PipelineTests",
             [
                 "TestSupport",
-                "Pipeline", "Formats", "Catalog", "Ring", "Batches", "Spool", "Store", "Uplink",
+                "Pipeline", "Exchanges", "Formats", "Catalog", "Ring", "Batches", "Spool", "Store", "Uplink",
                 "Model",
             ]),
-        tests("HostTests", ["Host", "Catalog", "Pipeline", "Formats", "Model"]),
+        tests("HostTests", ["Host", "Exchanges", "Catalog", "Pipeline", "Formats", "Model"]),
         tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),
         tests("TidyTests", []),
         tests("EndToEndTests", ["Field", "Host", "Store", "Uplink", "Formats", "Model"]),

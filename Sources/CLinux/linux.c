@@ -162,6 +162,7 @@ int64_t sluice_read(int32_t fd, uint8_t *bytes, uint64_t count) {
 int64_t sluice_send(int32_t fd, const uint8_t *bytes, uint64_t count) {
     for (;;) {
         ssize_t n = send(fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == ENOTSOCK) n = write(fd, bytes, count);
         if (n >= 0) return n;
         if (errno != EINTR) return -errno;
     }

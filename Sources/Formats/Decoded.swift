@@ -57,6 +57,10 @@ package struct DecodedFrame {
     /// Hash of what makes this frame the same as an earlier one (retransmission); nil when the format
     /// declares no duplicate key.
     package var duplicateKey: UInt64?
+    /// A request that an answer can be paired with, and what it asks.
+    package var isRequest = false
+    package var asked: [4 of Int64] = [-1, -1, -1, -1]
+    package var pairing = Pairing.unknown
     /// Bytes to answer after the commit that holds the frame; empty when the format answers nothing.
     package var answer: [UInt8] = []
     /// The frame is one of several that make one body; nil when it stands alone.
@@ -72,6 +76,9 @@ package struct DecodedFrame {
         isControl = false
         isSealed = false
         isIdentityGlobal = false
+        isRequest = false
+        asked = [-1, -1, -1, -1]
+        pairing = .unknown
         readings.removeAll(keepingCapacity: true)
         duplicateKey = nil
         answer.removeAll(keepingCapacity: true)

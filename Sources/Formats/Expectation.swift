@@ -71,6 +71,7 @@ enum Expectation {
 enum EmbeddedTests {
     static let keys = [
         "hex", "direction", "expect", "readings", "device", "control", "answer", "error", "note",
+        "asked", "pairing",
         "key",
     ]
 
@@ -105,11 +106,13 @@ enum EmbeddedTests {
         let direction: Direction = test["direction"]?.string == "down" ? .down : .up
         let keys = test["key"]?.string.flatMap { DeviceKeys(every: $0) } ?? .none
         let decoder = Decoder(format, keys: keys)
-        let (explanation, _) = decoder.explained(bytes, direction: direction)
+        let asked = asked(test)
+        let (explanation, _) = decoder.explained(
+            bytes, direction: direction, asked: direction == .up ? asked : [])
         var frame = DecodedFrame()
         var rejection: Rejection?
         do throws(Rejection) {
-            try decoder.decode(bytes.span, direction: direction, into: &frame)
+            try decoder.decode(bytes, direction: direction, asked: asked, into: &frame)
         } catch { rejection = error }
         guard rejection == explanation.rejection else {
             return ["decoding says \(rejection?.code ?? "accepted"), explaining does not"]
@@ -136,7 +139,7 @@ enum EmbeddedTests {
         if let answer = test["answer"]?.string, HexText.bytes(answer) != frame.answer {
             found.append("answer: expected \(answer), found \(FieldNode.hex(frame.answer))")
         }
-        return found
+        return found + pairing(frame, test)
     }
 
     /// Readings by name; of several with one name (history) the first.

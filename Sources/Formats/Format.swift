@@ -62,6 +62,10 @@ package final class Format: Sendable {
     /// declares no duplicate key.
     package let duplicateWindowMilliseconds: Int64
 
+    /// It says which answer fits which request.
+    package let pairs: Bool
+    /// What a poller can send.
+    package let requests: [FormatRequest]
     /// What decoding one frame costs at most, in instructions of the engine, whatever its bytes.
     package var costBound: Int { program.costBound }
 
@@ -75,6 +79,8 @@ package final class Format: Sendable {
         answers = compiled.answers
         identityIsLocal = compiled.identityIsLocal
         duplicateWindowMilliseconds = compiled.duplicateWindowMilliseconds
+        pairs = compiled.pairs
+        requests = compiled.requests
         program = compiled.program
     }
 
@@ -211,9 +217,10 @@ package final class Decoder {
 
     /// The explanation and the readings that the hot path would have yielded.
     func explained(
-        _ bytes: [UInt8], direction: Direction
+        _ bytes: [UInt8], direction: Direction, asked: [Int64] = []
     ) -> (explanation: Explanation, frame: DecodedFrame) {
         work.reset(slots: format.program.slotCount)
+        work.ask(asked)
         var tree = TreeBuilder(format.program, name: format.name, count: bytes.count)
         var rejection: Rejection?
         var at = 0
@@ -278,6 +285,8 @@ extension Rejection {
         case .formatGone: "the frame's format is no longer loaded"
         case .connectionEnded: "the connection ended before the frame did"
         case .journalDamaged: "the journal that held the frame was damaged"
+        case .noRoom: "nothing could be taken in at that moment"
+        case .unasked: "an answer to nothing that was asked"
         }
     }
 }

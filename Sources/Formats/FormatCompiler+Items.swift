@@ -20,6 +20,8 @@ extension FormatCompiler {
         ("assert", ["else"]),
         ("reject", []),
         ("control", []),
+        ("asks", []),
+        ("answers", ["exception"]),
         ("codec", ["words", "range", "outOfRange", "dropMissing", "priority"]),
         ("insert", []),
         ("identity", []),
@@ -100,6 +102,8 @@ extension FormatCompiler {
         case "insert": insertItem(node)
         case "identity": identityItem(node)
         case "codec": codecItem(node)
+        case "asks": asksItem(node)
+        case "answers": answersItem(node)
         case "skip": skipItem(node)
         case "let": letItem(node)
         case "text": textItem(node)

@@ -268,12 +268,14 @@ extension FormatCompiler {
                 conditions.append(
                     "(" + codes.map { "function == \($0)" }.joined(separator: " || ") + ")")
             }
-            if let count = integer(block, "count") { conditions.append("size == \(count * 2)") }
             let first = integer(block, "first") ?? 0
-            let rows = (block["map"]?.array ?? []).map { register($0, first: first) }
+            if let reached = reached(block, first: first) { conditions.append(reached) }
+            let rows = (block["map"]?.array ?? []).map {
+                register($0, first: first, isNumbered: block["first"] != nil)
+            }
             let layout = JSONNode(content: .array(rows), line: block.line, column: block.column)
             guard !conditions.isEmpty else {
-                scoped(layout, of: block)
+                registerRows(layout, of: block, first: first)
                 continue
             }
             let text = JSONNode(
@@ -284,13 +286,34 @@ extension FormatCompiler {
                     .init(key: "when", line: block.line, column: block.column, value: text)
                 ]), line: block.line, column: block.column)
             let over = jumpUnless(wrapped, "when")
-            scoped(layout, of: block)
+            registerRows(layout, of: block, first: first)
             if let over { land(over) }
         }
     }
 
+    /// Whether the answer reaches the block: with a known request by its first register (`asked2`),
+    /// else by the count of registers alone.
+    private mutating func reached(_ block: JSONNode, first: Int) -> String? {
+        let count = integer(block, "count").map { "size == \($0 * 2)" }
+        guard block["first"] != nil else { return count }
+        return "(asked2 < 0 ? \(count ?? "1") : (\(first) - asked2) * 2 < size)"
+    }
+
+    /// The block's rows, with the answer's start moved to where the block's first register stands or
+    /// would stand.
+    private mutating func registerRows(_ layout: JSONNode, of block: JSONNode, first: Int) {
+        guard block["first"] != nil else { return scoped(layout, of: block) }
+        let before = expression("asked2 < 0 ? 0 : (\(first) - asked2) * 2", at: block)
+        builder.add(Op(code: .enterRegion, flags: .rest, at: 0))
+        builder.add(Op(code: .moveStart, a: slot(before)))
+        scoped(layout, of: block)
+        builder.add(Op(code: .leave))
+    }
+
     /// A row of a map becomes a field at a fixed place that is there only when the answer reaches it.
-    private mutating func register(_ node: JSONNode, first: Int) -> JSONNode {
+    private mutating func register(
+        _ node: JSONNode, first: Int, isNumbered: Bool
+    ) -> JSONNode {
         var members = node.members ?? []
         var offset = 0
         if let place = integer(node, "offset") {
@@ -301,7 +324,7 @@ extension FormatCompiler {
             complain(node, "no register", "write register: 0 or offset: 0 (bytes)")
         }
         if offset < 0 { complain(node, "register before the first of its block") }
-        members.removeAll { $0.key == "offset" || $0.key == "register" }
+        members.removeAll { $0.key == "offset" || $0.key == "register" || $0.key == "when" }
         var width = node["order"]?.string?.count ?? 2
         if let type = node["type"]?.string, let kind = WireType(type) { width = kind.width }
         func add(_ key: String, _ content: JSONNode.Content) {
@@ -312,7 +335,14 @@ extension FormatCompiler {
                     value: JSONNode(content: content, line: node.line, column: node.column)))
         }
         add("at", .number(String(max(0, offset))))
-        add("when", .string("size >= \(max(0, offset) + width)"))
+        var when = "size >= \(max(0, offset) + width)"
+        if let own = node["when"]?.string { when += " && (\(own))" }
+        // The answer may begin behind this register.
+        if isNumbered { when += " && asked2 <= \(first + max(0, offset) / 2)" }
+        members.append(
+            .init(
+                key: "when", line: node.line, column: node.column,
+                value: JSONNode(content: .string(when), line: node.line, column: node.column)))
         add("list", .string("values"))
         if width <= 8 { add("order", .string(String("ABCDEFGH".prefix(width)))) }
         return JSONNode(content: .object(members), line: node.line, column: node.column)

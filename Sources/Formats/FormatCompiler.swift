@@ -25,6 +25,8 @@ struct CompiledFormat {
     var answers: Bool
     var identityIsLocal: Bool
     var duplicateWindowMilliseconds: Int64
+    var pairs: Bool
+    var requests: [FormatRequest]
 }
 
 struct FormatCompiler {
@@ -57,6 +59,8 @@ struct FormatCompiler {
     var answers = false
     var identityIsLocal = false
     var duplicateWindow: Int64 = 0
+    /// The layout says which answers fit which requests.
+    var pairs = false
 
     init(_ source: FormatSource, find: @escaping (String) -> FormatSource?) {
         self.find = find
@@ -68,6 +72,7 @@ struct FormatCompiler {
     static let topKeys = [
         "format", "title", "version", "extends", "zone", "constants", "tables", "framing", "layout",
         "inserts", "registers", "words", "identity", "exchange", "tests", "note",
+        "requests",
     ]
 
     /// Compiles the whole format. Nil when there were complaints.
@@ -80,6 +85,7 @@ struct FormatCompiler {
         items(root["layout"], of: root)
         identity(isOuter: true)
         exchange()
+        let requests = requests()
         builder.add(Op(code: .end))
         if builder.isOutOfSlots {
             complain(root, "more than \(SlotFile.capacity) fields and expressions", "split it")
@@ -94,7 +100,7 @@ struct FormatCompiler {
         return CompiledFormat(
             program: program, outputs: outputs,
             maximumFrame: maximumFrame, answers: answers, identityIsLocal: identityIsLocal,
-            duplicateWindowMilliseconds: duplicateWindow)
+            duplicateWindowMilliseconds: duplicateWindow, pairs: pairs, requests: requests)
     }
 
     /// Constants, tables and zone of the current `root`.

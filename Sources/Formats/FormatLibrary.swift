@@ -183,6 +183,8 @@ struct FormatLoader {
         }
         for (format, source) in texts {
             complaints += EmbeddedTests.run(format, source.root["tests"], file: source.file)
+            complaints += EmbeddedTests.tryRequests(
+                format, source.root["requests"], file: source.file)
         }
         own = merged
         return formats
@@ -218,8 +220,9 @@ struct FormatLoader {
                 members.append(member)
                 continue
             }
-            let isMerged = ["framing", "constants", "tables", "inserts", "exchange"].contains(
-                member.key)
+            let isMerged = ["framing", "constants", "tables", "inserts", "exchange", "requests"]
+                .contains(
+                    member.key)
             members[at] = isMerged ? FormatLoader.overlay(members[at], member) : member
         }
         var result = source

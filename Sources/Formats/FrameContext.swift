@@ -104,7 +104,7 @@ struct Envelope {
 
 extension Workspace {
     /// Lays out what the envelope says for the run over its payload.
-    func load(_ bytes: Cursor, _ envelope: Envelope) {
+    func load(_ bytes: Cursor, _ envelope: Envelope, isLocal: Bool) {
         defer { given = identity.count }
         isIdentified = !envelope.device.isEmpty
         for i in 0..<4 {
@@ -113,7 +113,7 @@ extension Workspace {
         for i in envelope.path { path.append(bytes.byte(i) ?? 0) }
         if isIdentified {
             for i in envelope.device { identity.append(bytes.byte(i) ?? 0) }
-        } else if !envelope.scope.isEmpty {
+        } else if isLocal, !envelope.scope.isEmpty {
             for i in envelope.scope { identity.append(bytes.byte(i) ?? 0) }
             identity.append(0x3A)
         }
@@ -131,7 +131,7 @@ extension Decoder {
             guard let parts = Envelope(bytes) else { throw .malformed }
             guard !parts.payload.isEmpty else { throw .empty }
             work.begin()
-            work.load(bytes, parts)
+            work.load(bytes, parts, isLocal: format.identityIsLocal)
             try run(bytes.part(parts.payload), direction: direction, into: &result)
             try finish(bytes, parts, &result)
         }
@@ -151,6 +151,8 @@ extension Decoder {
             guard let key = work.identity.deviceKey else { throw .noIdentity }
             result.device = key
         }
+        // The line's name stands in the identity already.
+        if !parts.scope.isEmpty { result.isIdentityGlobal = true }
         guard !parts.key.isEmpty else { return }
         var hash = DuplicateHash(seed: work.seed, salt: 0x45)
         hash.mix(bytes, parts.key)

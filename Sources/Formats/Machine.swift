@@ -18,6 +18,8 @@ protocol FrameSink {
     mutating func duplicate(_ key: UInt64)
     mutating func answer(_ byte: UInt8)
     mutating func answerChecksum(_ rule: ChecksumRule)
+    mutating func asks(_ number: Int, _ value: Int64)
+    mutating func answers(_ pairing: Pairing)
     /// Makes the answer so far what stands between a frame's delimiters.
     mutating func answerFrame(_ rule: FrameRule)
     mutating func answerCount(at: Int, from: Int, digits: Int)
@@ -253,6 +255,9 @@ struct Machine {
             case .identityEnd: try endIdentity(&sink)
             case .duplicate: duplicate(op, &sink)
             case .codec: try runCodec(op, &sink)
+            case .ask: sink.asks(Int(op.x), slots.value(op.a))
+            case .pair: pair(op, &sink)
+            case .moveStart: try moveStart(op)
             case .answerText:
                 for i in 0..<Int(op.imm) { sink.answer(program.literals[Int(op.meta) &+ i]) }
             case .answerSlot: answerSlot(op, &sink)
@@ -282,7 +287,7 @@ struct Machine {
     mutating func place(_ op: Op, _ width: Int) throws(Rejection) -> Int {
         if op.at >= 0 {
             let at = start &+ Int(op.at)
-            guard width >= 0, at <= limit &- width else { throw overrun }
+            guard width >= 0, at >= 0, at <= limit &- width else { throw overrun }
             return at
         }
         let at = position

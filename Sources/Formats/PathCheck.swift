@@ -107,6 +107,8 @@ struct PathCheck {
         case .skip: fixed(pc, op, Int(op.imm), &state)
         case .readBytes: _ = amount(pc, op, &state)
         case .enterRegion: state.append(Region(least: 0, most: amount(pc, op, &state)))
+        // The answer may begin behind the first register: then offsets count from before it.
+        case .moveStart: state[state.count - 1].most += 2 * 0xFFFF
         case .enterHex: state.append(Region(least: 0, most: amount(pc, op, &state) / 2))
         case .enterFrame:
             let room = amount(pc, op, &state)

@@ -169,6 +169,9 @@ struct PlanRecorder: FrameSink {
                 for i in 0..<UInt16(op.width) { hold(op.b &+ i, machine) }
             }
             keep(op, machine)
+        // Pairing runs only where something was asked; that is rare enough to run the program.
+        case .ask, .pair: isPossible = false
+        case .moveStart: if machine.slots.value(op.a) != 0 { isPossible = false }
         case .reject, .show, .open, .close: isPossible = false
         default: isPossible = false
         }

@@ -30,6 +30,8 @@ enum OpCode: UInt8, Sendable {
     case answerNumber, answerCount, showPair
     // Built-in decodings (Codecs/).
     case codec
+    // Requests and answers (Pairing.swift).
+    case ask, pair, moveStart
     // For the tree only.
     case show, open, close
 

@@ -342,8 +342,9 @@ extension Op {
         case .placeDecimals: slots = [a, b]
         case .answerNumber: slots = [a]
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
-            .answerSlot:
+            .answerSlot, .ask, .moveStart:
             slots = [a]
+        case .pair: slots = [a, b]
         case .answerDigits: slots = [a]
         case .part: slots = [a] + (0..<UInt16(width) &+ 2).map { b &+ $0 }
         case .copy, .select: slots = [b]

@@ -12,7 +12,7 @@ package final class AnswerSender: AnswerPort {
     package static let maximumAnswer = 1472
 
     private var datagramSources: [Int: UDPSource] = [:]
-    private var streamSources: [Int: TCPSource] = [:]
+    private var streamSources: [Int: StreamSource] = [:]
     private var bytes: [UInt8] = []
     private var items: [sluice_outgoing] = []
     private var itemsSource = -1
@@ -24,7 +24,7 @@ package final class AnswerSender: AnswerPort {
     }
 
     func attach(_ source: UDPSource) { datagramSources[source.number] = source }
-    func attach(_ source: TCPSource) { streamSources[source.number] = source }
+    func attach(_ source: StreamSource) { streamSources[source.number] = source }
 
     func detachAll() {
         datagramSources.removeAll()

@@ -71,9 +71,38 @@ private func checkExposure(
 }
 
 extension Configuration.Source {
-    fileprivate init?(_ group: KeyValues, _ reader: inout ConfigurationReader) {
+    /// Exactly one of listen, connect and tty.
+    private static func listen(
+        _ group: KeyValues, _ line: Configuration.LinePlace?, _ reader: inout ConfigurationReader
+    ) -> ListenAddress? {
+        let keys = ["listen", "connect", "tty"].filter {
+            group.places["sources.\($0)"] != nil
+        }
+        if keys.isEmpty {
+            reader.complain(
+                group.start, "no \"listen\" here",
+                "say where the source listens, or what it opens: connect or tty")
+        }
+        if keys.count > 1 {
+            reader.complain(
+                group.place("sources.\(keys[1])"),
+                "a source has one of listen, connect and tty, not several", "make two sources")
+            return nil
+        }
+        if line != nil {
+            return ListenAddress(transport: .tcp, endpoint: .ipv4(0x7F00_0001, port: 0))
+        }
         guard case .listen(let listen) = group.values["sources.listen"] else { return nil }
+        return listen
+    }
+
+    fileprivate init?(_ group: KeyValues, _ reader: inout ConfigurationReader) {
+        let lines = Configuration.Lines(group, &reader)
+        guard let listen = Configuration.Source.listen(group, lines.place, &reader) else {
+            return nil
+        }
         self.init(name: group.text("sources.name"), listen: listen)
+        self.lines = lines
         isExposed = group.flag("sources.exposed")
         formats = group.names("sources.formats")
         devices =

@@ -59,6 +59,7 @@ package struct HostPort: Hashable, Sendable {
 package struct Configuration: Hashable, Sendable {
     package struct Source: Hashable, Sendable {
         package var name: String
+        /// Of no meaning where `lines.place` says what we open ourselves.
         package var listen: ListenAddress
         /// Names of formats in the order in which they are tried; empty: all there are.
         package var formats: [String] = []
@@ -73,6 +74,7 @@ package struct Configuration: Hashable, Sendable {
         package var connections = 12_000
         package var connectionsPerAddress = 12_000
         package var timestamps = Timestamps()
+        package var lines = Lines()
 
         package init(name: String, listen: ListenAddress) {
             self.name = name

@@ -23,6 +23,11 @@ enum KeyKind {
     /// A host and port.
     case hostPort
     case names
+    /// `tcp://HOST:PORT`
+    case connect
+    case text
+    /// An object that its owner reads.
+    case node
     case group
     case groups
 }
@@ -57,7 +62,9 @@ private let second: Int64 = 1000
 private let day: Int64 = 86_400_000
 
 extension Configuration {
-    static let keys: [Key] = [
+    static let keys: [Key] = ownKeys + lineKeys
+
+    private static let ownKeys: [Key] = [
         Key("gateway", .name, "\"gateway\"", "Name of this gateway, as the store will know it."),
         Key(
             "formats", .path, "\"\"",
@@ -75,9 +82,10 @@ extension Configuration {
             """,
             "Endpoints that are listened on."),
         .required("sources.name", .name, "Name of the source, unique."),
-        .required(
-            "sources.listen", .listen,
-            "udp://ADDRESS:PORT or tcp://ADDRESS:PORT; IPv6 addresses stand in brackets."),
+        Key(
+            "sources.listen", .listen, "",
+            "udp://ADDRESS:PORT or tcp://ADDRESS:PORT; IPv6 addresses stand in brackets. A source "
+                + "has this, or \"connect\", or \"tty\"."),
         Key(
             "sources.exposed", .flag, "false",
             "Must be true for an address that others than this machine can reach."),
@@ -223,6 +231,8 @@ extension Key {
         switch kind {
         case .listen: "\"udp://127.0.0.1:9001\""
         case .endpoint: "\"127.0.0.1:8080\""
+        case .connect: "\"tcp://192.0.2.7:502\""
+        case .node: "{}"
         case .hostPort: "\"store.example:9100\""
         case .word(let words): "\"\(words.first ?? "")\""
         case .count: "64"

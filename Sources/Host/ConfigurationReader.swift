@@ -15,13 +15,14 @@ enum KeyValue {
     case endpoint(Endpoint)
     case hostPort(HostPort)
     case names([String])
+    case node(JSONNode)
     case groups([KeyValues])
 }
 
 /// The values of one group and of the groups in it, by path.
 struct KeyValues {
     /// Where the group starts, or where the key stands: for complaints about relations.
-    struct Place {
+    struct Place: Hashable {
         let line: Int
         let column: Int
     }
@@ -135,7 +136,10 @@ struct ConfigurationReader {
         // A name of another group is most likely in the wrong place.
         if let nearest, nearest.1 <= max(1, nearest.0.count / 3) {
             complain(place, "unknown key \"\(member.key)\"", "write \"\(nearest.0)\"")
-        } else if let other = keys.first(where: { $0.name == member.key }) {
+        } else if let other = keys.filter({ $0.name == member.key })
+            // Of several homes the one that is least deep.
+            .min(by: { $0.path.split(separator: ".").count < $1.path.split(separator: ".").count })
+        {
             let home = other.parent.isEmpty ? "the top level" : "\"\(other.parent)\""
             complain(place, "unknown key \"\(member.key)\" here", "it belongs into \(home)")
         } else {
@@ -158,6 +162,9 @@ struct ConfigurationReader {
                 groups.append(group)
             }
             out.values[key.path] = .groups(groups)
+        case .node:
+            guard node.members != nil else { return wrong(node, key, "an object: { … }") }
+            out.values[key.path] = .node(node)
         case .names:
             guard let elements = node.array else { return wrong(node, key, "a list of names") }
             var names: [String] = []
@@ -219,7 +226,17 @@ struct ConfigurationReader {
                 return .hostPort(address)
             }
             wrong(node, key, "\"HOST:PORT\"")
-        case .names, .group, .groups:
+        case .connect:
+            if let text = node.string, text.hasPrefix("tcp://"),
+                let address = HostPort(String(text.dropFirst(6))), address.port != 0
+            {
+                return .hostPort(address)
+            }
+            wrong(node, key, "\"tcp://HOST:PORT\"")
+        case .text:
+            if let text = node.string, text.utf8.count <= 1024 { return .text(text) }
+            wrong(node, key, "text in quotes")
+        case .names, .group, .groups, .node:
             preconditionFailure("no single value")
         }
         return nil

@@ -184,13 +184,16 @@ package final class GatewayProcess {
                 }
                 formats.append(format)
             }
-            sources.append(
-                IntakeSource(
-                    name: source.name, formats: formats, policy: source.devices,
-                    timeRule: TimeRule(
-                        maximumAgeMilliseconds: source.timestamps.maximumAge,
-                        maximumAheadMilliseconds: source.timestamps.maximumAhead,
-                        drops: source.timestamps.action == .drop)))
+            let (lines, faults) = source.lineSettings(formats)
+            if let fault = faults.first { throw StartError(fault) }
+            var taken = IntakeSource(
+                name: source.name, formats: formats, policy: source.devices,
+                timeRule: TimeRule(
+                    maximumAgeMilliseconds: source.timestamps.maximumAge,
+                    maximumAheadMilliseconds: source.timestamps.maximumAhead,
+                    drops: source.timestamps.action == .drop))
+            taken.lines = lines
+            sources.append(taken)
         }
         return sources
     }

@@ -193,6 +193,8 @@ final class GatewayReports: Sendable {
             ("isHealthy", .boolean(reasons.isEmpty)),
             ("reasons", .array(reasons.map { .string($0) })),
             ("sources", .array(sourcesJSON(gathered.statistics))),
+            ("lines", .array(LinesReport.lines(gathered.statistics, now))),
+            ("polledDevices", .array(LinesReport.devices(gathered.statistics))),
             (
                 "intake",
                 .object([
@@ -274,8 +276,9 @@ final class GatewayReports: Sendable {
                 (
                     "listen",
                     .string(
-                        "\(sources[number].listen.transport.rawValue)://\(source.endpoint.description)"
-                    )
+                        sources[number].lines.place?.description
+                            ?? "\(sources[number].listen.transport.rawValue)://"
+                            + source.endpoint.description)
                 ),
                 ("formats", .array(sources[number].formats.map { .string($0) })),
                 ("visits", .unsigned(source.visits)), ("datagrams", .unsigned(source.datagrams)),
@@ -316,6 +319,9 @@ final class GatewayReports: Sendable {
         metric(
             "frames_rejected_total", "counter", "Refused frames by reason.",
             Rejection.allCases.map { ("{reason=\"\($0.code)\"}", intake[$0]) })
+        for (name, help, rows) in LinesReport.metrics(gathered.statistics) {
+            metric(name, "counter", help, rows)
+        }
         metric(
             "kernel_drops_total", "counter", "Datagrams that the kernel dropped.",
             [("", intake.kernelDrops)])

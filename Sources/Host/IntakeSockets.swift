@@ -10,7 +10,7 @@ package import Pipeline
 package final class IntakeSockets {
     /// Give it to the intake before `start`.
     package let answers = AnswerSender()
-    /// Where each source is bound, in the order of the configuration.
+    /// Where each source is bound, in the order of the configuration; port 0 for lines that we open.
     package let endpoints: [Endpoint]
     /// What an operator should know: buffers that the kernel made smaller than wanted.
     package private(set) var warnings: [String] = []
@@ -20,7 +20,7 @@ package final class IntakeSockets {
     private let clock: Clock
     private var unopened: [OpenedSource]
     private var datagramSources: [UDPSource] = []
-    private var streamSources: [TCPSource] = []
+    private var streamSources: [StreamSource] = []
     private let numbers = ConnectionNumbers()
 
     /// Binds every source. `queue` is serial and the intake's own: it is blocked for up to
@@ -32,10 +32,16 @@ package final class IntakeSockets {
         self.sources = sources
         self.clock = clock
         var opened: [OpenedSource] = []
+        var endpoints: [Endpoint] = []
         for (number, source) in sources.enumerated() {
+            guard source.lines.place == nil else {
+                endpoints.append(.ipv4(0, port: 0))
+                continue
+            }
             opened.append(try OpenedSource(source, number: number))
+            endpoints.append(opened[opened.count - 1].endpoint)
         }
-        endpoints = opened.map(\.endpoint)
+        self.endpoints = endpoints
         unopened = opened
         let absence = sources.map(\.moderation).min() ?? 0
         loop = try SocketLoop(
@@ -73,6 +79,17 @@ package final class IntakeSockets {
             }
         }
         unopened = []
+        for (number, source) in sources.enumerated() {
+            guard let place = source.lines.place else { continue }
+            let line = LineSource(
+                place, limits: source,
+                statistics: SourceStatistics(name: source.name, endpoint: endpoints[number]),
+                slab: streamSlab, door: door, loop: loop, numbers: numbers, clock: clock,
+                number: number)
+            streamSources.append(line)
+            answers.attach(line)
+            try line.start()
+        }
         loop.didVisit = { [weak self] in self?.endTurns() }
         loop.willRest = { [weak self] in self?.refreshDrops() }
     }
@@ -106,6 +123,13 @@ package final class IntakeSockets {
             datagramSources.map { ($0.number, $0.statistics) }
             + streamSources.map { ($0.number, $0.statistics) }
         return all.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+
+    /// What each line that we open is doing, by the source's number.
+    package func lineStates() -> [Int: LineState] {
+        var states: [Int: LineState] = [:]
+        for case let line as LineSource in streamSources { states[line.number] = line.state }
+        return states
     }
 
     /// Visits to the sockets and wakes from rest. On the intake's queue.

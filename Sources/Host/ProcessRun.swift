@@ -22,6 +22,10 @@ extension GatewayProcess {
         try gateway.start()
         for warning in gateway.warnings { Log.warning(warning) }
         for (source, endpoint) in zip(configuration.sources, gateway.endpoints) {
+            if let line = source.lines.place {
+                announce("source \(source.name) opens \(line.description)")
+                continue
+            }
             announce(
                 "source \(source.name) listens on "
                     + "\(source.listen.transport.rawValue)://\(endpoint.description)")

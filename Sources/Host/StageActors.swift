@@ -23,6 +23,8 @@ struct IntakeStatistics: Sendable {
     var wakes: UInt64
     var isWithoutRoom: Bool
     var levels: IntakeLevels
+    var lines: [LineReport]
+    var lineStates: [Int: LineState]
 }
 
 final class IntakeActor {
@@ -61,7 +63,8 @@ final class IntakeActor {
                 IntakeStatistics(
                     sources: isStopped ? [] : sockets.statistics(), visits: counts.visits,
                     wakes: counts.wakes, isWithoutRoom: sockets.isWithoutRoom,
-                    levels: stage.levels))
+                    levels: stage.levels, lines: stage.lineReports(),
+                    lineStates: isStopped ? [:] : sockets.lineStates()))
         case .stop(let probe):
             guard !isStopped else { return }
             isStopped = true

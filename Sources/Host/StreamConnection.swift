@@ -1,4 +1,4 @@
-// One accepted TCP connection of a source. Owner: its TCPSource; on the intake's queue only. Idle
+// One accepted TCP connection of a source. Owner: its StreamSource; on the intake's queue only. Idle
 // it holds no buffer: bytes are read into the intake's shared slab, complete frames are handed over
 // from there, and only what is left of an unfinished frame is kept here. Invariant: `pending` is at
 // most the longest frame, or what one read brought while the intake has no room.
@@ -25,7 +25,7 @@ final class StreamConnection: SocketHandler {
     let descriptor: Descriptor
     let id: ConnectionID
     let from: Endpoint
-    unowned let source: TCPSource
+    unowned let source: StreamSource
     var token: SocketToken?
     /// When it was accepted, or when its last complete frame came.
     private(set) var since: Instant
@@ -41,7 +41,7 @@ final class StreamConnection: SocketHandler {
     var interest: Readiness = .readable
 
     init(
-        _ descriptor: consuming Descriptor, id: ConnectionID, from: Endpoint, source: TCPSource,
+        _ descriptor: consuming Descriptor, id: ConnectionID, from: Endpoint, source: StreamSource,
         now: Instant
     ) {
         self.descriptor = descriptor

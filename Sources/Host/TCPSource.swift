@@ -1,7 +1,5 @@
-// A TCP source: its listening socket and all its connections. Owner: IntakeSockets; on the intake's
-// queue only. Limits: connections in all and per address, time to the first frame, time between
-// frames, unfinished bytes; each refusal is counted by its reason. One coarse timer, only while
-// there are connections.
+// A TCP source: its listening socket and all connections that were made to it. Owner: IntakeSockets; on
+// the intake's queue only. Limits of its own: connections in all and per address.
 
 import CLinux
 import Dispatch
@@ -9,34 +7,13 @@ import Glibc
 import Model
 import Pipeline
 
-final class TCPSource: SocketHandler {
+final class TCPSource: StreamSource, SocketHandler {
     private static let acceptsPerVisit = 64
-    /// How long a device that has closed its side may wait for its last answers.
-    private static let farewell: Int64 = 10_000
 
     let listener: Descriptor
-    let number: Int
-    let door: any IntakeDoor
-    let clock: Clock
-    let slab: StreamSlab
-    let maximumFrame: Int
-    let maximumPendingBytes = 16 << 20
-    var pendingBytes = 0
-    private(set) var statistics: SourceStatistics
-    private let limits: Configuration.Source
-    private let loop: SocketLoop
-    private let numbers: ConnectionNumbers
     private var listenerToken: SocketToken?
-    private var connections: [ConnectionID: StreamConnection] = [:]
     private var countByAddress: [EndpointAddress: Int] = [:]
-    private var waiting: [StreamConnection] = []
-    private var dirty: [StreamConnection] = []
-    private var timer: (any DispatchSourceTimer)?
     private var isListenerPaused = false
-    /// The door has been called since the last end of a turn.
-    private var needsEndTurn = false
-    /// Time while we took nothing in is no fault of the devices.
-    private var grace: Instant
 
     init(
         _ listener: consuming Descriptor, limits: Configuration.Source,
@@ -44,29 +21,19 @@ final class TCPSource: SocketHandler {
         numbers: ConnectionNumbers, clock: Clock, number: Int
     ) {
         self.listener = listener
-        self.number = number
-        self.limits = limits
-        self.statistics = statistics
-        self.slab = slab
-        self.door = door
-        self.loop = loop
-        self.numbers = numbers
-        self.clock = clock
-        maximumFrame = door.maximumFrame(source: number)
-        grace = clock.now()
+        super.init(
+            limits: limits, statistics: statistics, slab: slab, door: door, loop: loop,
+            numbers: numbers, clock: clock, number: number)
     }
 
-    func start() throws(HostError) {
+    override func start() throws(HostError) {
         listenerToken = try loop.add(listener, self, for: .readable)
     }
 
-    func stop() {
+    override func stop() {
         if let listenerToken { loop.remove(listener, listenerToken) }
         listenerToken = nil
-        waiting = []
-        dirty = []
-        for connection in Array(connections.values) { end(connection) }
-        endTurn()
+        super.stop()
     }
 
     // MARK: accepting
@@ -100,19 +67,13 @@ final class TCPSource: SocketHandler {
             statistics[.tooManyFromAddress] &+= 1
             return
         }
-        let connection = StreamConnection(
-            descriptor, id: numbers.next(source: number), from: from, source: self, now: clock.now()
-        )
-        guard let token = try? loop.add(connection.descriptor, connection, for: .readable) else {
-            statistics[.tooManyConnections] &+= 1
-            return
-        }
-        connection.token = token
-        connections[connection.id] = connection
         countByAddress[from.address] = fromAddress + 1
-        statistics.connections = connections.count
-        statistics.connectionsAccepted &+= 1
-        startTimer()
+        if adopt(descriptor, from: from) == nil { forget(from.address) }
+    }
+
+    private func forget(_ address: EndpointAddress) {
+        let left = (countByAddress[address] ?? 1) - 1
+        countByAddress[address] = left > 0 ? left : nil
     }
 
     private func pauseListener() {
@@ -122,164 +83,23 @@ final class TCPSource: SocketHandler {
         startTimer()
     }
 
-    // MARK: ending
+    // MARK: of all streams
 
-    /// The device closed its side, or the connection failed.
-    func readEnded(_ connection: StreamConnection) {
-        let unconsumed = connection.end(at: clock.now())
-        door.connectionEnded(connection.id, source: number, unconsumed: unconsumed)
-        // A device that has sent frames may wait for their answers after it closed its own side.
-        needsEndTurn = true
-        if connection.hasSentFrame {
-            watch(connection, forRoomToSend: !connection.isOwedNothing)
-        } else {
-            end(connection)
-        }
+    override func didEnd(_ connection: StreamConnection) { forget(connection.from.address) }
+
+    override var keepsTimer: Bool { isListenerPaused }
+
+    /// A polled line says nothing by itself, so its silence is no fault, unless it is to say its name.
+    override var firstFrameTimeout: Int64 {
+        let lines = limits.lines
+        let isSilent = !lines.requests.isEmpty && !lines.needsRegistration
+        return isSilent ? limits.idleTimeout : limits.firstFrameTimeout
     }
 
-    func refuse(_ connection: StreamConnection, _ reason: Refusal) {
-        guard connections[connection.id] != nil else { return }
-        statistics[reason] &+= 1
-        end(connection)
+    override func willSweep() {
+        guard isListenerPaused, let listenerToken else { return }
+        isListenerPaused = false
+        loop.change(listener, listenerToken, to: .readable)
+        if connections.isEmpty { stopTimer() }
     }
-
-    func end(_ connection: StreamConnection) {
-        guard connections.removeValue(forKey: connection.id) != nil else { return }
-        if connection.endedAt == nil {
-            let unconsumed = connection.end(at: clock.now())
-            door.connectionEnded(connection.id, source: number, unconsumed: unconsumed)
-            needsEndTurn = true
-        }
-        if let token = connection.token { loop.remove(connection.descriptor, token) }
-        connection.token = nil
-        let left = (countByAddress[connection.from.address] ?? 1) - 1
-        countByAddress[connection.from.address] = left > 0 ? left : nil
-        statistics.connections = connections.count
-        if connections.isEmpty, !isListenerPaused { stopTimer() }
-    }
-
-    // MARK: room
-
-    func wait(_ connection: StreamConnection) { waiting.append(connection) }
-
-    /// Offers the bytes that were kept, oldest connection first; false when there is no room again.
-    func roomAgain() -> Bool {
-        grace = clock.now()
-        let kept = waiting
-        waiting = []
-        var found = Found()
-        for (i, connection) in kept.enumerated() where connections[connection.id] != nil {
-            connection.roomAgain(&found)
-            if found.hasNoRoom {
-                waiting.append(contentsOf: kept[(i + 1)...])
-                break
-            }
-        }
-        needsEndTurn = true
-        endTurn()
-        return !found.hasNoRoom
-    }
-
-    /// After the last connection of a visit.
-    func endTurn() {
-        guard needsEndTurn else { return }
-        needsEndTurn = false
-        door.endTurn(source: number, kernelDrops: 0)
-    }
-
-    func countRead(_ bytes: Int) {
-        needsEndTurn = true
-        statistics.visits &+= 1
-        statistics.bytesReceived &+= UInt64(bytes)
-    }
-
-    // MARK: answers
-
-    /// False: the connection is gone, or was closed because it does not read.
-    func answer(_ bytes: Span<UInt8>, to id: ConnectionID) -> Bool {
-        guard let connection = connections[id] else { return false }
-        guard connection.append(bytes) else {
-            statistics.answersLost &+= 1
-            refuse(connection, .answersNotRead)
-            return false
-        }
-        if !connection.isDirty {
-            connection.isDirty = true
-            dirty.append(connection)
-        }
-        return true
-    }
-
-    func flushAnswers() {
-        for connection in dirty {
-            connection.isDirty = false
-            if connections[connection.id] != nil { connection.flush() }
-        }
-        dirty.removeAll(keepingCapacity: true)
-    }
-
-    func watch(_ connection: StreamConnection, forRoomToSend: Bool) {
-        guard let token = connection.token else { return }
-        var interest: Readiness = connection.endedAt == nil ? .readable : []
-        if forRoomToSend { interest.insert(.writable) }
-        guard interest != connection.interest else { return }
-        connection.interest = interest
-        loop.change(connection.descriptor, token, to: interest)
-    }
-
-    // MARK: time
-
-    private func startTimer() {
-        guard timer == nil else { return }
-        let shortest = min(1000, max(40, min(limits.firstFrameTimeout, limits.idleTimeout) / 4))
-        let interval = DispatchTimeInterval.milliseconds(Int(shortest))
-        let timer = DispatchSource.makeTimerSource(queue: loop.queue)
-        timer.schedule(
-            deadline: .now() + interval, repeating: interval,
-            leeway: .milliseconds(Int(shortest) / 2))
-        timer.setEventHandler { [weak self] in self?.sweep() }
-        timer.activate()
-        self.timer = timer
-    }
-
-    private func stopTimer() {
-        timer?.cancel()
-        timer = nil
-    }
-
-    /// Ends what is overdue.
-    private func sweep() {
-        let now = clock.now()
-        if isListenerPaused, let listenerToken {
-            isListenerPaused = false
-            loop.change(listener, listenerToken, to: .readable)
-            if connections.isEmpty { stopTimer() }
-        }
-        guard !loop.isWithoutRoom else { return }
-        for connection in Array(connections.values) {
-            if let endedAt = connection.endedAt {
-                if now.milliseconds(since: endedAt) >= TCPSource.farewell { end(connection) }
-                continue
-            }
-            let elapsed = now.milliseconds(since: max(connection.since, grace))
-            if connection.hasSentFrame {
-                if elapsed >= limits.idleTimeout { refuse(connection, .idle) }
-            } else if elapsed >= limits.firstFrameTimeout {
-                refuse(connection, .noFirstFrame)
-            }
-        }
-        endTurn()
-    }
-}
-
-/// Gives each connection of an intake its number; the source is in its low bits.
-final class ConnectionNumbers {
-    private var last: UInt64 = 0
-
-    func next(source: Int) -> ConnectionID {
-        last &+= 1
-        return ConnectionID(last << 10 | UInt64(source))
-    }
-
-    static func source(of connection: ConnectionID) -> Int { Int(connection.rawValue & 1023) }
 }

@@ -183,7 +183,7 @@ package final class UplinkConnection: ByteStreamOwner {
 }
 
 /// A connection that is being made: writable means settled.
-private final class Connecting: SocketHandler {
+final class Connecting: SocketHandler {
     private var descriptor: Descriptor?
     private var token: SocketToken?
     private let settled: (Int32) -> Void
@@ -216,7 +216,7 @@ private final class Connecting: SocketHandler {
 }
 
 /// Up to eight addresses of a name; blocks.
-private func resolve(_ address: HostPort) -> [Endpoint] {
+func resolve(_ address: HostPort) -> [Endpoint] {
     var found = [sluice_endpoint](repeating: sluice_endpoint(), count: 8)
     // Safety: the shim writes at most `count` entries into the array it is lent.
     let count = unsafe found.withUnsafeMutableBufferPointer {

@@ -38,6 +38,10 @@ public enum Rejection: UInt8, Error, CaseIterable, Sendable {
     case connectionEnded = 23
     /// Lost with a damaged part of the journal before its readings were in a batch.
     case journalDamaged = 24
+    /// Nothing could be taken in at that moment, and the device was told so (CoAP 5.03).
+    case noRoom = 25
+    /// On a polled line: an answer to nothing that was asked, so nobody knows what it means.
+    case unasked = 26
 
     public var code: String {
         switch self {
@@ -66,6 +70,8 @@ public enum Rejection: UInt8, Error, CaseIterable, Sendable {
         case .formatGone: "format-gone"
         case .connectionEnded: "connection-ended"
         case .journalDamaged: "journal-damaged"
+        case .noRoom: "no-room"
+        case .unasked: "unasked"
         }
     }
 }

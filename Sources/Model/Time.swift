@@ -15,6 +15,10 @@ public struct Instant: Comparable, Hashable, Sendable {
             ? Int64((nanoseconds - earlier.nanoseconds) / 1_000_000) : 0
     }
 
+    public func adding(nanoseconds count: UInt64) -> Instant {
+        Instant(nanoseconds: nanoseconds &+ count)
+    }
+
     public func adding(milliseconds: Int64) -> Instant {
         Instant(nanoseconds: nanoseconds &+ UInt64(max(0, milliseconds)) &* 1_000_000)
     }

@@ -12,6 +12,7 @@ package struct IntakeSource {
     package var formats: [Format]
     package var policy: DevicePolicy
     package var timeRule: TimeRule
+    package var lines = LineSettings()
 
     package init(name: String, formats: [Format], policy: DevicePolicy, timeRule: TimeRule) {
         self.name = name

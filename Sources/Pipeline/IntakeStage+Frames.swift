@@ -56,7 +56,7 @@ extension IntakeStage {
     /// Takes a decoded frame in: duplicate, device, readings, journal, answer.
     func take(
         _ bytes: Span<UInt8>, _ state: SourceState, _ format: FormatState,
-        at receivedAt: Timestamp, answerTo recipient: Recipient
+        at receivedAt: Timestamp, answerTo recipient: Recipient, isEnvelope: Bool = false
     ) throws(Rejection) {
         if frame.isControl {
             counters.framesControl &+= 1
@@ -83,7 +83,8 @@ extension IntakeStage {
         counters.framesDecoded &+= 1
         takeReadings(of: device, state, format, at: receivedAt)
         guard !isReplaying else { return }
-        journal.append(bytes, source: format.journalNumber, receivedAt: receivedAt)
+        let number = isEnvelope ? format.envelopeNumber : format.journalNumber
+        journal.append(bytes, source: number, receivedAt: receivedAt)
         if firstJournaledAt == nil { firstJournaledAt = clock.now() }
         if frame.answer.count > 0 {
             if firstWaitingAt == nil { firstWaitingAt = clock.now() }

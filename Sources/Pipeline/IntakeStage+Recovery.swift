@@ -15,6 +15,8 @@ extension IntakeStage {
     ) {
         isReplaying = true
         defer { isReplaying = false }
+        let isEnvelope = source.hasContext
+        let source = source.withoutContext
         let number = sources.firstIndex { $0.source.name == source.name }
         let format = number.flatMap { n in
             sources[n].source.formats.firstIndex { $0.name == source.format }
@@ -25,7 +27,7 @@ extension IntakeStage {
         }
         if isCovered {
             let decoder = sources[number].formats[format].decoder
-            guard (try? decoder.decode(bytes, direction: .up, into: &frame)) != nil else { return }
+            guard (try? replayed(bytes, decoder, isEnvelope)) != nil else { return }
             if let key = frame.duplicateKey {
                 _ = recent.containsOrInsert(
                     key, at: receivedAt,
@@ -33,9 +35,25 @@ extension IntakeStage {
             }
             return
         }
-        accept(
-            bytes, source: number, only: format, at: receivedAt,
-            answerTo: .connection(ConnectionID(0)))
+        let state = sources[number]
+        do throws(Rejection) {
+            try replayed(bytes, state.formats[format].decoder, isEnvelope)
+            try take(
+                bytes, state, state.formats[format], at: receivedAt,
+                answerTo: .connection(ConnectionID(0)))
+        } catch {
+            refuse(error, bytes, source: number, at: receivedAt)
+        }
+    }
+
+    private func replayed(
+        _ bytes: Span<UInt8>, _ decoder: Decoder, _ isEnvelope: Bool
+    ) throws(Rejection) {
+        if isEnvelope {
+            try decoder.decode(envelope: bytes, direction: .up, into: &frame)
+        } else {
+            try decoder.decode(bytes, direction: .up, into: &frame)
+        }
     }
 
     /// Publishes what `replay` yielded; false while the ring is full.
@@ -52,5 +70,22 @@ extension IntakeStage {
     func goneAtReplay(_ bytes: Span<UInt8>, source: JournalSource, at time: Timestamp) {
         counters[.formatGone] &+= 1
         putAside(bytes, source: source.name, .formatGone, at: time)
+    }
+}
+
+extension JournalSource {
+    /// Of frames that are kept with what their conversation knew.
+    private static let mark = "+context"
+
+    var hasContext: Bool { format.hasSuffix(JournalSource.mark) }
+
+    var withContext: JournalSource {
+        JournalSource(name: name, format: format + JournalSource.mark)
+    }
+
+    var withoutContext: JournalSource {
+        guard hasContext else { return self }
+        return JournalSource(
+            name: name, format: String(format.dropLast(JournalSource.mark.count)))
     }
 }

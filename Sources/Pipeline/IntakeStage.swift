@@ -40,6 +40,7 @@ package final class IntakeStage: IntakeDoor {
     var setAside: [QuarantinedFrame] = []
     var setAsideBytes = 0
     var connections: [ConnectionID: Int] = [:]
+    let desk = LineDesk()
 
     var committed: UInt64
     var bytesInFlight = 0
@@ -75,6 +76,8 @@ package final class IntakeStage: IntakeDoor {
         let scope: UInt32
         /// Index in `journalSources`.
         let journalNumber: UInt16
+        /// The same for frames that are journaled with their context.
+        let envelopeNumber: UInt16
         let duplicateWindow: Int64
         let seed: UInt64
         let keys: DeviceKeys
@@ -95,6 +98,7 @@ package final class IntakeStage: IntakeDoor {
             }
             scope = format.identityIsLocal ? UInt32(source + 1) : 0
             self.journalNumber = UInt16(journalNumber)
+            envelopeNumber = UInt16(journalNumber + 1)
             duplicateWindow = format.duplicateWindowMilliseconds
         }
     }
@@ -125,7 +129,8 @@ package final class IntakeStage: IntakeDoor {
                     FormatState(
                         format, number: inLibrary, source: number, journalNumber: pairs.count,
                         seed: seed, keys: settings.keys))
-                pairs.append(JournalSource(name: source.name, format: format.name))
+                let plain = JournalSource(name: source.name, format: format.name)
+                pairs += [plain, plain.withContext]
             }
             states.append(SourceState(source: source, formats: formats))
         }
@@ -181,6 +186,9 @@ package final class IntakeStage: IntakeDoor {
         _ bytes: Span<UInt8>, source: Int, connection: ConnectionID, from: Endpoint,
         at receivedAt: Timestamp
     ) -> StreamProgress {
+        if let line = line(connection, source: source) {
+            return lineStream(bytes, line, at: receivedAt)
+        }
         var consumed = 0
         var accepted = 0
         while consumed < bytes.count {
@@ -218,6 +226,7 @@ package final class IntakeStage: IntakeDoor {
 
     package func connectionEnded(_ connection: ConnectionID, source: Int, unconsumed: Int) {
         connections[connection] = nil
+        lineEnded(connection)
         guard unconsumed > 0 else { return }
         counters.framesReceived &+= 1
         counters[.connectionEnded] &+= 1
@@ -264,6 +273,7 @@ package final class IntakeStage: IntakeDoor {
     package func timer() {
         publish()
         handOverIfDue()
+        pollLines()
     }
 
     /// Everything that waits goes on its way: the last turn before the daemon stops.

@@ -58,6 +58,9 @@ package protocol IntakeDoor: AnyObject {
         at receivedAt: Timestamp
     ) -> StreamProgress
 
+    /// A connection was accepted or made, or a tty opened.
+    func lineOpened(_ connection: ConnectionID, source: Int)
+
     /// The connection ended with `unconsumed` bytes left over.
     func connectionEnded(_ connection: ConnectionID, source: Int, unconsumed: Int)
 
@@ -66,4 +69,8 @@ package protocol IntakeDoor: AnyObject {
 
     /// Longest frame of the source's formats, for buffer sizes.
     func maximumFrame(source: Int) -> Int
+}
+
+extension IntakeDoor {
+    package func lineOpened(_ connection: ConnectionID, source: Int) {}
 }

@@ -19,6 +19,8 @@ final class District {
         var isStream = false
         var formats: [String]
         var more: [(String, JSON)] = []
+        /// What stands instead of `listen` where the gateway opens the line.
+        var place: (String, JSON)?
 
         static let reference = Source(name: "reference", formats: ["sluice-reference"])
     }
@@ -78,7 +80,8 @@ final class District {
         let described = zip(sources, targets).map { source, target -> JSON in
             .object(
                 [
-                    ("name", .string(source.name)), ("listen", .string(target.description)),
+                    ("name", .string(source.name)),
+                    source.place ?? ("listen", .string(target.description)),
                     ("formats", .array(source.formats.map(JSON.string))),
                     ("timestamps", .object([("maximumAge", .string("3650d"))])),
                 ] + source.more)

@@ -57,7 +57,7 @@ struct FrameContextTests {
         let scoped = envelope(context, [1, 5])
         try decoder.decode(envelope: scoped.span, direction: .up, into: &frame)
         #expect(decoder.identityText() == "dtu7:1")
-        #expect(!frame.isIdentityGlobal)
+        #expect(frame.isIdentityGlobal, "the line has a name of its own, whatever source it is at")
         context.device = Array("urn:imei:123".utf8)
         let named = envelope(context, [1, 5])
         try decoder.decode(envelope: named.span, direction: .up, into: &frame)

@@ -55,7 +55,7 @@ int32_t sluice_close(int32_t fd);
 int32_t sluice_unlink(const char *path);
 // Bytes read (0: end), or negative errno. Never blocks on a non-blocking descriptor.
 int64_t sluice_read(int32_t fd, uint8_t *bytes, uint64_t count);
-// send with MSG_NOSIGNAL | MSG_DONTWAIT.
+// send with MSG_NOSIGNAL | MSG_DONTWAIT; write where it is no socket (a tty, which does not block).
 int64_t sluice_send(int32_t fd, const uint8_t *bytes, uint64_t count);
 
 // MARK: addresses
@@ -91,6 +91,21 @@ typedef struct {
 } sluice_meminfo;
 // SO_MEMINFO: bytes charged to the receive buffer now, its size, drops so far (wraps at 2^32).
 int32_t sluice_meminfo_read(int32_t fd, sluice_meminfo *info);
+
+// MARK: serial lines
+
+enum { SLUICE_PARITY_NONE = 0, SLUICE_PARITY_ODD = 1, SLUICE_PARITY_EVEN = 2 };
+typedef struct {
+    uint32_t baud;
+    uint32_t data_bits;
+    uint32_t parity;
+    uint32_t stop_bits;
+    // The driver is to switch the transceiver (TIOCSRS485).
+    uint32_t rs485;
+} sluice_tty;
+// Raw, non-blocking, exclusive; -EINVAL for a speed or width that the line does not take, -ENOTTY for
+// a file that is no tty.
+int32_t sluice_tty_open(const char *path, const sluice_tty *tty);
 
 // MARK: readiness
 

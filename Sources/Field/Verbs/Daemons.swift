@@ -143,6 +143,13 @@ enum DaemonVerbs {
                 status = .foundWrong
             }
         }
+        for source in configuration.sources {
+            let formats = source.formats.compactMap { library.format(named: $0) }
+            for fault in source.lineSettings(formats).faults {
+                console.complain("sluiced: \(path):\(fault)")
+                status = .foundWrong
+            }
+        }
         if status == .done {
             console.line(
                 "sluiced: \(path) is sound: \(Words.count(configuration.sources.count, "source")), "
