@@ -67,6 +67,7 @@ struct CodecMeaningTests {
         let found = try decode("senml-json", Array(text.utf8))
         #expect(found.device == "meter-7")
         #expect(found.readings.first?.name == "flow")
+        // Streams carry the symbol, whatever the frame writes.
         #expect(found.readings.first?.unit == "m³/s")
         #expect(found.readings.first?.quantity == "flow")
     }

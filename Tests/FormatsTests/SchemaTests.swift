@@ -32,7 +32,10 @@ struct SchemaTests {
             { tlv: { id: "u8", length: "u8" }, cases: [{ match: 1, layout: [] }] },
             { base64: 2, layout: [] }, { pairs: 2, cases: [{ key: "k", layout: [] }] },
             { entry: "list", layout: [] }, { set: "b", value: "a" },
-            { codec: "hj212", words: ["w"] } ],
+            { codec: "hj212", words: ["w"] }, { asks: ["a", 1] },
+            { answers: "a == asked0", exception: "b" } ],
+          requests: { read: { parameters: [{ name: "p", range: [1, 9] }],
+            parts: [{ hex: "00" }, { parameter: "p", type: "u8" }] } },
           words: { w: { k: { quantity: "count", unit: "" } } },
           inserts: { i: [] }, registers: [{ function: 3, map: [
             { name: "r", register: 0, type: "u16" } ] }],
