@@ -93,6 +93,15 @@ package final class Format: Sendable {
     func describe(
         output: UInt16, discriminator: UInt64, names: NameArena?
     ) -> StreamDescription {
+        var description = written(output: output, discriminator: discriminator, names: names)
+        description.unit = UnitSpelling.of(description.unit)
+        return description
+    }
+
+    /// The words as format file, codec or frame have them.
+    private func written(
+        output: UInt16, discriminator: UInt64, names: NameArena?
+    ) -> StreamDescription {
         guard Int(output) < program.outputs.count else {
             return StreamDescription(name: "", quantity: "", unit: "", priority: .live)
         }

@@ -41,11 +41,8 @@ struct PlanRecorder: FrameSink {
     init(_ frame: consuming DecodedFrame, _ program: Program) {
         self.frame = frame
         self.program = program
-        // Escapes move bytes: no two frames of one shape have them at the same places.
-        for i in 0..<program.frames.count
-        where program.frames[i].delimiter >= 0
-            || program.frames[i].flagsMismatch
-        {
+        // Whether a check value holds marks readings there, which a plan does not know of.
+        for i in 0..<program.frames.count where program.frames[i].flagsMismatch {
             isPossible = false
         }
     }

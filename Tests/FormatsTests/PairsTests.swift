@@ -231,13 +231,13 @@ struct StationTests {
         let (air, frame) = try decode("hj212", hj212(segment(22)))
         let words = frame.readings.map { air.describe($0) }
         #expect(words.map(\.name) == ["w1_rtd", "a21026_rtd"])
-        #expect(words.map(\.unit) == ["", "ug/m3"])
+        #expect(words.map(\.unit) == ["", "µg/m³"])
         #expect(
             frame.readings.map { $0.observedAt?.iso8601 }
                 == ["2026-11-21T08:00:00Z", "2026-11-21T09:00:00Z"])
         #expect(frame.readings.map(\.quality) == [[], .deviceFlagged])
         let (stack, again) = try decode("hj212", hj212(segment(31)))
-        #expect(again.readings.map { stack.describe($0).unit } == ["", "mg/m3"])
+        #expect(again.readings.map { stack.describe($0).unit } == ["", "mg/m³"])
     }
 
     @Test("the answer of HJ 212 is the acknowledgement of the vectors, byte for byte")

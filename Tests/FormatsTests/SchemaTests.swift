@@ -28,10 +28,20 @@ struct SchemaTests {
             { switch: "a", cases: [{ match: 1, layout: [ { reject: "bad-type" } ] }] },
             { repeat: 1, layout: [ { skip: 1 } ] }, { region: 2, layout: [] },
             { hexText: 2, layout: [] }, { when: "a == 3", layout: [] }, { identity: "{a}" },
-            { sub: "none" }, { codec: "cbor" }, { insert: "registers" } ],
+            { sub: "none" }, { codec: "cbor" }, { insert: "registers" },
+            { tlv: { id: "u8", length: "u8" }, cases: [{ match: 1, layout: [] }] },
+            { base64: 2, layout: [] }, { pairs: 2, cases: [{ key: "k", layout: [] }] },
+            { entry: "list", layout: [] }, { set: "b", value: "a" },
+            { codec: "hj212", words: ["w"] }, { asks: ["a", 1] },
+            { answers: "a == asked0", exception: "b" } ],
+          requests: { read: { parameters: [{ name: "p", range: [1, 9] }],
+            parts: [{ hex: "00" }, { parameter: "p", type: "u8" }] } },
+          words: { w: { k: { quantity: "count", unit: "" } } },
           inserts: { i: [] }, registers: [{ function: 3, map: [
             { name: "r", register: 0, type: "u16" } ] }],
-          exchange: { duplicate: { key: "frame" }, answer: { parts: [{ hex: "00" }] } },
+          exchange: { duplicate: { key: "frame" },
+            reassembly: { key: ["a"], part: "a", parts: "a", body: "a" },
+            answer: { parts: [{ hex: "00" }, { count: { at: 0, from: 0, digits: 4 } }] } },
           tests: [{ hex: "00" }] }
         """
 

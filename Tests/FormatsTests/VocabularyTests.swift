@@ -1,8 +1,10 @@
-// Quantities and units of all format files against the table in protocols/README.md.
+// Quantities and units of all format files and built-in codecs against the table in
+// protocols/README.md.
 
-import Formats
 import Glibc
 import Testing
+
+@testable import Formats
 
 struct VocabularyTests {
     /// Quantity to units, as the manual has them; the empty text is no unit.
@@ -38,12 +40,56 @@ struct VocabularyTests {
                 #expect(
                     units != nil, "\(row.format.name) \(stream.name): \"\(stream.quantity)\"")
                 #expect(
-                    units?.contains(stream.unit) ?? true,
+                    VocabularyTests.takes(units, stream.unit),
                     "\(row.format.name) \(stream.name): \(stream.quantity) in \"\(stream.unit)\"")
                 seen += 1
             }
         }
         #expect(seen > 200)
+    }
+
+    @Test("what the built-in codecs can say is in the manual")
+    func codecs() {
+        let words = VocabularyTests.vocabulary()
+        var all: [(place: String, quantity: String, unit: String)] = []
+        for (symbol, known) in SensorUnit.all {
+            all.append(("SenML \(symbol)", known.quantity, known.unit))
+        }
+        for object in Array(0...32) + Array(3200...3499) as [UInt16] {
+            for item in Array(0...32) + Array(5500...6100) as [UInt16] {
+                guard let known = LwM2MResource(object: object, item: item),
+                    known.kind != .text, known.kind != .opaque, known.kind != .link
+                else { continue }
+                all.append(("LwM2M \(object)/0/\(item)", known.quantity, known.unit))
+            }
+        }
+        for kind in MBusKind.allCases where kind.style != .none {
+            all.append(("M-Bus \(kind)", kind.words.quantity, kind.words.unit))
+        }
+        #expect(all.count > 1000)
+        for one in all {
+            let units = words[one.quantity]
+            #expect(units != nil, "\(one.place): \"\(one.quantity)\"")
+            #expect(
+                VocabularyTests.takes(units, UnitSpelling.of(one.unit)),
+                "\(one.place): \(one.quantity) in \"\(one.unit)\"")
+        }
+    }
+
+    /// Only what nobody knows, `value` and its sum, may come in any unit.
+    private static func takes(_ units: Set<String>?, _ unit: String) -> Bool {
+        guard let units else { return true }
+        return units.contains(unit) || units.contains("any")
+    }
+
+    @Test("the table spells units as streams do, and only what nobody knows has any")
+    func spelling() {
+        let words = VocabularyTests.vocabulary()
+        for (quantity, units) in words {
+            for unit in units { #expect(UnitSpelling.of(unit) == unit, "\(quantity): \(unit)") }
+        }
+        let free = words.filter { $0.value.contains("any") }.map(\.key)
+        #expect(Set(free) == ["value", "sum"])
     }
 
     @Test("every quantity and unit that a format file writes is in the manual")
@@ -74,10 +120,11 @@ struct VocabularyTests {
             #expect(words[quantity] != nil, "\(place): quantity \"\(quantity)\"")
             if let unit = node["unit"]?.string, !unit.contains("{") {
                 #expect(
-                    words[quantity]?.contains(unit) ?? true, "\(place): \(quantity) in \"\(unit)\"")
+                    VocabularyTests.takes(words[quantity], UnitSpelling.of(unit)),
+                    "\(place): \(quantity) in \"\(unit)\"")
             }
         } else if let unit = node["unit"]?.string, !unit.contains("{"), node["reading"] != nil {
-            #expect(units.contains(unit), "\(place): unit \"\(unit)\"")
+            #expect(units.contains(UnitSpelling.of(unit)), "\(place): unit \"\(unit)\"")
         }
     }
 

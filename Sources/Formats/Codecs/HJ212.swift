@@ -259,7 +259,12 @@ extension OutputRule {
         switch kind {
         case "Cou":
             result.unit = known?.total ?? ""
-            result.quantity = result.unit == "m3" ? "volume" : "mass"
+            // What has no amount (pH) is sent with one all the same.
+            switch result.unit {
+            case "": result.quantity = "value"
+            case "m3": result.quantity = "volume"
+            default: result.quantity = "mass"
+            }
         case "RT": (result.quantity, result.unit) = ("working_time", "h")
         case "RS": (result.quantity, result.unit) = ("state", "")
         default: break

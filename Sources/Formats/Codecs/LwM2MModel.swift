@@ -157,7 +157,7 @@ struct LwM2MResource: Sendable {
         case (3, 9): return ("battery_level", "%")
         case (3, 6), (3, 20): return ("state", "")
         case (3, 10), (3, 21): return ("information", "KiB")
-        case (3, 11): return ("error_code", "")
+        case (3, 11): return ("state", "")
         case (3, 13): return ("time", "s")
         case (4, 2): return ("signal_power", "dBm")
         case (4, 3): return ("signal_quality", "")

@@ -187,7 +187,7 @@ extension MBusKind {
                 c.isASCII && (c.isLetter || c.isNumber) ? String(c) : c == "%" ? "percent_" : "_"
             }.joined()
             return StreamDescription(
-                name: "text_\(letters)" + suffix(tail, isCounter: false), quantity: "count",
+                name: "text_\(letters)" + suffix(tail, isCounter: false), quantity: "value",
                 unit: unit, priority: .live)
         }
         let kind =
