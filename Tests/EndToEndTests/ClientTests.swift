@@ -6,6 +6,7 @@ import Field
 import Formats
 import Glibc
 import Host
+import Model
 import Testing
 import Uplink
 
