@@ -23,18 +23,21 @@ class Value(ObservableResource):
         super().__init__()
         self.content_format = content_format
         self.payload = payload
-        self.observed = asyncio.Event()
+        self.rendered = asyncio.Event()
 
-    async def add_observation(self, request, observation):
-        await super().add_observation(request, observation)
-        self.observed.set()
+    async def told(self):
+        """Until the gateway is being told the value."""
+        await asyncio.wait_for(self.rendered.wait(), 60)
+        self.rendered.clear()
 
     async def render_get(self, request):
+        self.rendered.set()
         return Message(payload=self.payload, content_format=self.content_format)
 
-    def change(self, payload):
+    async def change(self, payload):
         self.payload = payload
         self.updated_state()
+        await self.told()
 
 
 def tlv(resources):
@@ -66,17 +69,14 @@ async def main():
     created = await ask("register", "/rd?ep=urn:imei:860123045678901&lt=300&lwm2m=1.1&b=U",
                         b"</1/0>,</3/0>,</3303/0>,</3305/0>", content_format=LINKS)
     place = "/" + "/".join(created.opt.location_path)
-    for value in (temperature, power):
-        await asyncio.wait_for(value.observed.wait(), 60)
+    await temperature.told()
+    await power.told()
     print("observed", flush=True)
-    for value in (b"21.75", b"22.0"):
-        temperature.change(value)
-        await asyncio.sleep(0.3)
-    power.change(tlv({5800: 1750.0, 5805: 12.5}))
-    await asyncio.sleep(0.3)
+    await temperature.change(b"21.75")
+    await temperature.change(b"22.0")
+    await power.change(tlv({5800: 1750.0, 5805: 12.5}))
     await ask("update", place + "?lt=600")
-    temperature.change(b"22.25")
-    await asyncio.sleep(0.3)
+    await temperature.change(b"22.25")
     await ask("send", "/dp", b'[{"bn":"/3303/0/5700","v":23.5,"t":-60}]', content_format=110)
     await ask("deregister", place, code=Code.DELETE)
     await ask("update again", place)
