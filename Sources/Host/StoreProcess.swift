@@ -69,6 +69,7 @@ package final class StoreProcess {
         queue.sync {
             server.stop()
             admin?.stop()
+            settling.stop()
         }
     }
 
@@ -102,7 +103,9 @@ package final class StoreProcess {
         private let queue: DispatchQueue
         private var quietSince: Instant
         private var settledAt: Instant
-        private lazy var timer = StageTimer(queue: queue) { [unowned self] in settle() }
+        /// Nil once stopped.
+        private lazy var timer: StageTimer? = StageTimer(queue: queue) { [unowned self] in settle()
+        }
 
         init(store: Store, queue: DispatchQueue, clock: Clock) {
             self.store = store
@@ -114,16 +117,23 @@ package final class StoreProcess {
 
         func postpone() {
             quietSince = clock.now()
-            timer.wake(at: quietSince.adding(milliseconds: Settling.quietMilliseconds))
+            timer?.wake(at: quietSince.adding(milliseconds: Settling.quietMilliseconds))
         }
+
+        /// The last word: a timer that fires later would find nobody, and the database may be closed
+        /// by then. On the queue, so that no handler is under way.
+        func stop() { timer = nil }
 
         private func settle() {
             let quiet = quietSince.adding(milliseconds: Settling.quietMilliseconds)
             let due = min(quiet, settledAt.adding(milliseconds: Settling.longestMilliseconds))
-            guard clock.now() >= due else { return timer.wake(at: due) }
+            guard clock.now() >= due else {
+                timer?.wake(at: due)
+                return
+            }
             settledAt = clock.now()
             do throws(StoreError) {
-                if try store.settle() { timer.wake(at: clock.now()) }
+                if try store.settle() { timer?.wake(at: clock.now()) }
             } catch {
                 Log.warning("store: settling readings: \(error.description): trying again later")
             }

@@ -10,7 +10,7 @@ import Testing
 import Uplink
 
 extension EndToEnd {
-    @Suite("polling", .serialized, .enabled(if: PythonClients.areThere))
+    @Suite("polling", .serialized, .enabled(if: Clients.havePython, "\(Clients.remedy)"))
     struct PollingTests {
         private static func request(
             _ request: String, _ parameters: [(String, JSON)], interval: String = "200ms"
@@ -73,7 +73,7 @@ extension EndToEnd {
                     ])
                 ], place: ("connect", .string("tcp://127.0.0.1:\(port)")))
             let district = try District([source])
-            let server = try PythonClients.start(
+            let server = try Clients.start(
                 "meters.py", ["modbus-tcp", "\(port)"], in: district.folder)
             defer { _ = server.stop(SIGKILL) }
             try district.startStore()
@@ -105,7 +105,7 @@ extension EndToEnd {
                     ])
                 ], place: ("connect", .string("tcp://127.0.0.1:\(port)")))
             let district = try District([source])
-            let server = try PythonClients.start(
+            let server = try Clients.start(
                 "meters.py", ["modbus-rtu", "\(port)"], in: district.folder)
             defer { _ = server.stop(SIGKILL) }
             try district.startStore()
@@ -135,7 +135,7 @@ extension EndToEnd {
                     ])
                 ], place: ("connect", .string("tcp://127.0.0.1:\(port)")))
             let district = try District([source])
-            let server = try PythonClients.start(
+            let server = try Clients.start(
                 "meters.py", ["dlt645", "\(port)"], in: district.folder)
             defer { _ = server.stop(SIGKILL) }
             try district.startStore()
@@ -150,7 +150,7 @@ extension EndToEnd {
         func tty() throws {
             let folder = try Folder()
             let link = folder.path + "/line"
-            let slaves = try PythonClients.start("meters.py", ["slaves", link], in: folder)
+            let slaves = try Clients.start("meters.py", ["slaves", link], in: folder)
             defer { _ = slaves.stop(SIGKILL) }
             _ = try eventually("the slaves are there") { isThere(link) ? true : nil }
             let source = District.Source(
