@@ -69,7 +69,7 @@ extension IntakeStage {
     }
 
     /// At start: the last run gave up the body that this part belonged to.
-    func wasGivenUp(_ part: FramePart?, _ format: FormatState, isCovered: Bool) {
+    func forgetGivenUp(_ part: FramePart?, _ format: FormatState, isCovered: Bool) {
         if let part {
             bodies.remove(
                 BodyAssembly.Key(
@@ -108,8 +108,8 @@ extension IntakeStage {
     private func readWhole(
         _ key: BodyAssembly.Key, _ format: FormatState
     ) throws(Rejection) -> [UInt8] {
-        guard let body = bodies.body(key) else { throw .malformed }
-        let pieces = body.inOrder
+        let pieces = bodies.body(key)?.inOrder ?? []
+        guard let first = pieces.first else { throw .malformed }
         var whole: [UInt8] = []
         var firstAnswer: [UInt8] = []
         for (number, piece) in pieces.enumerated() {
@@ -120,8 +120,8 @@ extension IntakeStage {
                 of: part, in: piece.frame.span, isEnvelope: piece.isEnvelope)
         }
         try format.decoder.decode(
-            pieces[0].frame.span, whole: whole.span, direction: .up,
-            isEnvelope: pieces[0].isEnvelope, into: &frame)
+            first.frame.span, whole: whole.span, direction: .up,
+            isEnvelope: first.isEnvelope, into: &frame)
         return frame.answer == firstAnswer ? [] : frame.answer
     }
 
@@ -146,10 +146,10 @@ extension IntakeStage {
             let state = sources[body.source]
             let pieces = body.inOrder
             for piece in pieces {
-                let payload =
-                    piece.isEnvelope ? Decoder.payload(ofEnvelope: piece.frame) : piece.frame
+                let plain = piece.isEnvelope ? Decoder.payload(ofEnvelope: piece.frame) : nil
+                let payload = plain ?? piece.frame
                 putAside(
-                    (payload ?? piece.frame).span, source: state.source.name, .incomplete,
+                    payload.span, source: state.source.name, .incomplete,
                     at: piece.receivedAt)
             }
             guard !isReplaying, let first = pieces.first,

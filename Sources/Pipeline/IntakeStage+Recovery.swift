@@ -29,7 +29,7 @@ extension IntakeStage {
         if wasGivenUp {
             let format = sources[number].formats[format]
             let isRead = (try? replayed(bytes, format.decoder, isEnvelope)) != nil
-            return wasGivenUp(isRead ? frame.part : nil, format, isCovered: isCovered)
+            return forgetGivenUp(isRead ? frame.part : nil, format, isCovered: isCovered)
         }
         if isCovered {
             let decoder = sources[number].formats[format].decoder
