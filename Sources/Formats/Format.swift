@@ -69,6 +69,9 @@ package final class Format: Sendable {
     /// What a poller can send.
     package let requests: [FormatRequest]
 
+    /// Some of its frames are parts of one body.
+    package let hasParts: Bool
+
     let program: Program
 
     init(name: String, title: String, compiled: CompiledFormat) {
@@ -82,6 +85,7 @@ package final class Format: Sendable {
         pairs = compiled.pairs
         requests = compiled.requests
         program = compiled.program
+        hasParts = (0..<program.hot.count).contains { compiled.program.hot[$0].code == .part }
     }
 
     /// The words for a stream of this format. Slow path: called once a stream. An output number that
@@ -287,6 +291,7 @@ extension Rejection {
         case .journalDamaged: "the journal that held the frame was damaged"
         case .noRoom: "nothing could be taken in at that moment"
         case .unasked: "an answer to nothing that was asked"
+        case .incomplete: "not all parts of the body came"
         }
     }
 }

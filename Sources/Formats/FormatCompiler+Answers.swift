@@ -56,9 +56,9 @@ extension FormatCompiler {
         return true
     }
 
-    /// `reassembly: { key: [fields], part: expression, parts: expression, body: "field" }`
+    /// `reassembly: { key: [fields], part: expression, parts: expression, body: "field", ordered? }`
     mutating func reassembly(_ node: JSONNode) {
-        check(node, ["key", "part", "parts", "body", "note"])
+        check(node, ["key", "part", "parts", "body", "ordered", "note"])
         let names = node["key"]?.array ?? []
         guard !names.isEmpty, names.count < 16, let part = operand(node, "part"),
             let parts = operand(node, "parts"),
@@ -71,6 +71,7 @@ extension FormatCompiler {
         }
         var op = Op(code: .part, a: body.slot)
         op.width = UInt8(names.count)
+        if flag(node, "ordered") { op.flags.insert(.ordered) }
         op.imm = Int64(bitPattern: nameHash)
         op.b = builder.slot(UInt16(names.count) + 2)
         builder.add(Op(code: .copy, a: op.b, b: slot(part)))

@@ -137,7 +137,7 @@ extension Decoder {
         }
     }
 
-    private func finish(
+    func finish(
         _ bytes: Cursor, _ parts: Envelope, _ result: inout DecodedFrame
     ) throws(Rejection) {
         if work.isIdentified {

@@ -9,8 +9,10 @@ package struct FramePart: Hashable, Sendable {
     package var key: UInt64
     /// From 1 to `parts`.
     package var part: Int
-    /// At least 2, at most 65,535.
+    /// From 1 to 65,535.
     package var parts: Int
+    /// The key may be that of the next body, too: part 1 begins anew.
+    package var isOrdered: Bool
     /// Where the body stands in the decoder's scratch: for `Decoder.body(of:in:)`.
     let body: Range<Int>
     let plane: UInt8
@@ -24,11 +26,12 @@ extension Machine {
     static let wholePlane: UInt8 = 255
 
     /// a: slot of the body's bytes; b: slots of the part's number, of the count of parts, and of the
-    /// `width` fields of the key. imm: salt.
-    func part<S: FrameSink>(_ op: Op, _ sink: inout S) {
+    /// `width` fields of the key. imm: salt. Both numbers 0: the frame stands alone.
+    func part<S: FrameSink>(_ op: Op, _ sink: inout S) throws(Rejection) {
         let part = slots.value(op.b)
         let parts = slots.value(op.b &+ 1)
-        guard whole == nil, parts > 1, parts <= 65_535, part >= 1, part <= parts else { return }
+        guard whole == nil, part != 0 || parts != 0 else { return }
+        guard part >= 1, part <= parts, parts <= 65_535 else { throw .malformed }
         var hash = DuplicateHash(seed: work.seed, salt: UInt64(bitPattern: op.imm))
         for i in 0..<UInt16(op.width) {
             let slot = slots[op.b &+ 2 &+ i]
@@ -39,10 +42,13 @@ extension Machine {
             }
         }
         let body = slots[op.a]
+        let start = body.kind == .bytes ? Int(body.start) : 0
+        let end = body.kind == .bytes ? Int(body.end) : 0
         sink.part(
             FramePart(
                 key: hash.value, part: Int(part), parts: Int(parts),
-                body: Int(body.start)..<max(Int(body.start), Int(body.end)), plane: body.plane))
+                isOrdered: op.flags.contains(.ordered),
+                body: start..<max(start, end), plane: body.plane))
     }
 
     /// A region as any other, unless a body was put together: then that is the region.
@@ -62,30 +68,50 @@ extension Machine {
 
 extension Decoder {
     /// The bytes of a part's body. Only for the frame that this decoder decoded last, which is given
-    /// again. Allocates.
-    package func body(of part: FramePart, in frame: Span<UInt8>) -> [UInt8] {
-        Cursor.over(frame) { cursor in
+    /// again, in its envelope if it was decoded so. Allocates.
+    package func body(
+        of part: FramePart, in frame: Span<UInt8>, isEnvelope: Bool = false
+    ) -> [UInt8] {
+        Cursor.over(frame) { bytes in
+            var cursor = bytes
+            if isEnvelope {
+                guard let envelope = Envelope(bytes) else { return [] }
+                cursor = bytes.part(envelope.payload)
+            }
             let machine = Machine(cursor, work: work, direction: .up, isExact: true)
             return machine.cursor(ofPlane: part.plane).bytes(part.body)
         }
     }
 
     /// Decodes the body `whole`, put together from all its parts in their order, under the header of
-    /// `frame`, which is its first part. Like `decode(_:direction:into:)` otherwise.
+    /// `frame`, which is its first part. Like `decode(_:direction:into:)` otherwise, or like
+    /// `decode(envelope:direction:into:)`.
     package func decode(
-        _ frame: Span<UInt8>, whole: Span<UInt8>, direction: Direction,
+        _ frame: Span<UInt8>, whole: Span<UInt8>, direction: Direction, isEnvelope: Bool = false,
         into result: inout DecodedFrame
     ) throws(Rejection) {
         result.removeAll()
-        work.reset(slots: format.program.slotCount)
+        work.begin()
+        work.slots.clear(format.program.slotCount)
         guard frame.count > 0 else { throw .empty }
-        try Cursor.over(frame) { (cursor) throws(Rejection) in
+        try Cursor.over(frame) { (bytes) throws(Rejection) in
             try Cursor.over(whole) { (body) throws(Rejection) in
-                var machine = Machine(cursor, work: work, direction: direction, isExact: true)
-                machine.whole = body
-                try machine.enter(format.program.frames[0], format.program, from: 0, &result)
-                _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+                guard isEnvelope else { return try run(bytes, body, direction, &result) }
+                guard let parts = Envelope(bytes) else { throw .malformed }
+                work.load(bytes, parts, isLocal: format.identityIsLocal)
+                try run(bytes.part(parts.payload), body, direction, &result)
+                try finish(bytes, parts, &result)
             }
         }
+    }
+
+    private func run(
+        _ frame: Cursor, _ whole: Cursor, _ direction: Direction, _ result: inout DecodedFrame
+    ) throws(Rejection) {
+        var machine = Machine(frame, work: work, direction: direction, isExact: true)
+        machine.whole = whole
+        try machine.enter(format.program.frames[0], format.program, from: 0, &result)
+        _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+        if work.isDoubtful { result.markBadChecksum() }
     }
 }

@@ -265,7 +265,7 @@ struct Machine {
             case .answerFrame: sink.answerFrame(program.frames[Int(op.meta)])
             case .readUntil: try readUntil(op)
             case .readVarint: try readVarint(op)
-            case .part: part(op, &sink)
+            case .part: try part(op, &sink)
             case .enterWhole: try enterWhole(op, program)
             case .answerChecksum: sink.answerChecksum(program.checksums[Int(op.meta)])
             case .show:

@@ -157,7 +157,7 @@ struct PlanRecorder: FrameSink {
         case .part:
             steer(op.b)
             steer(op.b &+ 1)
-            if machine.slots.value(op.b &+ 1) > 1 { isApart = true }
+            if machine.slots.value(op.b &+ 1) != 0 { isApart = true }
         case .enterFrame: if op.flags.contains(.register) { steer(op.b) }
         case .enterScope, .leaveScope, .control, .identityText, .identityEnd, .answerText,
             .answerChecksum, .answerFrame:

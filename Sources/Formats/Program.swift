@@ -65,6 +65,8 @@ struct Op: Sendable {
         static let rest = Flags(rawValue: 8)
         /// All bits one means that the device has no value, not that its digits are bad.
         static let onesMissing = Flags(rawValue: 16)
+        /// Of several parts, the first comes first.
+        static let ordered = Flags(rawValue: 32)
     }
 }
 

@@ -337,7 +337,7 @@ extension Op {
         var slots: [UInt16] = []
         switch code {
         case .readBytes, .enterRegion, .enterHex, .enterFrame, .readNumber, .readLongBCD,
-            .enterValue:
+            .enterValue, .enterWhole:
             slots = [b]
         case .placeDecimals: slots = [a, b]
         case .answerNumber: slots = [a]
@@ -358,7 +358,7 @@ extension Op {
             .builtin,
             .jump, .loop, .leave, .enterScope, .leaveScope, .reject, .control, .identityText,
             .identityEnd, .codec, .readTextTime, .nextPair, .showPair, .answerCount, .answerFrame,
-            .readUntil, .readVarint, .enterWhole, .answerText,
+            .readUntil, .readVarint, .answerText,
             .answerChecksum, .show, .open, .close:
             break
         }

@@ -19,7 +19,7 @@ public struct IntakeCounters: Sendable {
     /// Bytes of a stream that belonged to no frame (noise between frames).
     public var bytesSkipped: UInt64 = 0
     // The sizes are the numbers of cases (a type cannot name them yet); ModelTests compares them.
-    public var rejectedByReason: [27 of UInt64] = InlineArray(repeating: 0)
+    public var rejectedByReason: [28 of UInt64] = InlineArray(repeating: 0)
     public var droppedByReason: [5 of UInt64] = InlineArray(repeating: 0)
 
     public init() {}

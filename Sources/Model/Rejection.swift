@@ -42,6 +42,9 @@ public enum Rejection: UInt8, Error, CaseIterable, Sendable {
     case noRoom = 25
     /// On a polled line: an answer to nothing that was asked, so nobody knows what it means.
     case unasked = 26
+    /// A body of several frames whose parts did not all come in time, or for which there was no room. It
+    /// counts as one frame more than its parts, which are kept in quarantine.
+    case incomplete = 27
 
     public var code: String {
         switch self {
@@ -72,6 +75,7 @@ public enum Rejection: UInt8, Error, CaseIterable, Sendable {
         case .journalDamaged: "journal-damaged"
         case .noRoom: "no-room"
         case .unasked: "unasked"
+        case .incomplete: "incomplete"
         }
     }
 }

@@ -26,6 +26,18 @@ package struct IntakeSource {
     }
 }
 
+/// Of bodies that come in several frames and are not yet whole.
+package struct BodyLimits: Sendable {
+    package var bodies = 64
+    /// Of all together.
+    package var bytes = 256 << 10
+    /// From the first part of a body to its last. At most `spool.duplicateWindow`: so long the journal
+    /// keeps the parts that a cut covers.
+    package var milliseconds: Int64 = 120_000
+
+    package init() {}
+}
+
 package struct IntakeSettings: Sendable {
     /// A group commit happens at this many bytes, …
     package var commitBytes = 64 << 10
@@ -42,6 +54,7 @@ package struct IntakeSettings: Sendable {
     package var duplicateWindowMilliseconds: Int64 = 120_000
     /// Wall clock before this is taken as not yet set: 2025-01-01T00:00:00Z.
     package var clockSetAfter = Timestamp(milliseconds: 1_735_689_600_000)
+    package var bodies = BodyLimits()
     /// Of meters that encipher.
     package var keys = DeviceKeys.none
 

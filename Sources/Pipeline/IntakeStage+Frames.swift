@@ -62,6 +62,11 @@ extension IntakeStage {
         at receivedAt: Timestamp, answerTo recipient: Recipient, isEnvelope: Bool = false,
         mayBeAgain: Bool = true
     ) throws(Rejection) -> FrameOutcome {
+        if let part = frame.part, format.assembles {
+            return try takePart(
+                part, bytes, state, format, at: receivedAt, answerTo: recipient,
+                isEnvelope: isEnvelope)
+        }
         if frame.isControl {
             counters.framesControl &+= 1
             touchCounters()
@@ -92,14 +97,24 @@ extension IntakeStage {
         counters.framesDecoded &+= 1
         takeReadings(of: device, state, format, at: receivedAt)
         guard !isReplaying else { return .taken }
+        keep(bytes, format, at: receivedAt, isEnvelope: isEnvelope)
+        answerKept(frame.answer, to: recipient)
+        return .taken
+    }
+
+    func keep(
+        _ bytes: Span<UInt8>, _ format: FormatState, at receivedAt: Timestamp, isEnvelope: Bool
+    ) {
         let number = isEnvelope ? format.envelopeNumber : format.journalNumber
         journal.append(bytes, source: number, receivedAt: receivedAt)
         if firstJournaledAt == nil { firstJournaledAt = clock.now() }
-        if frame.answer.count > 0 {
-            if firstWaitingAt == nil { firstWaitingAt = clock.now() }
-            pending.append(frame.answer, to: recipient, needs: journal.nextPosition)
-        }
-        return .taken
+    }
+
+    /// Answers the frame that was just journaled: with the commit that holds it.
+    func answerKept(_ answer: [UInt8], to recipient: Recipient) {
+        guard answer.count > 0 else { return }
+        if firstWaitingAt == nil { firstWaitingAt = clock.now() }
+        pending.append(answer, to: recipient, needs: journal.nextPosition)
     }
 
     func takeReadings(
@@ -218,9 +233,11 @@ extension IntakeStage {
 
     /// Answers a control frame or a retransmission: at once when all earlier frames are durable, else
     /// with the commit that makes them so.
-    func answerNow(to recipient: Recipient) {
-        guard frame.answer.count > 0, !isReplaying else { return }
-        pending.append(frame.answer, to: recipient, needs: journal.nextPosition)
+    func answerNow(to recipient: Recipient) { answerNow(frame.answer, to: recipient) }
+
+    func answerNow(_ answer: [UInt8], to recipient: Recipient) {
+        guard answer.count > 0, !isReplaying else { return }
+        pending.append(answer, to: recipient, needs: journal.nextPosition)
         // Behind frames that are not yet durable it waits as one of them.
         if !journal.isEmpty, firstWaitingAt == nil { firstWaitingAt = clock.now() }
     }

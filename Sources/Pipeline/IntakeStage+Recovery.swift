@@ -15,8 +15,9 @@ extension IntakeStage {
     ) {
         isReplaying = true
         defer { isReplaying = false }
-        let isEnvelope = source.hasContext
-        let source = source.withoutContext
+        let wasGivenUp = source.isGivenUp
+        let isEnvelope = source.withoutGivenUp.hasContext
+        let source = source.withoutGivenUp.withoutContext
         let number = sources.firstIndex { $0.source.name == source.name }
         let format = number.flatMap { n in
             sources[n].source.formats.firstIndex { $0.name == source.format }
@@ -25,9 +26,19 @@ extension IntakeStage {
             if !isCovered { goneAtReplay(bytes, source: source, at: receivedAt) }
             return
         }
+        if wasGivenUp {
+            let format = sources[number].formats[format]
+            let isRead = (try? replayed(bytes, format.decoder, isEnvelope)) != nil
+            return forgetGivenUp(isRead ? frame.part : nil, format, isCovered: isCovered)
+        }
         if isCovered {
             let decoder = sources[number].formats[format].decoder
             guard (try? replayed(bytes, decoder, isEnvelope)) != nil else { return }
+            if let part = frame.part, sources[number].formats[format].assembles {
+                return rememberPart(
+                    part, bytes, sources[number].formats[format], at: receivedAt,
+                    isEnvelope: isEnvelope)
+            }
             if let key = frame.duplicateKey {
                 let window =
                     frame.isKeyOfMessage
@@ -41,7 +52,7 @@ extension IntakeStage {
             try replayed(bytes, state.formats[format].decoder, isEnvelope)
             try take(
                 bytes, state, state.formats[format], at: receivedAt,
-                answerTo: .connection(ConnectionID(0)))
+                answerTo: .connection(ConnectionID(0)), isEnvelope: isEnvelope)
         } catch {
             refuse(error, bytes, source: number, at: receivedAt)
         }

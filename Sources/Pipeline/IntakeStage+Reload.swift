@@ -20,7 +20,8 @@ extension IntakeStage {
                     new.maximumFrame <= state.maximumFrame, "longer frames need new buffers")
                 state.formats[place] = FormatState(
                     new, number: Int(old.number), source: number,
-                    journalNumber: Int(old.journalNumber), seed: old.seed, keys: old.keys)
+                    journalNumber: Int(old.journalNumber), assembles: old.assembles,
+                    seed: old.seed, keys: old.keys)
                 isChanged = true
             }
         }

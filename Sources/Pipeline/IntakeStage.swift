@@ -43,6 +43,7 @@ package final class IntakeStage: IntakeDoor {
     var connections: [ConnectionID: Int] = [:]
     let desk = LineDesk()
     var talk = ExchangeDesk()
+    var bodies: BodyAssembly
 
     var committed: UInt64
     var bytesInFlight = 0
@@ -87,17 +88,21 @@ package final class IntakeStage: IntakeDoor {
         let rules: [ValueRule]
         /// 0, or the source's number when identities are local to the source.
         let scope: UInt32
+        /// Index of the source.
+        let source: Int
         /// Index in `journalSources`.
         let journalNumber: UInt16
         /// The same for frames that are journaled with their context.
         let envelopeNumber: UInt16
+        /// Bodies are put together from their parts; the numbers of what is given up follow.
+        let assembles: Bool
         let duplicateWindow: Int64
         let seed: UInt64
         let keys: DeviceKeys
 
         init(
-            _ format: Format, number: Int, source: Int, journalNumber: Int, seed: UInt64,
-            keys: DeviceKeys
+            _ format: Format, number: Int, source: Int, journalNumber: Int, assembles: Bool,
+            seed: UInt64, keys: DeviceKeys
         ) {
             self.format = format
             self.seed = seed
@@ -110,6 +115,8 @@ package final class IntakeStage: IntakeDoor {
                     dropsMissing: $0.dropsMissing)
             }
             scope = format.identityIsLocal ? UInt32(source + 1) : 0
+            self.source = source
+            self.assembles = assembles
             self.journalNumber = UInt16(journalNumber)
             envelopeNumber = UInt16(journalNumber + 1)
             duplicateWindow = format.duplicateWindowMilliseconds
@@ -128,6 +135,7 @@ package final class IntakeStage: IntakeDoor {
         self.producer = producer
         self.journal = journal
         self.counters = counters
+        bodies = BodyAssembly(limits: settings.bodies)
         committed = journal.nextPosition
         recent = RecentFrames(
             capacity: settings.duplicateSlots,
@@ -141,9 +149,12 @@ package final class IntakeStage: IntakeDoor {
                 formats.append(
                     FormatState(
                         format, number: inLibrary, source: number, journalNumber: pairs.count,
-                        seed: seed, keys: settings.keys))
+                        assembles: format.hasParts, seed: seed, keys: settings.keys))
                 let plain = JournalSource(name: source.name, format: format.name)
                 pairs += [plain, plain.withContext]
+                if format.hasParts {
+                    pairs += [plain.withGivenUp, plain.withContext.withGivenUp]
+                }
             }
             states.append(
                 SourceState(
@@ -293,6 +304,7 @@ package final class IntakeStage: IntakeDoor {
 
     package func timer() {
         publish()
+        expireBodies()
         handOverIfDue()
         pollLines()
         exchangeTimers()

@@ -63,13 +63,16 @@ enum CounterCoding {
     }
 
     /// Counters to start from after a crash: what replay counts again as of the last cut, the rest
-    /// as of the newest of both (they only rise, so the newest is the larger).
+    /// as of the newest of both (they only rise, so the newest is the larger). That a body was given up
+    /// is in the journal, too.
     static func restore(cut: IntakeCounters, newest: IntakeCounters) -> IntakeCounters {
         var restored = cut
         for (path, isReplayed) in plain where !isReplayed {
             restored[keyPath: path] = max(cut[keyPath: path], newest[keyPath: path])
         }
-        for reason in Rejection.allCases { restored[reason] = max(cut[reason], newest[reason]) }
+        for reason in Rejection.allCases where reason != .incomplete {
+            restored[reason] = max(cut[reason], newest[reason])
+        }
         return restored
     }
 }

@@ -10,14 +10,14 @@ import Spool
 import Testing
 
 /// A frame as the journal gives it back.
-private struct Journaled {
+struct Journaled {
     var bytes: [UInt8]
     var source: JournalSource
     var receivedAt: Timestamp
 }
 
 /// The frames of a part, by the layout that the head of Spool/Journal.swift draws.
-private func frames(of part: JournalPart) throws -> [Journaled] {
+func frames(of part: JournalPart) throws -> [Journaled] {
     var head = ByteReader(part.bytes, from: 16)
     var time = try head.i64()
     var end = ByteReader(part.bytes, from: 32)
