@@ -87,6 +87,8 @@ package final class IntakeStage: IntakeDoor {
         let rules: [ValueRule]
         /// 0, or the source's number when identities are local to the source.
         let scope: UInt32
+        /// The source's number: where frames that name no device belong to one device.
+        let sourceScope: UInt32
         /// Index in `journalSources`.
         let journalNumber: UInt16
         /// The same for frames that are journaled with their context.
@@ -109,7 +111,8 @@ package final class IntakeStage: IntakeDoor {
                     range: $0.range, dropsOutOfRange: $0.dropsOutOfRange,
                     dropsMissing: $0.dropsMissing)
             }
-            scope = format.identityIsLocal ? UInt32(source + 1) : 0
+            sourceScope = UInt32(source + 1)
+            scope = format.identityIsLocal ? sourceScope : 0
             self.journalNumber = UInt16(journalNumber)
             envelopeNumber = UInt16(journalNumber + 1)
             duplicateWindow = format.duplicateWindowMilliseconds

@@ -76,7 +76,7 @@ struct BorderTests {
     }
 
     @Test(
-        "frames cut and joined anywhere, some with wrong checksums: each good one at once, each bad one counted",
+        "cut and joined anywhere: each good frame is taken at once, each bad one counted",
         arguments: StreamRows.all)
     func cutAndJoined(rows: StreamRows) {
         let good = BorderTests.taken(rows)

@@ -24,6 +24,7 @@ struct StreamRows: Sendable, CustomTestStringConvertible {
     /// The protocols whose frames find their borders by themselves.
     static let all: [StreamRows] = [
         "hj212", "jt808", "sl651", "gb26875", "dlt645", "cjt188", "mbus", "modbus-tcp",
+        "modbus-rtu",
     ].map(StreamRows.init)
 
     /// Nothing in its frames tells a changed one from a good one.
