@@ -164,8 +164,8 @@ import Testing
               admin: { socket: "/a.sock", http: "127.0.0.1:8080" },
               limits: { devices: 5, streams: 6 },
               sources: [ { name: "a", listen: "tcp://[::1]:9", formats: ["x-1", "y"],
-                devices: "reject", unnamed: "d-9", exposed: true, receiveBuffer: "1MB", moderation: "1ms",
-                idleTimeout: "2h", firstFrameTimeout: "5s", connections: 7,
+                devices: "reject", unnamed: "d-9", exposed: true, receiveBuffer: "1MB",
+                moderation: "1ms", idleTimeout: "2h", firstFrameTimeout: "5s", connections: 7,
                 connectionsPerAddress: 3, timestamps: { maximumAge: "2d", maximumAhead: "0",
                 action: "drop" } } ] }
             """
