@@ -113,6 +113,27 @@ struct BorderTests {
         }
     }
 
+    @Test("a source of several formats finds each connection's own", arguments: StreamRows.all)
+    func severalFormats(rows: StreamRows) {
+        let good = BorderTests.taken(rows)
+        // Modbus has no mark of its own: beside it a connection of another protocol is guesswork.
+        let others = StreamRows.all.map(\.format).filter {
+            $0 != rows.format && !$0.hasPrefix("modbus")
+        }
+        let isMarked = !rows.format.hasPrefix("modbus")
+        for seed in 1...10 as ClosedRange<UInt64> {
+            var random = SplitMix64(seed: seed)
+            var traffic = Traffic()
+            for _ in 0..<20 { traffic.append(good: good[random.below(good.count)]) }
+            var formats = others.shuffled(using: &random)
+            formats.insert(rows.format, at: isMarked ? random.below(others.count) : 0)
+            let rig = StreamRig(formats)
+            for piece in traffic.pieces(&random) { rig.send(piece) }
+            rig.end()
+            check(rig, traffic, rows, seed: seed)
+        }
+    }
+
     @Test(
         "with noise, damaged and half frames between: every good frame once and in order",
         arguments: StreamRows.all)

@@ -56,9 +56,11 @@ final class StreamRig {
     let rig: IntakeRig
     private(set) var held: [UInt8] = []
 
-    init(_ format: String) {
+    convenience init(_ format: String) { self.init([format]) }
+
+    init(_ formats: [String]) {
         rig = IntakeRig(
-            sources: [IntakeRig.source([format])],
+            sources: [IntakeRig.source(formats)],
             settings: IntakeRig.settings { $0.commitBytes = 1 << 20 })
     }
 
