@@ -188,13 +188,15 @@ extension Machine {
 
     /// Looks for one frame in stream bytes; see `FrameSearch`.
     ///
-    /// A complete frame that ends exactly where the bytes end beats an unfinished one before it:
-    /// noise that looks like the start of a long frame would otherwise hold good frames back. A form that
-    /// anything fits (a single byte that answers) does not.
+    /// Noise that looks like the start of a long frame would hold good frames back until so many bytes
+    /// have come. So the first complete frame behind an unfinished one is taken when a second one follows,
+    /// or when it ends exactly where the bytes end. Without a checksum two are no proof, only the last is
+    /// taken then. A form that anything fits (a single byte that answers) proves nothing.
     mutating func search(_ rule: FrameRule, _ program: Program) -> FrameSearch {
         if rule.delimiter >= 0 { return searchDelimited(rule, program) }
         let end = cursor.count
         var unfinished = -1
+        var behind: Range<Int>?
         var at = 0
         while at < end {
             let begin = afterPreamble(rule, from: at, end: end)
@@ -210,10 +212,17 @@ extension Machine {
                 at &+= 1
             case .good(let total):
                 let last = begin &+ total
-                if unfinished < 0 || (last == end && form.isTelling) {
-                    return .frame(skip: at, count: last &- at)
+                let isProof = form.isTelling && (last == end || behind != nil)
+                if unfinished < 0 || isProof {
+                    let found = behind ?? at..<last
+                    return .frame(skip: found.lowerBound, count: found.count)
                 }
-                at &+= 1
+                if form.isTelling, form.checksum >= 0 {
+                    behind = at..<last
+                    at = last
+                } else {
+                    at &+= 1
+                }
             case .bad(let total, let rejection):
                 if unfinished >= 0 {
                     at &+= 1

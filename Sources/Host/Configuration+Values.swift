@@ -104,6 +104,7 @@ extension Configuration.Source {
         self.init(name: group.text("sources.name"), listen: listen)
         self.lines = lines
         isExposed = group.flag("sources.exposed")
+        unnamed = group.text("sources.unnamed")
         formats = group.names("sources.formats")
         readExchange(group, &reader)
         devices =

@@ -70,6 +70,8 @@ package struct Configuration: Hashable, Sendable {
         package var topics: [Route] = []
         package var observe: [String] = []
         package var devices = DevicePolicy.accept
+        /// Identity of the device whose frames name none; empty: such frames are refused.
+        package var unnamed = ""
         /// The operator has said that others than this machine may reach it.
         package var isExposed = false
         package var receiveBuffer = 4 << 20

@@ -117,6 +117,10 @@ extension Configuration {
             "Frames of unknown devices: accept, quarantine or reject. When it is left out: accept "
                 + "on loopback, quarantine on an exposed source."),
         Key(
+            "sources.unnamed", .name, "",
+            "Name of the device whose frames name none (CayenneLPP alone, some text layouts), on a "
+                + "source that only it uses; when it is left out, such frames are refused."),
+        Key(
             "sources.receiveBuffer", .size(4096...(1 << 30)), "\"4MB\"",
             "Kernel buffer of a UDP source; net.core.rmem_max may cap it."),
         Key(

@@ -193,6 +193,7 @@ package final class GatewayProcess {
                     maximumAheadMilliseconds: source.timestamps.maximumAhead,
                     drops: source.timestamps.action == .drop))
             described.lines = lines
+            described.unnamed = source.unnamed
             try source.addExchange(to: &described, library)
             sources.append(described)
         }

@@ -14,6 +14,8 @@ package struct IntakeSource {
     package var policy: DevicePolicy
     package var timeRule: TimeRule
     package var lines = LineSettings()
+    /// Identity of the device whose frames name none; empty: such frames are refused.
+    package var unnamed = ""
     /// The conversation that its datagrams belong to; nil: each is a frame by itself. Its `formats` are
     /// set by the intake.
     package var exchange: ExchangeSettings?

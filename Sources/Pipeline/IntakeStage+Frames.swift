@@ -150,7 +150,9 @@ extension IntakeStage {
     func deviceID(
         _ state: SourceState, _ format: FormatState, at receivedAt: Timestamp
     ) throws(Rejection) -> DeviceID {
-        let scope = frame.isIdentityGlobal ? 0 : format.scope
+        var scope = frame.isIdentityGlobal ? 0 : format.scope
+        let isUnnamed = frame.device == .empty && !state.source.unnamed.isEmpty
+        if isUnnamed { scope = format.sourceScope }
         let isLocal = scope != 0
         if frame.device == .empty && !isLocal { throw .noIdentity }
         if let known = catalog.device(frame.device, scope: scope, seenAt: receivedAt) {
@@ -158,7 +160,9 @@ extension IntakeStage {
         }
         let text = format.decoder.identityText()
         let identity =
-            isLocal ? text.isEmpty ? state.source.name : state.source.name + ":" + text : text
+            isUnnamed
+            ? state.source.unnamed
+            : isLocal ? text.isEmpty ? state.source.name : state.source.name + ":" + text : text
         if let known = catalog.device(
             frame.device, scope: scope, identity: identity, seenAt: receivedAt)
         {

@@ -90,6 +90,8 @@ package final class IntakeStage: IntakeDoor {
         let scope: UInt32
         /// Index of the source.
         let source: Int
+        /// The source's number: where frames that name no device belong to one device.
+        let sourceScope: UInt32
         /// Index in `journalSources`.
         let journalNumber: UInt16
         /// The same for frames that are journaled with their context.
@@ -114,7 +116,8 @@ package final class IntakeStage: IntakeDoor {
                     range: $0.range, dropsOutOfRange: $0.dropsOutOfRange,
                     dropsMissing: $0.dropsMissing)
             }
-            scope = format.identityIsLocal ? UInt32(source + 1) : 0
+            sourceScope = UInt32(source + 1)
+            scope = format.identityIsLocal ? sourceScope : 0
             self.source = source
             self.assembles = assembles
             self.journalNumber = UInt16(journalNumber)

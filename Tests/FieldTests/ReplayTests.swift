@@ -71,11 +71,22 @@ import Testing
     func serverSide() throws {
         let server = LoopbackServer(isStream: true)
         let capture = try capture("modbus-rtu-over-tcp.pcap")
-        let summary = try play(capture, to: server, isStream: true) { $0.sendsServerSide = true }
+        let summary = try play(capture, to: server, isStream: true) { $0.sides = .server }
         server.stop()
         let expected = capture.deliveries.filter { $0.kind == .bytes && !$0.isToServer }
         #expect(server.pieces.map(\.bytes) == [expected.flatMap(\.bytes)])
         #expect(summary.framesSent == 22)
+    }
+
+    @Test("--from both sends what either side said, in the order in which it was said")
+    func bothSides() throws {
+        let server = LoopbackServer(isStream: true)
+        let capture = try capture("modbus-rtu-over-tcp.pcap")
+        let summary = try play(capture, to: server, isStream: true) { $0.sides = .both }
+        server.stop()
+        let expected = capture.deliveries.filter { $0.kind == .bytes }
+        #expect(server.pieces.map(\.bytes) == [expected.flatMap(\.bytes)])
+        #expect(summary.framesSent == 44)
     }
 
     @Test("the original timing is kept, scaled by the speed")

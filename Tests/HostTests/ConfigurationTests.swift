@@ -164,8 +164,8 @@ import Testing
               admin: { socket: "/a.sock", http: "127.0.0.1:8080" },
               limits: { devices: 5, streams: 6 },
               sources: [ { name: "a", listen: "tcp://[::1]:9", formats: ["x-1", "y"],
-                devices: "reject", exposed: true, receiveBuffer: "1MB", moderation: "1ms",
-                idleTimeout: "2h", firstFrameTimeout: "5s", connections: 7,
+                devices: "reject", unnamed: "d-9", exposed: true, receiveBuffer: "1MB",
+                moderation: "1ms", idleTimeout: "2h", firstFrameTimeout: "5s", connections: 7,
                 connectionsPerAddress: 3, timestamps: { maximumAge: "2d", maximumAhead: "0",
                 action: "drop" } } ] }
             """
@@ -188,6 +188,7 @@ import Testing
             listen: .init(transport: .tcp, endpoint: Endpoint(high: 0, low: 1, port: 9)))
         source.formats = ["x-1", "y"]
         source.devices = .reject
+        source.unnamed = "d-9"
         source.isExposed = true
         source.receiveBuffer = 1 << 20
         source.moderation = 1

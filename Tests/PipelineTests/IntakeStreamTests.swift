@@ -1,5 +1,6 @@
 // Frames in streams and hostile bytes through both doors of the intake.
 
+import Catalog
 import Formats
 import Model
 import Pipeline
@@ -83,6 +84,26 @@ struct IntakeStreamTests {
             rig.answers.map(\.to) == [
                 .connection(ConnectionID(4)), .connection(ConnectionID(5)),
             ])
+    }
+
+    @Test("frames that name no device are refused, or belong to the device that the source names")
+    func unnamed() {
+        var source = IntakeRig.source(["cayennelpp"])
+        let channels = bytes(hex: "03670110056700ff")
+        let strict = IntakeRig(sources: [source])
+        strict.datagram(channels)
+        #expect(strict.counters[.noIdentity] == 1)
+        source.unnamed = "freezer-3"
+        let rig = IntakeRig(sources: [source])
+        rig.datagram(channels)
+        rig.endTurn()
+        #expect(rig.counters.framesDecoded == 1 && rig.drain().count == 2)
+        rig.datagram(channels)
+        rig.endTurn()
+        let devices = rig.entries.compactMap { entry -> String? in
+            if case .device(let device) = entry { device.identity } else { nil }
+        }
+        #expect(devices == ["freezer-3"])
     }
 
     @Test("a connection that ends within a frame counts one frame, one between frames none")

@@ -11,7 +11,10 @@ package struct ReplayPlan: Sendable {
     /// Times the original speed; nil as fast as possible.
     package var speed: Double? = 1
     package var loops = 1
-    package var sendsServerSide = false
+    package var sides = Sides.client
+
+    package enum Sides: String, Sendable, CaseIterable { case client, server, both }
+
     package var serverPort: UInt16?
     package var waitMilliseconds: Int64 = 2000
 
@@ -93,7 +96,12 @@ package struct ReplayRun: ~Copyable {
             guard conversation.isStream == plan.target.isStream else { return false }
             if let port = plan.serverPort, conversation.server.port != port { return false }
             switch delivery.kind {
-            case .datagram, .bytes: return delivery.isToServer != plan.sendsServerSide
+            case .datagram, .bytes:
+                switch plan.sides {
+                case .client: return delivery.isToServer
+                case .server: return !delivery.isToServer
+                case .both: return true
+                }
             case .opened, .closed: return true
             }
         }

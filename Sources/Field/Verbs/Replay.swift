@@ -25,7 +25,9 @@ enum ReplayVerb {
             .value("loop", "N", "play it N times", default: "1"),
             .value("port", "N", "only conversations with this server port"),
             .value(
-                "from", "client|server", "whose bytes to send: the side that opened, or the other",
+                "from", "client|server|both",
+                "whose bytes to send: of the side that opened, of the other, or of both in their "
+                    + "order, as a source with \"pairing\" hears them",
                 default: "client"),
             .value("wait", "DURATION", "how long to wait for the last answers", default: "2s"),
             .toggle("json", "print the summary as JSON"),
@@ -40,13 +42,14 @@ enum ReplayVerb {
         let target = try Target(invocation.required("to"))
         let port = try invocation.integer("port", in: 1...65_535, default: 0)
         let from = invocation.text("from") ?? "client"
-        guard ["client", "server"].contains(from) else {
-            throw UsageError("--from \(from)", "is neither client nor server", "write one of them")
+        guard let sides = ReplayPlan.Sides(rawValue: from) else {
+            throw UsageError(
+                "--from \(from)", "is neither client nor server nor both", "write one of them")
         }
         var plan = ReplayPlan(target: target)
         plan.speed = try invocation.speed("speed", default: 1)
         plan.loops = try invocation.integer("loop", in: 1...1_000_000_000, default: 1)
-        plan.sendsServerSide = from == "server"
+        plan.sides = sides
         plan.serverPort = port == 0 ? nil : UInt16(port)
         plan.waitMilliseconds = try invocation.duration("wait", default: 2000)
         let bytes: [UInt8]
