@@ -48,8 +48,11 @@ let fuzz: [Target] =
     isFuzzing
     ? [
         .executableTarget(
-            name: "Fuzz", dependencies: ["Batches", "Formats", "Model", "Uplink"],
-            path: "Tests/Fuzz", exclude: ["run"], swiftSettings: strict,
+            name: "Fuzz",
+            dependencies: [
+                "Batches", "Exchanges", "Field", "Formats", "Host", "Model", "Uplink",
+            ],
+            path: "Tests/Fuzz", exclude: ["run", "seeds"], swiftSettings: strict,
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
     ] : []
 
