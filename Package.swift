@@ -53,7 +53,7 @@ let fuzz: [Target] =
                 "Batches", "Exchanges", "Field", "Formats", "Host", "Model", "Uplink",
             ],
             path: "Tests/Fuzz", exclude: ["run", "seeds"], swiftSettings: strict,
-            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
     ] : []
 
 let package = Package(

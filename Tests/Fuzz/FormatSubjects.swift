@@ -12,9 +12,6 @@ extension Subject {
             for direction in [Direction.up, .down] {
                 try? decoder.decode(bytes.span, direction: direction, into: &frame)
                 law(frame.readings.count <= 512, "\(frame.readings.count) readings of one frame")
-                for reading in frame.readings {
-                    law(!decoder.describe(reading).name.isEmpty, "a reading without a name")
-                }
                 search(decoder, bytes, direction)
             }
         }
@@ -57,6 +54,9 @@ extension Subject {
                     "decoding says \(String(describing: refusal)), explaining "
                         + "\(String(describing: explanation.rejection))")
                 check(explanation.root, 0..<bytes.count)
+                for reading in frame.readings {
+                    law(!decoder.describe(reading).name.isEmpty, "a reading without a name")
+                }
             }
         }
     }

@@ -119,29 +119,32 @@ enum Seeds {
     // MARK: Made here
 
     private static func batches() -> [[UInt8]] {
-        var random = SplitMix64(seed: 5)
-        return [1, 2, 7, 40, 200].flatMap { count in
-            BatchEffort.allCases.map { effort in
-                let readings = (0..<count).map { i in
-                    let value: Value =
-                        switch i % 5 {
-                        case 0: .decimal(Int64(2300 + i), exponent: -1)
-                        case 1: .double(Double(i) / 3)
-                        case 2: .boolean(i % 2 == 0)
-                        case 3: .code(random.next())
-                        default: .none
-                        }
-                    return Reading(
-                        stream: StreamID(UInt32(1 + i % 4)), value: value, quality: [],
-                        observedAt: Timestamp(milliseconds: Int64(1000 * i)),
-                        receivedAt: Timestamp(milliseconds: Int64(1000 * i + 7)))
-                }
+        var seeds: [[UInt8]] = []
+        for count in [1, 2, 7, 40, 200] {
+            let all = (0..<count).map(reading)
+            for effort in BatchEffort.allCases {
                 let batch = BatchCodec.encode(
-                    readings, bucketStart: Timestamp(milliseconds: 0),
-                    bucketMilliseconds: 600_000, revision: 0, priority: .normal, effort: effort)
-                return Array(batch.bytes.dropLast(4))
+                    all, bucketStart: Timestamp(milliseconds: 0), bucketMilliseconds: 600_000,
+                    revision: 0, priority: .live, effort: effort)
+                seeds.append(Array(batch.bytes.dropLast(4)))
             }
         }
+        return seeds
+    }
+
+    private static func reading(_ i: Int) -> Reading {
+        let value: Value =
+            switch i % 5 {
+            case 0: .decimal(Int64(2300 + i), exponent: -1)
+            case 1: .double(Double(i) / 3)
+            case 2: .boolean(i % 2 == 0)
+            case 3: .code(UInt64(i) &* 0x9E37_79B9_7F4A_7C15)
+            default: .none
+            }
+        return Reading(
+            stream: StreamID(UInt32(1 + i % 4)), value: value, quality: [],
+            observedAt: Timestamp(milliseconds: Int64(1000 * i)),
+            receivedAt: Timestamp(milliseconds: Int64(1000 * i + 7)))
     }
 
     private static let hello = UplinkFrame.hello(
@@ -167,7 +170,7 @@ enum Seeds {
             Query(token: 1, filter: QueryFilter(gateway: "gw", limit: 5), after: nil)
         ).encoded()
         let batch = UplinkFrame.batch(
-            BatchFrame(sequence: 1, priority: .normal, readings: 1, crc: 0, bytes: [1, 2, 3])
+            BatchFrame(sequence: 1, priority: .live, readings: 1, crc: 0, bytes: [1, 2, 3])
         ).encoded()
         let goodbye = UplinkFrame.goodbye(Goodbye(.closing, "bye")).encoded()
         if target == "query-answer" { return [bare(rows), bare(rows) + bare(goodbye)] }
