@@ -1,5 +1,6 @@
 // libFuzzer's entry points: bytes that nobody meant go through everything that reads bytes from outside.
-// One program, one target a run, named by the environment variable FUZZ_TARGET (`list` prints them):
+// One program, one target a run, named by the environment variable FUZZ_TARGET (`list` prints them;
+// with FUZZ_SEEDS_TO good inputs of all are written there):
 // `format:NAME` decodes as a datagram in both directions and as a stream, `explain:NAME` holds the
 // explaining path against it, `exchange:KIND` leads conversations, the others are single readers. A
 // trap, a hang, a leak or a broken law ends the run. Built only with FUZZ set (Package.swift,
@@ -85,7 +86,7 @@ public func fuzzMain(
         return 0
     }
     if let folder = environment("FUZZ_SEEDS_TO") {
-        Seeds.write(target, to: folder)
+        Seeds.write(to: folder)
         return 0
     }
     // Made before the first input, whose time is measured.

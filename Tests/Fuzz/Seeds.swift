@@ -1,6 +1,6 @@
 // Good inputs to start from, one file each, in the form that their target takes: embedded tests of
-// the formats, rows of the vector files (FUZZ_VECTORS), files of a kind (FUZZ_FILES), and what this
-// code writes itself.
+// the formats, rows of vector files (FUZZ_VECTORS), files of a kind (FUZZ_CAPTURES,
+// FUZZ_CONFIGURATIONS, FUZZ_FORMAT_FILES: names with spaces between), and what this code writes.
 
 import Batches
 import Formats
@@ -9,9 +9,17 @@ import Model
 import Uplink
 
 enum Seeds {
-    static func write(_ target: String, to folder: String) {
-        for (number, seed) in made(target).enumerated() where !seed.isEmpty {
-            write(seed, to: "\(folder)/\(number)")
+    /// A folder for each target in `folder`, named as the target with `-` for `:`.
+    static func write(to folder: String) {
+        for target in Subject.names {
+            let place = folder + "/" + target.split(separator: ":").joined(separator: "-")
+            // Safety: mkdir reads the NUL-terminated path that Swift makes for the call.
+            guard unsafe mkdir(place, 0o755) == 0 || errno == EEXIST else {
+                fatalError("cannot make \(place)")
+            }
+            for (number, seed) in made(target).enumerated() where !seed.isEmpty {
+                write(seed, to: "\(place)/\(number)")
+            }
         }
     }
 
@@ -36,40 +44,48 @@ enum Seeds {
             .map { Array($0.utf8) }
         case "guess": return Subject.library.formats.flatMap { frames($0).prefix(2) }
         case "capture":
-            let files = listed
+            let files = listed("FUZZ_CAPTURES")
             return files + files.compactMap(nextGeneration)
-        default: return listed
+        case "format-file": return listed("FUZZ_FORMAT_FILES")
+        default: return listed("FUZZ_CONFIGURATIONS")
         }
     }
 
     /// Files named by the environment.
-    private static var listed: [[UInt8]] {
-        (environment("FUZZ_FILES") ?? "").split(separator: " ")
+    private static func listed(_ variable: String) -> [[UInt8]] {
+        (environment(variable) ?? "").split(separator: " ")
             .compactMap { FileBytes.read(String($0), limit: 1 << 20) }
     }
 
     // MARK: Vectors
 
-    private static func frames(_ format: Format) -> [[UInt8]] {
-        Subject.library.exampleFrames(of: format)
-            + rows { row in
-                row["protocol"]?.string == format.name
-                    || row["expect"]?["profile"]?.string == format.name
-            }
+    private struct Row {
+        var protocolName: String
+        /// Name of a vendor's format.
+        var profile: String?
+        var frame: [UInt8]
     }
 
-    private static func rows(_ fits: (JSONNode) -> Bool) -> [[UInt8]] {
-        var found: [[UInt8]] = []
+    private static let rows: [Row] = {
+        var rows: [Row] = []
         for path in (environment("FUZZ_VECTORS") ?? "").split(separator: " ") {
             guard let bytes = FileBytes.read(String(path), limit: 1 << 26) else { continue }
             for line in bytes.split(separator: 0x0A) {
                 guard let row = try? JSONNode.parse(Array(line), file: "seeds"),
-                    let hex = row["hex"]?.string, let frame = HexText.bytes(hex), fits(row)
+                    let hex = row["hex"]?.string, let frame = HexText.bytes(hex),
+                    let name = row["protocol"]?.string
                 else { continue }
-                found.append(frame)
+                let profile = row["expect"]?["profile"]?.string
+                rows.append(Row(protocolName: name, profile: profile, frame: frame))
             }
         }
-        return found
+        return rows
+    }()
+
+    private static func frames(_ format: Format) -> [[UInt8]] {
+        Subject.library.exampleFrames(of: format)
+            + rows.filter { $0.protocolName == format.name || $0.profile == format.name }
+            .map(\.frame)
     }
 
     /// Three datagrams of one device each, some sent again, and each by itself.
@@ -79,7 +95,7 @@ enum Seeds {
             "semtech": ["semtech-udp"],
         ]
         let wanted = names[kind] ?? []
-        let all = rows { row in row["protocol"]?.string.map(wanted.contains) ?? false }
+        let all = rows.filter { wanted.contains($0.protocolName) }.map(\.frame)
         var seeds: [[UInt8]] = []
         for i in all.indices {
             seeds.append(datagram(all[i], 0))
