@@ -48,9 +48,12 @@ let fuzz: [Target] =
     isFuzzing
     ? [
         .executableTarget(
-            name: "Fuzz", dependencies: ["Batches", "Formats", "Model", "Uplink"],
-            path: "Tests/Fuzz", exclude: ["run"], swiftSettings: strict,
-            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+            name: "Fuzz",
+            dependencies: [
+                "Batches", "Exchanges", "Field", "Formats", "Host", "Model", "Uplink",
+            ],
+            path: "Tests/Fuzz", exclude: ["run", "seeds"], swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
     ] : []
 
 let package = Package(

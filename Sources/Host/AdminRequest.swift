@@ -6,8 +6,8 @@ import Glibc
 import Model
 
 /// A request line and its headers.
-struct AdminRequest: Hashable {
-    enum Parsed: Hashable {
+package struct AdminRequest: Hashable {
+    package enum Parsed: Hashable {
         /// More bytes are needed.
         case incomplete
         case request(AdminRequest)
@@ -15,15 +15,15 @@ struct AdminRequest: Hashable {
         case refused(Int)
     }
 
-    static let maximumBytes = 8192
+    package static let maximumBytes = 8192
 
-    var method: String
-    var path: String
-    var query: String
+    package var method: String
+    package var path: String
+    package var query: String
     /// Value of the Host header, empty when there is none.
     var host: String
 
-    static func parse(_ bytes: [UInt8]) -> Parsed {
+    package static func parse(_ bytes: [UInt8]) -> Parsed {
         guard let end = endOfHead(bytes) else {
             return bytes.count > maximumBytes ? .refused(431) : .incomplete
         }
