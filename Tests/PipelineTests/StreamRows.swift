@@ -89,31 +89,22 @@ final class StreamRig {
             rig.counters.framesDecoded + rig.counters.framesControl + rig.counters.framesDuplicate)
     }
 
-    var rejected: Int { Int(rig.counters.framesReceived) - accepted }
+    /// Refused as they came. Bodies of several frames that were given up count one more each, as
+    /// `incomplete`; their frames were taken.
+    var rejected: Int {
+        Int(rig.counters.framesReceived) - accepted - Int(rig.counters[.incomplete])
+    }
 
     /// The decoded frames, in order, as the journal holds them.
     func journaled() -> [[UInt8]] {
         rig.stage.flush()
         return rig.parts.flatMap { part -> [[UInt8]] in
-            var at = 40
-            func varint() -> Int {
-                var value = 0
-                var shift = 0
-                while true {
-                    let byte = Int(part.bytes[at])
-                    at += 1
-                    value |= (byte & 0x7F) << shift
-                    if byte < 0x80 { return value }
-                    shift += 7
-                }
+            guard let frames = try? frames(of: part) else {
+                Issue.record("a part of the journal that cannot be read")
+                return []
             }
-            return (0..<part.frameCount).map { _ in
-                _ = varint()
-                _ = varint()
-                let count = varint()
-                defer { at += count }
-                return Array(part.bytes[at..<at + count])
-            }
+            // That a body was given up is a mark, not a frame.
+            return frames.filter { !$0.source.format.hasSuffix("+incomplete") }.map(\.bytes)
         }
     }
 }
