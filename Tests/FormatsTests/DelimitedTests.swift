@@ -252,10 +252,16 @@ struct DelimitedTests {
         let other = terminal([1], serial: 30, part: (1, 3))
         try decoder.decode(other.span, direction: .up, into: &frame)
         #expect(frame.part.map { keys.contains($0.key) } == false)
-        for impossible in [(0, 3), (4, 3), (1, 1), (0, 0)] {
-            let bytes = terminal([1], serial: 30, part: impossible)
+        for (numbers, parts) in [((1, 1), 1), ((0, 0), nil)] as [((Int, Int), Int?)] {
+            let bytes = terminal([1], serial: 30, part: numbers)
             try decoder.decode(bytes.span, direction: .up, into: &frame)
-            #expect(frame.part == nil)
+            #expect(frame.part?.parts == parts)
+        }
+        for impossible in [(0, 3), (4, 3), (1, 0)] {
+            let bytes = terminal([1], serial: 30, part: impossible)
+            #expect(throws: Rejection.malformed) {
+                try decoder.decode(bytes.span, direction: .up, into: &frame)
+            }
         }
     }
 }
