@@ -337,8 +337,9 @@ extension Op {
         var slots: [UInt16] = []
         switch code {
         case .readBytes, .enterRegion, .enterHex, .enterFrame, .readNumber, .readLongBCD,
-            .enterValue, .enterWhole:
+            .enterValue:
             slots = [b]
+        case .enterWhole: slots = flags.contains(.register) ? [b] : []
         case .placeDecimals: slots = [a, b]
         case .answerNumber: slots = [a]
         case .bits, .missing, .toTime, .jumpIfZero, .end, .assertTrue, .observe, .identitySlot,
