@@ -53,6 +53,7 @@ let fuzz: [Target] =
                 "Batches", "Exchanges", "Field", "Formats", "Host", "Model", "Uplink",
             ],
             path: "Tests/Fuzz", exclude: ["run", "seeds"], swiftSettings: strict,
+            // gold ends with an internal error over the sanitizer's symbols.
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
     ] : []
 
