@@ -51,10 +51,13 @@ import Model
     @inline(__always)
     func big(_ offset: Int, width: Int) -> UInt64? {
         guard offset >= 0, width >= 1, width <= 8, offset <= count &- width else { return nil }
-        if offset <= count &- 8 {
-            // Safety: offset + 8 <= count, checked in the line above.
-            let word = unsafe UnsafeRawPointer(base + offset).loadUnaligned(as: UInt64.self)
-            return UInt64(bigEndian: word) >> UInt64(truncatingIfNeeded: 64 &- 8 &* width)
+        if count >= 8 {
+            let from = min(offset, count &- 8)
+            // Safety: 0 <= from and from + 8 <= count, from the lines above.
+            let word = unsafe UnsafeRawPointer(base + from).loadUnaligned(as: UInt64.self)
+            let behind =
+                UInt64(bigEndian: word) &<< UInt64(truncatingIfNeeded: 8 &* (offset &- from))
+            return behind &>> UInt64(truncatingIfNeeded: 64 &- 8 &* width)
         }
         var word: UInt64 = 0
         for i in 0..<width {
@@ -106,23 +109,30 @@ import Model
 
     /// Sum of the bytes of `range` modulo 256; nil when the range leaves the bytes.
     func sum8(_ range: Range<Int>) -> UInt8? {
-        guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
-        var sum: UInt8 = 0
-        for i in range {
-            // Safety: range lies in 0..<count, checked above.
-            sum &+= unsafe base[i]
-        }
-        return sum
+        fold(range, { $0.addingBytes($1) }, { $0.sumOfBytes })
     }
 
     func xor8(_ range: Range<Int>) -> UInt8? {
+        fold(range, { $0 ^ $1 }, { $0.xorOfBytes })
+    }
+
+    /// All words of `range` put together, the last one filled up with zeros; nil when the range leaves
+    /// the bytes.
+    @inline(__always)
+    private func fold(
+        _ range: Range<Int>, _ both: (UInt64, UInt64) -> UInt64, _ whole: (UInt64) -> UInt8
+    ) -> UInt8? {
         guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
-        var sum: UInt8 = 0
-        for i in range {
-            // Safety: range lies in 0..<count, checked above.
-            sum ^= unsafe base[i]
+        var words: UInt64 = 0
+        var at = range.lowerBound
+        while at &+ 8 <= range.upperBound {
+            words = both(words, big(at, width: 8) ?? 0)
+            at &+= 8
         }
-        return sum
+        if at < range.upperBound {
+            words = both(words, big(at, width: range.upperBound &- at) ?? 0)
+        }
+        return whole(words)
     }
 
     /// CRC over `range`; nil when the range leaves the bytes.
@@ -310,8 +320,34 @@ struct Slot {
     }
 }
 
-/// Scratch bytes of a fixed capacity for transformed regions and text carriers.
-@safe final class BytePlane {
+/// One trivial value that outlives the calls that change it, without the exclusivity checks and the
+/// reference counts of a class. Not thread-safe; one a decoder.
+@safe struct Cell<Element: BitwiseCopyable> {
+    private let base: UnsafeMutablePointer<Element>
+
+    init(_ element: Element) {
+        // Safety: freshly allocated for one element and initialised at once.
+        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: 1)
+        unsafe base.initialize(to: element)
+    }
+
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the cell no more.
+        unsafe base.deallocate()
+    }
+
+    @inline(__always)
+    var value: Element {
+        // Safety: initialised in init, valid until the owner's deinit.
+        get { unsafe base.pointee }
+        nonmutating set { unsafe base.pointee = newValue }
+    }
+}
+
+/// Scratch bytes of a fixed capacity for transformed regions and text carriers. A handle: copies share
+/// the bytes.
+@safe struct BytePlane {
     enum Map {
         /// Byte i of the plane is byte i of the plane below.
         case same
@@ -339,22 +375,40 @@ struct Slot {
 
     private let base: UnsafeMutablePointer<UInt8>
     let capacity: Int
-    var map = Map.same
+    private let mapped = Cell(Map.same)
+    private let belowCell = Cell(UInt8(0))
+    private let counted = Cell(0)
+
+    var map: Map {
+        get { mapped.value }
+        nonmutating set { mapped.value = newValue }
+    }
     /// Plane that this one was made from.
-    var below: UInt8 = 0
+    var below: UInt8 {
+        get { belowCell.value }
+        nonmutating set { belowCell.value = newValue }
+    }
     /// Bytes appended since `clear`, for planes that are filled by `append`.
-    private(set) var count = 0
+    @inline(__always)
+    private(set) var count: Int {
+        get { counted.value }
+        nonmutating set { counted.value = newValue }
+    }
 
     init(capacity: Int) {
         self.capacity = max(1, capacity)
-        // Safety: allocated for `capacity` bytes and initialised at once; freed in deinit.
+        // Safety: allocated for `capacity` bytes and initialised at once.
         unsafe base = UnsafeMutablePointer<UInt8>.allocate(capacity: self.capacity)
         unsafe base.initialize(repeating: 0, count: self.capacity)
     }
 
-    deinit {
-        // Safety: allocated in init, freed once.
+    /// To be called once, by the owner's deinit.
+    func deallocate() {
+        // Safety: allocated in init; the owner calls this once and uses the plane no more.
         unsafe base.deallocate()
+        mapped.deallocate()
+        belowCell.deallocate()
+        counted.deallocate()
     }
 
     func cursor(count: Int) -> Cursor {
@@ -376,6 +430,24 @@ struct Slot {
         // Safety: count < capacity, checked in the line above.
         unsafe base[count] = byte
         count &+= 1
+    }
+
+    /// Adds the first `count` (0...16) bytes of `high` and `low`, most significant first.
+    @inline(__always)
+    func append(_ high: UInt64, _ low: UInt64, count added: Int) {
+        guard added >= 0, added <= 16 else { return }
+        guard count <= capacity &- 16 else {
+            for i in 0..<added {
+                let word = i < 8 ? high : low
+                append(UInt8(truncatingIfNeeded: word >> UInt64(56 &- 8 &* (i & 7))))
+            }
+            return
+        }
+        // Safety: count + 16 <= capacity, checked above.
+        let end = unsafe UnsafeMutableRawPointer(base + count)
+        unsafe end.storeBytes(of: high.bigEndian, as: UInt64.self)
+        unsafe end.storeBytes(of: low.bigEndian, toByteOffset: 8, as: UInt64.self)
+        count &+= added
     }
 
     /// Changes an appended byte.
@@ -401,6 +473,13 @@ struct Slot {
 
     /// The key of the appended bytes; nil when they are no identity.
     var deviceKey: DeviceKey? {
+        if count <= 15, capacity >= 16 {
+            let bytes = cursor(count: 16)
+            guard let high = bytes.big(0, width: 8), let low = bytes.big(8, width: 8) else {
+                return nil
+            }
+            return DeviceKey(high, low, count: count)
+        }
         // Safety: count <= capacity bytes are initialised; the span does not leave the call.
         let buffer = unsafe UnsafeBufferPointer(start: base, count: count)
         return unsafe DeviceKey(text: buffer.span)
@@ -415,7 +494,17 @@ struct Slot {
         }
         map = .same
         self.below = below
-        for i in range {
+        let constant = UInt64(rule.constant) &* 0x0101_0101_0101_0101
+        var i = range.lowerBound
+        while rule.kind != .reverse, i &+ 8 <= range.upperBound {
+            let word = source.big(i, width: 8) ?? 0
+            let changed = rule.kind == .xor ? word ^ constant : word.subtractingBytes(constant)
+            // Safety: i + 8 <= range.upperBound <= capacity, checked at the start.
+            unsafe UnsafeMutableRawPointer(base + i).storeBytes(
+                of: changed.bigEndian, as: UInt64.self)
+            i &+= 8
+        }
+        while i < range.upperBound {
             let from = rule.kind == .reverse ? range.upperBound &- 1 &- (i &- range.lowerBound) : i
             let byte = source.byte(from) ?? 0
             // Safety: i < range.upperBound <= capacity, checked at the start.
@@ -424,6 +513,7 @@ struct Slot {
             case .xor: unsafe base[i] = byte ^ rule.constant
             case .reverse: unsafe base[i] = byte
             }
+            i &+= 1
         }
         return true
     }

@@ -81,10 +81,10 @@ package struct DecodedFrame {
         isRequest = false
         asked = [-1, -1, -1, -1]
         pairing = .unknown
-        readings.removeAll(keepingCapacity: true)
+        if !readings.isEmpty { readings.removeAll(keepingCapacity: true) }
         duplicateKey = nil
         isKeyOfMessage = false
-        answer.removeAll(keepingCapacity: true)
+        if !answer.isEmpty { answer.removeAll(keepingCapacity: true) }
         part = nil
     }
 }

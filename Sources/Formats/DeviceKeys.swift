@@ -13,7 +13,7 @@ package final class DeviceKeys: Sendable, CustomStringConvertible, CustomReflect
     /// No device has a key.
     package static let none = DeviceKeys(rows: [])
 
-    private struct Row: BitwiseCopyable, Sendable {
+    fileprivate struct Row: BitwiseCopyable, Sendable {
         var high: UInt64
         var low: UInt64
         var key: Block128
@@ -24,15 +24,38 @@ package final class DeviceKeys: Sendable, CustomStringConvertible, CustomReflect
         }
     }
 
-    /// Ascending by device.
-    private let rows: FixedTable<Row>
+    /// What decoders look keys up in, without counting references; valid as long as its owner.
+    struct Table: Sendable {
+        /// Ascending by device.
+        fileprivate let rows: FixedTable<Row>
 
-    private init(rows: [Row]) {
-        self.rows = FixedTable(
-            rows.sorted { ($0.high, $0.low) < ($1.high, $1.low) })
+        /// The key of `device`, or that of every device.
+        func key(_ device: DeviceKey) -> Block128? { find(device) ?? find(.empty) }
+
+        private func find(_ device: DeviceKey) -> Block128? {
+            var (low, high) = (0, rows.count)
+            while low < high {
+                let middle = (low &+ high) / 2
+                let row = rows[middle]
+                if row.high == device.high, row.low == device.low { return row.key }
+                if (row.high, row.low) < (device.high, device.low) {
+                    low = middle &+ 1
+                } else {
+                    high = middle
+                }
+            }
+            return nil
+        }
     }
 
-    deinit { rows.deallocate() }
+    let table: Table
+
+    private init(rows: [Row]) {
+        table = Table(
+            rows: FixedTable(rows.sorted { ($0.high, $0.low) < ($1.high, $1.low) }))
+    }
+
+    deinit { table.rows.deallocate() }
 
     /// One key of 16 bytes, as hex digits, for every device: vectors and tests. Nil when it is none.
     package convenience init?(every hex: String) {
@@ -40,27 +63,9 @@ package final class DeviceKeys: Sendable, CustomStringConvertible, CustomReflect
         self.init(rows: [Row(device: .empty, key: key)])
     }
 
-    package var count: Int { rows.count }
-    package var description: String { "\(rows.count) keys" }
-    package var customMirror: Mirror { Mirror(self, children: ["count": rows.count]) }
-
-    /// The key of `device`, or that of every device.
-    func key(_ device: DeviceKey) -> Block128? { find(device) ?? find(.empty) }
-
-    private func find(_ device: DeviceKey) -> Block128? {
-        var (low, high) = (0, rows.count)
-        while low < high {
-            let middle = (low &+ high) / 2
-            let row = rows[middle]
-            if row.high == device.high, row.low == device.low { return row.key }
-            if (row.high, row.low) < (device.high, device.low) {
-                low = middle &+ 1
-            } else {
-                high = middle
-            }
-        }
-        return nil
-    }
+    package var count: Int { table.rows.count }
+    package var description: String { "\(table.rows.count) keys" }
+    package var customMirror: Mirror { Mirror(self, children: ["count": table.rows.count]) }
 
     // MARK: The key file
 

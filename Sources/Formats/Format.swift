@@ -128,7 +128,12 @@ package final class Format: Sendable {
 /// Runs one format over frames. Not Sendable: owns scratch storage, one a thread.
 package final class Decoder {
     package let format: Format
-    let work: Workspace
+    private let keys: DeviceKeys
+    /// That of `format`, held here so that a run borrows it without counting a reference.
+    private let program: Program
+    private let workspace: Cell<Workspace>
+    @inline(__always)
+    var work: Workspace { workspace.value }
     private let plans: PlanTable
     var planCount: Int { plans.count }
 
@@ -142,11 +147,23 @@ package final class Decoder {
         remembersShapes: Bool = true
     ) {
         self.format = format
+        self.keys = keys
+        program = format.program
         plans = PlanTable()
         plans.isPossible = remembersShapes
-        work = Workspace(
-            planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed,
-            keys: keys)
+        workspace = Cell(
+            Workspace(
+                planes: format.program.planeCount, capacity: max(64, format.maximumFrame),
+                seed: seed, keys: keys.table))
+    }
+
+    deinit {
+        work.deallocate()
+        workspace.deallocate()
+    }
+
+    func machine(_ frame: Cursor, direction: Direction, isExact: Bool) -> Machine {
+        Machine(frame, work: workspace, direction: direction, isExact: isExact)
     }
 
     /// Decodes exactly one frame (preamble included) into `result`, which it empties first.
@@ -166,19 +183,19 @@ package final class Decoder {
         _ frame: Cursor, direction: Direction, into result: inout DecodedFrame
     ) throws(Rejection) {
         if let plan = plans.match(frame, direction, work.slots) {
-            var machine = Machine(frame, work: work, direction: direction, isExact: true)
-            if machine.follow(plan, plans, format.program, &result) { return }
+            var machine = self.machine(frame, direction: direction, isExact: true)
+            if machine.follow(plan, plans, program, &result) { return }
             // What the envelope laid out stays.
             result.removeAll()
             work.beginAgain()
         }
-        work.slots.clear(format.program.slotCount)
-        var machine = Machine(frame, work: work, direction: direction, isExact: true)
+        work.slots.clear(program.slotCount)
+        var machine = self.machine(frame, direction: direction, isExact: true)
         if plans.wantsRecording(frame) {
             try record(frame, &machine, &result)
         } else {
-            try machine.enter(format.program.frames[0], format.program, from: 0, &result)
-            _ = try machine.run(format.program, .hot, entry: 0, into: &result)
+            try machine.enter(program.frames[0], program, from: 0, &result)
+            _ = try machine.run(program, .hot, entry: 0, into: &result)
         }
         if work.isDoubtful { result.markBadChecksum() }
     }
@@ -186,10 +203,10 @@ package final class Decoder {
     private func record(
         _ frame: Cursor, _ machine: inout Machine, _ result: inout DecodedFrame
     ) throws(Rejection) {
-        var recorder = PlanRecorder(result, format.program)
+        var recorder = PlanRecorder(result, program)
         defer { result = recorder.frame }
-        try machine.enter(format.program.frames[0], format.program, from: 0, &recorder)
-        _ = try machine.run(format.program, .hot, entry: 0, into: &recorder)
+        try machine.enter(program.frames[0], program, from: 0, &recorder)
+        _ = try machine.run(program, .hot, entry: 0, into: &recorder)
         if !recorder.isPossible { plans.isPossible = false }
         recorder.finish(frame, machine.direction, work.slots, into: plans)
     }
@@ -206,7 +223,7 @@ package final class Decoder {
     package func search(_ stream: Span<UInt8>, direction: Direction) -> FrameSearch {
         work.reset(slots: format.program.slotCount)
         return Cursor.over(stream) { cursor in
-            var machine = Machine(cursor, work: work, direction: direction, isExact: false)
+            var machine = self.machine(cursor, direction: direction, isExact: false)
             return machine.search(format.program.frames[0], format.program)
         }
     }
@@ -232,7 +249,7 @@ package final class Decoder {
             rejection = .empty
         } else {
             Cursor.over(bytes.span) { cursor in
-                var machine = Machine(cursor, work: work, direction: direction, isExact: true)
+                var machine = self.machine(cursor, direction: direction, isExact: true)
                 do throws(Rejection) {
                     try machine.enter(format.program.frames[0], format.program, from: 0, &tree)
                     _ = try machine.run(

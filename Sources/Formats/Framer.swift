@@ -271,10 +271,10 @@ struct NoSink: FrameSink {
     static var explains: Bool { false }
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
-        machine: borrowing Machine
+        machine: Machine
     ) {}
-    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
-    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func openObject(_ name: String, at position: Int, machine: Machine) {}
+    mutating func openList(_ name: String, at position: Int, machine: Machine) {}
     mutating func identityIsGlobal() {}
     mutating func timeIsRelative() {}
     mutating func control() {}
@@ -287,11 +287,11 @@ struct NoSink: FrameSink {
     mutating func answerCount(at: Int, from: Int, digits: Int) {}
     mutating func part(_ part: FramePart) {}
     mutating func show(
-        _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
+        _ rule: Int, slot: Slot, discriminator: UInt64, machine: Machine
     ) {}
-    mutating func open(_ group: Int, machine: borrowing Machine) {}
+    mutating func open(_ group: Int, machine: Machine) {}
     mutating func close() {}
-    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {}
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: Machine) {}
     @inline(__always)
     mutating func goesOn(
         after verdict: Machine.Judgement, _ rule: FrameRule, _ range: Range<Int>,
@@ -326,10 +326,10 @@ extension DecodedFrame: FrameSink {
     static var explains: Bool { false }
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
-        machine: borrowing Machine
+        machine: Machine
     ) {}
-    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
-    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func openObject(_ name: String, at position: Int, machine: Machine) {}
+    mutating func openList(_ name: String, at position: Int, machine: Machine) {}
 
     mutating func identityIsGlobal() { isIdentityGlobal = true }
     mutating func timeIsRelative() {
@@ -369,11 +369,11 @@ extension DecodedFrame: FrameSink {
     }
 
     mutating func show(
-        _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
+        _ rule: Int, slot: Slot, discriminator: UInt64, machine: Machine
     ) {}
-    mutating func open(_ group: Int, machine: borrowing Machine) {}
+    mutating func open(_ group: Int, machine: Machine) {}
     mutating func close() {}
-    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {}
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: Machine) {}
     @inline(__always)
     mutating func goesOn(
         after verdict: Machine.Judgement, _ rule: FrameRule, _ range: Range<Int>,

@@ -112,7 +112,12 @@ extension Machine {
         // More than this cannot become an identity; the end refuses it.
         if work.isIdentified { return }
         if work.identity.count > DeviceKey.maximumLength { return }
-        switch IdentityStyle(rawValue: op.x) ?? .number {
+        let style = IdentityStyle(rawValue: op.x) ?? .number
+        if let digits = Machine.digits(bytes, range, style) {
+            work.identity.append(digits.high, digits.low, count: digits.count)
+            return
+        }
+        switch style {
         case .number: appendNumber(slot.value)
         case .hex:
             for i in range.prefix(DeviceKey.maximumLength) { appendHex(bytes.byte(i) ?? 0) }
@@ -138,6 +143,38 @@ extension Machine {
                 work.identity.append(Machine.digit(byte & 15))
             }
         }
+    }
+
+    /// Up to sixteen characters, most significant first.
+    struct Digits {
+        var high: UInt64
+        var low: UInt64
+        var count: Int
+    }
+
+    /// The digits of up to eight bytes at once; nil when the style or the count is another.
+    @inline(__always)
+    static func digits(_ bytes: Cursor, _ range: Range<Int>, _ style: IdentityStyle) -> Digits? {
+        guard style != .number, style != .text,
+            let word = bytes.big(range.lowerBound, width: range.count)
+        else { return nil }
+        var count = 2 &* range.count
+        var nibbles = word &<< UInt64(truncatingIfNeeded: 64 &- 4 &* count)
+        switch style {
+        case .reversedHex: nibbles = word.byteSwapped
+        case .digits:
+            // Leading F nibbles are filling.
+            let filling = min(count, (~nibbles).leadingZeroBitCount / 4)
+            nibbles <<= UInt64(truncatingIfNeeded: 4 &* filling)
+            count &-= filling
+        case .oddDigits:
+            nibbles <<= 4
+            count &-= 1
+        case .hex, .number, .text: break
+        }
+        return Digits(
+            high: UInt64(hexDigitsOf: UInt32(truncatingIfNeeded: nibbles >> 32)),
+            low: UInt64(hexDigitsOf: UInt32(truncatingIfNeeded: nibbles)), count: count)
     }
 
     /// Leading F nibbles are filling.
@@ -213,35 +250,47 @@ extension Machine {
 }
 
 /// A 64-bit hash of a frame, keyed by a secret of the process so that nobody can make frames collide
-/// on purpose (multiply-and-fold as in wyhash by Wang Yi, public domain).
+/// on purpose (multiply-and-fold of two words at a time as in wyhash by Wang Yi, public domain).
 struct DuplicateHash {
     private var state: UInt64
+    private let secret: UInt64
 
     init(seed: UInt64, salt: UInt64) {
-        state = seed ^ 0xA076_1D64_78BD_642F
-        mix(salt)
+        secret = seed ^ 0xA076_1D64_78BD_642F
+        state = (seed << 32 | seed >> 32) ^ salt &* 0x8EBC_6AF0_9C88_C6E3
     }
 
     @inline(__always)
-    mutating func mix(_ word: UInt64) {
-        let product = (state ^ word ^ 0xE703_7ED1_A0B4_28DB)
-            .multipliedFullWidth(by: (state &>> 32 | state &<< 32) ^ 0x8EBC_6AF0_9C88_C6E3)
-        state = product.high ^ product.low ^ word
+    private static func fold(_ l: UInt64, _ r: UInt64) -> UInt64 {
+        let product = l.multipliedFullWidth(by: r)
+        return product.high ^ product.low
     }
 
+    @inline(__always)
+    mutating func mix(_ word: UInt64) { mix(word, 0x5899_65CC_7537_4CC3) }
+
+    @inline(__always)
+    mutating func mix(_ first: UInt64, _ second: UInt64) {
+        state = DuplicateHash.fold(first ^ secret, second ^ state)
+    }
+
+    @inline(__always)
     mutating func mix(_ bytes: Cursor, _ range: Range<Int>) {
         var at = range.lowerBound
-        while at < range.upperBound {
-            let width = min(8, range.upperBound &- at)
-            mix(bytes.big(at, width: width) ?? 0)
-            at &+= width
+        while at &+ 16 <= range.upperBound {
+            mix(bytes.big(at, width: 8) ?? 0, bytes.big(at &+ 8, width: 8) ?? 0)
+            at &+= 16
         }
-        mix(UInt64(truncatingIfNeeded: range.count))
+        let left = range.upperBound &- at
+        if left > 0 {
+            let first = bytes.big(at, width: min(8, left)) ?? 0
+            mix(first, left > 8 ? bytes.big(at &+ 8, width: left &- 8) ?? 0 : 0)
+        }
+        // Tells apart what differs in leading zeros only.
+        state &+= UInt64(truncatingIfNeeded: range.count) &* 0xE703_7ED1_A0B4_28DB
     }
 
     var value: UInt64 {
-        var last = self
-        last.mix(0x5899_65CC_7537_4CC3)
-        return last.state
+        DuplicateHash.fold(state ^ 0x5899_65CC_7537_4CC3, secret ^ 0x1D8E_4E27_C47D_124F)
     }
 }

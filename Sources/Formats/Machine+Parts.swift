@@ -78,7 +78,7 @@ extension Decoder {
                 guard let envelope = Envelope(bytes) else { return [] }
                 cursor = bytes.part(envelope.payload)
             }
-            let machine = Machine(cursor, work: work, direction: .up, isExact: true)
+            let machine = self.machine(cursor, direction: .up, isExact: true)
             return machine.cursor(ofPlane: part.plane).bytes(part.body)
         }
     }
@@ -108,7 +108,7 @@ extension Decoder {
     private func run(
         _ frame: Cursor, _ whole: Cursor, _ direction: Direction, _ result: inout DecodedFrame
     ) throws(Rejection) {
-        var machine = Machine(frame, work: work, direction: direction, isExact: true)
+        var machine = self.machine(frame, direction: direction, isExact: true)
         machine.whole = whole
         try machine.enter(format.program.frames[0], format.program, from: 0, &result)
         _ = try machine.run(format.program, .hot, entry: 0, into: &result)

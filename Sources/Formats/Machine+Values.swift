@@ -129,23 +129,13 @@ extension Machine {
         return result
     }
 
-    /// Sixteen packed digits at once: pairs, then fours, then eights (SWAR).
     @inline(__always)
     private func decimal(_ word: UInt64, _ at: Int, _ width: Int) -> Slot {
-        let eight = word & 0x8888_8888_8888_8888
-        let over =
-            eight & ((word & 0x4444_4444_4444_4444) << 1 | (word & 0x2222_2222_2222_2222) << 2)
-        if over != 0 {
-            var result = slot(0, at, width)
-            result.kind = .none
-            result.quality = Quality.badDigits.rawValue
-            return result
-        }
-        var t = word &- 6 &* (word >> 4 & 0x0F0F_0F0F_0F0F_0F0F)
-        t = (t & 0x00FF_00FF_00FF_00FF) &+ 100 &* (t >> 8 & 0x00FF_00FF_00FF_00FF)
-        t = (t & 0x0000_FFFF_0000_FFFF) &+ 10_000 &* (t >> 16 & 0x0000_FFFF_0000_FFFF)
-        t = (t & 0xFFFF_FFFF) &+ 100_000_000 &* (t >> 32)
-        return slot(Int64(bitPattern: t), at, width)
+        if let number = word.packedDecimal { return slot(Int64(bitPattern: number), at, width) }
+        var result = slot(0, at, width)
+        result.kind = .none
+        result.quality = Quality.badDigits.rawValue
+        return result
     }
 
     // MARK: Bytes and times
@@ -258,15 +248,22 @@ extension Machine {
     func toTime(_ op: Op) {
         var slot = slots[op.a]
         guard slot.kind == .integer else { return }
-        let (milliseconds, overflow) = slot.value.multipliedReportingOverflow(by: op.imm)
-        // Year 9999 is the last that ISO 8601 writes with four digits.
-        if overflow || milliseconds <= 0 || milliseconds > 253_402_300_799_999 {
+        if let time = Machine.unixTime(slot.value, unit: op.imm) {
+            slot.kind = .time
+            slot.value = time
+        } else {
             slot.kind = .none
             slot.value = 0
-        } else {
-            slot.kind = .time
-            slot.value = milliseconds
         }
         slots[op.a] = slot
+    }
+
+    /// UTC milliseconds of a count of `unit` milliseconds; nil when it is no time that a device has.
+    @inline(__always)
+    static func unixTime(_ count: Int64, unit: Int64) -> Int64? {
+        let (milliseconds, overflow) = count.multipliedReportingOverflow(by: unit)
+        // Year 9999 is the last that ISO 8601 writes with four digits.
+        guard !overflow, milliseconds > 0, milliseconds <= 253_402_300_799_999 else { return nil }
+        return milliseconds
     }
 }

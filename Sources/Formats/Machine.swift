@@ -30,27 +30,27 @@ protocol FrameSink {
     /// A field that a codec found in `range` of the current bytes.
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
-        machine: borrowing Machine)
+        machine: Machine)
     /// The device of the last `device` counts everywhere, whatever the format says of its identities.
     mutating func identityIsGlobal()
     /// The time of the last reading is relative to the frame's arrival.
     mutating func timeIsRelative()
-    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine)
-    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine)
+    mutating func openObject(_ name: String, at position: Int, machine: Machine)
+    mutating func openList(_ name: String, at position: Int, machine: Machine)
 
     /// True for the sink that makes plans; it is told of every instruction and every frame found.
     static var records: Bool { get }
-    mutating func willRun(_ op: Op, _ machine: borrowing Machine)
+    mutating func willRun(_ op: Op, _ machine: Machine)
     mutating func entered(
-        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine)
+        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: Machine)
 
     mutating func show(
-        _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine)
-    mutating func open(_ group: Int, machine: borrowing Machine)
+        _ rule: Int, slot: Slot, discriminator: UInt64, machine: Machine)
+    mutating func open(_ group: Int, machine: Machine)
     mutating func close()
-    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine)
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: Machine)
     /// The structure shown last is computed over the bytes of `range`.
-    mutating func computed(over range: Range<Int>, machine: borrowing Machine)
+    mutating func computed(over range: Range<Int>, machine: Machine)
     /// The framing does not accept the bytes of `range`. True when the sink wants the layout run all
     /// the same and has made `machine` enter the frame's body.
     mutating func goesOn(
@@ -61,14 +61,14 @@ protocol FrameSink {
 
 extension FrameSink {
     static var records: Bool { false }
-    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {}
-    mutating func willRun(_ op: Op, _ machine: borrowing Machine) {}
+    mutating func computed(over range: Range<Int>, machine: Machine) {}
+    mutating func willRun(_ op: Op, _ machine: Machine) {}
     mutating func entered(
-        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
+        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: Machine
     ) {}
 
     mutating func leaf(
-        _ name: String, _ range: Range<Int>, _ value: FieldValue, _ machine: borrowing Machine
+        _ name: String, _ range: Range<Int>, _ value: FieldValue, _ machine: Machine
     ) {
         leaf(name, range, value, unit: "", note: "", machine: machine)
     }
@@ -92,38 +92,68 @@ struct Scope {
     var time: Int64?
 }
 
-/// Scratch of a decoder that outlives single frames. Only constants: what changes lies behind the
-/// fence of Cursor.swift, so that the hot path pays for no exclusivity checks.
-final class Workspace {
+/// Scratch of a decoder that outlives single frames. Trivial handles behind the fence of Cursor.swift,
+/// so that a machine holds them without counting references or checking exclusivity.
+struct Workspace {
+    struct State: BitwiseCopyable {
+        /// The conversation said whose frame it is.
+        var isIdentified = false
+        /// The check value is wrong and the format lets that pass.
+        var isDoubtful = false
+        /// Bytes of `identity` that were there before the frame was run.
+        var given = 0
+    }
+
     let slots = SlotFile()
-    let planes: [BytePlane]
+    let planes: FixedTable<BytePlane>
     let identity = BytePlane(capacity: DeviceKey.maximumLength + 64)
     /// Path of the conversation that the frame came through.
     let path = BytePlane(capacity: 512)
     let names = NameArena()
-    /// The conversation said whose frame it is.
-    var isIdentified = false
-    /// The check value is wrong and the format lets that pass.
-    var isDoubtful = false
-    /// Bytes of `identity` that were there before the frame was run.
-    var given = 0
+    private let state = Cell(State())
     let regions = FixedStack<Region>(
         repeating: Region(
             cursor: .empty, plane: 0, start: 0, limit: 0, after: 0, overrun: 0))
     let scopes = FixedStack<Scope>(repeating: Scope(firstReading: 0, time: nil))
     let seed: UInt64
-    let keys: DeviceKeys
+    /// The decoder owns them.
+    let keys: DeviceKeys.Table
 
-    init(planes count: Int, capacity: Int, seed: UInt64, keys: DeviceKeys) {
-        planes = (0..<count).map { _ in BytePlane(capacity: capacity) }
+    init(planes count: Int, capacity: Int, seed: UInt64, keys: DeviceKeys.Table) {
+        planes = FixedTable((0..<count).map { _ in BytePlane(capacity: capacity) })
         self.seed = seed
         self.keys = keys
     }
 
-    deinit {
+    /// To be called once, by the decoder's deinit.
+    func deallocate() {
         slots.deallocate()
+        for i in 0..<planes.count { planes[i].deallocate() }
+        planes.deallocate()
+        identity.deallocate()
+        path.deallocate()
+        names.deallocate()
+        state.deallocate()
         regions.deallocate()
         scopes.deallocate()
+    }
+
+    @inline(__always)
+    var isIdentified: Bool {
+        get { state.value.isIdentified }
+        nonmutating set { state.value.isIdentified = newValue }
+    }
+
+    @inline(__always)
+    var isDoubtful: Bool {
+        get { state.value.isDoubtful }
+        nonmutating set { state.value.isDoubtful = newValue }
+    }
+
+    @inline(__always)
+    var given: Int {
+        get { state.value.given }
+        nonmutating set { state.value.given = newValue }
     }
 
     func reset(slots count: Int) {
@@ -143,9 +173,7 @@ final class Workspace {
         identity.clear()
         path.clear()
         names.clear()
-        isIdentified = false
-        isDoubtful = false
-        given = 0
+        state.value = State()
         for i in 0..<UInt16(4) { slots.setValue(-1, at: SlotFile.asked &+ i) }
     }
 }
@@ -154,7 +182,10 @@ struct Machine {
     static let maximumReadings = 512
 
     let frame: Cursor
-    let work: Workspace
+    /// Of the decoder; by its address, since a machine is made for each frame.
+    private let workspace: Cell<Workspace>
+    @inline(__always)
+    var work: Workspace { workspace.value }
     let slots: SlotFile
     let direction: Direction
     /// The bytes are one whole datagram.
@@ -174,10 +205,10 @@ struct Machine {
     var regionDepth = 0
     var scopeDepth = 0
 
-    init(_ frame: Cursor, work: Workspace, direction: Direction, isExact: Bool) {
+    init(_ frame: Cursor, work: Cell<Workspace>, direction: Direction, isExact: Bool) {
         self.frame = frame
-        self.work = work
-        slots = work.slots
+        workspace = work
+        slots = work.value.slots
         self.direction = direction
         self.isExact = isExact
         cursor = frame

@@ -18,19 +18,32 @@ struct PlanStep: BitwiseCopyable {
         case op
         /// Check value `op.meta` of the frame `op.at ..< op.imm` of the plane.
         case checksum
+        /// The byte at `op.imm` is the sum of those in `op.at ..< op.meta` of the plane.
+        case sum
         /// Neither delimiter `op.x` nor escape `op.meta` (-1 none) in `op.at ..< op.imm`.
         case inside
         /// Read (`op.code`) and yield in one.
         case take
+        /// The same for what is nearly always there: an integer that is the value but for `exponent`.
+        case number
+        /// Packed digits without sign, likewise; other digits go the long way.
+        case digits
+        /// Unix time in units of `op.imm` milliseconds: the time of the readings.
+        case clock
+        /// The identity is bytes `op.at ..< op.imm` of the plane in the style `op.x`.
+        case identify
     }
 
     var kind = Kind.op
     var plane: UInt8 = 0
+    var exponent: Int8 = 0
     var output: UInt16 = 0
     /// Row of `Program.values`.
     var rule: Int32 = 0
     var discriminator: UInt64 = 0
     var op: Op
+
+    func isOp(_ code: OpCode) -> Bool { kind == .op && op.code == code }
 }
 
 /// Bytes of a frame that a plan compares: eight from `at`.
@@ -91,14 +104,16 @@ final class PlanTable {
         for i in 0..<heads.capacity { heads[i] = -1 }
     }
 
-    /// The plan for a frame; nil when none fits.
+    /// The steps of the plan for a frame; nil when none fits.
     @inline(__always)
-    func match(_ frame: Cursor, _ direction: Direction, _ slots: SlotFile) -> Plan? {
+    func match(_ frame: Cursor, _ direction: Direction, _ slots: SlotFile) -> Range<Int>? {
         guard frame.count <= PlanTable.lengths.upperBound else { return nil }
         var next = Int(heads[frame.count])
         while next >= 0 {
             let plan = plans[next]
-            if fits(plan, frame, direction, slots) { return plan }
+            if fits(plan, frame, direction, slots) {
+                return Int(plan.firstStep)..<Int(plan.endStep)
+            }
             next = Int(plan.next)
         }
         return nil
@@ -169,21 +184,45 @@ final class PlanTable {
 }
 
 extension Machine {
-    /// Runs a plan that fits the frame. False when a step fails: then the program must run.
+    /// Runs the steps of a plan that fits the frame. False when one fails: then the program must run.
     mutating func follow(
-        _ plan: Plan, _ table: PlanTable, _ program: Program, _ sink: inout DecodedFrame
+        _ steps: Range<Int>, _ table: PlanTable, _ program: Program, _ sink: inout DecodedFrame
     ) -> Bool {
-        var row = Int(plan.firstStep)
-        let end = Int(plan.endStep)
+        var row = steps.lowerBound
+        let end = steps.upperBound
         do throws(Rejection) {
             while row < end {
                 let step = table.step(row)
                 row &+= 1
                 if step.plane != plane { turn(to: step.plane) }
                 switch step.kind {
+                case .number:
+                    guard let word = word(step.op) else { return false }
+                    yield(word, step, &sink)
+                case .digits:
+                    guard let word = word(step.op) else { return false }
+                    if let number = word.packedDecimal {
+                        yield(number, step, &sink)
+                    } else {
+                        try take(step, program, &sink)
+                    }
+                case .clock:
+                    guard let word = word(step.op) else { return false }
+                    if let at = Machine.unixTime(Int64(bitPattern: word), unit: step.op.imm) {
+                        time = at
+                        sink.stamp(from: firstReading, milliseconds: at)
+                    }
+                case .identify:
+                    if !work.isIdentified {
+                        guard identify(step.op, &sink) else { return false }
+                    }
                 case .take: try take(step, program, &sink)
                 case .op: try follow(step, program, &sink)
                 case .inside: guard isPlain(step.op) else { return false }
+                case .sum:
+                    guard let sum = cursor.sum8(Int(step.op.at)..<Int(step.op.meta)),
+                        sum == cursor.byte(Int(step.op.imm))
+                    else { return false }
                 case .checksum:
                     let rule = program.checksums[Int(step.op.meta)]
                     guard rule.holds(cursor, start: Int(step.op.at), end: Int(step.op.imm)) == true
@@ -199,6 +238,42 @@ extension Machine {
         plane = number
         start = 0
         limit = cursor.count
+    }
+
+    /// The integer at a fixed place.
+    @inline(__always)
+    private func word(_ op: Op) -> UInt64? {
+        let (at, width) = (Int(op.at), Int(op.width))
+        let word =
+            op.flags.contains(.little)
+            ? cursor.little(at, width: width) : cursor.big(at, width: width)
+        guard op.flags.contains(.signed), let word else { return word }
+        let shift = UInt64(truncatingIfNeeded: 64 &- 8 &* width)
+        return UInt64(bitPattern: Int64(bitPattern: word &<< shift) &>> Int64(shift))
+    }
+
+    @inline(__always)
+    private func yield(_ word: UInt64, _ step: PlanStep, _ sink: inout DecodedFrame) {
+        sink.reading(
+            output: step.output, discriminator: step.discriminator,
+            value: Value(kind: .decimal, exponent: step.exponent, bits: word), quality: Quality(),
+            at: time)
+    }
+
+    @inline(__always)
+    private func identify(_ op: Op, _ sink: inout DecodedFrame) -> Bool {
+        guard let style = IdentityStyle(rawValue: op.x),
+            let digits = Machine.digits(cursor, Int(op.at)..<Int(op.imm), style)
+        else { return false }
+        let isAlone = work.identity.count == 0 && digits.count > 0 && digits.count <= 15
+        work.identity.append(digits.high, digits.low, count: digits.count)
+        guard !isAlone else {
+            sink.device(DeviceKey(allowed: digits.high, digits.low, count: digits.count))
+            return true
+        }
+        guard let key = work.identity.deviceKey else { return false }
+        sink.device(key)
+        return true
     }
 
     /// The commonest: an integer or BCD field that is a reading.

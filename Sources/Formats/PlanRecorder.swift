@@ -78,17 +78,17 @@ struct PlanRecorder: FrameSink {
     }
     mutating func part(_ part: FramePart) { frame.part(part) }
     mutating func show(
-        _ rule: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
+        _ rule: Int, slot: Slot, discriminator: UInt64, machine: Machine
     ) {}
-    mutating func open(_ group: Int, machine: borrowing Machine) {}
+    mutating func open(_ group: Int, machine: Machine) {}
     mutating func close() {}
-    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {}
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: Machine) {}
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
-        machine: borrowing Machine
+        machine: Machine
     ) {}
-    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {}
-    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {}
+    mutating func openObject(_ name: String, at position: Int, machine: Machine) {}
+    mutating func openList(_ name: String, at position: Int, machine: Machine) {}
     mutating func goesOn(
         after verdict: Machine.Judgement, _ rule: FrameRule, _ range: Range<Int>,
         machine: inout Machine
@@ -96,7 +96,7 @@ struct PlanRecorder: FrameSink {
 
     // MARK: What the program does
 
-    mutating func willRun(_ op: Op, _ machine: borrowing Machine) {
+    mutating func willRun(_ op: Op, _ machine: Machine) {
         switch op.code {
         case .skip, .jump, .end, .leave: break
         case .readInteger, .readOrdered, .readFloat, .readBCD:
@@ -179,7 +179,7 @@ struct PlanRecorder: FrameSink {
 
     /// The machine found its frame: `range` without preamble, which begins at `from`.
     mutating func entered(
-        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: borrowing Machine
+        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: Machine
     ) {
         // Which of several forms it is may depend on bytes that the others look at.
         if rule.isForm { isPossible = false }
@@ -193,15 +193,26 @@ struct PlanRecorder: FrameSink {
         mark(range.upperBound - rule.endCount..<range.upperBound, machine)
         if !rule.isDatagram { markLength(rule, range.lowerBound, machine) }
         if rule.checksum >= 0 {
-            var op = Op(code: .skip, at: Int32(range.lowerBound), meta: Int32(rule.checksum))
-            op.imm = Int64(range.upperBound)
-            steps.append(PlanStep(kind: .checksum, plane: machine.plane, op: op))
+            steps.append(check(rule.checksum, range, machine.plane))
         }
+    }
+
+    private func check(_ row: Int, _ range: Range<Int>, _ plane: UInt8) -> PlanStep {
+        var op = Op(code: .skip, at: Int32(range.lowerBound), meta: Int32(row))
+        op.imm = Int64(range.upperBound)
+        let rule = program.checksums[row]
+        guard case .sum8 = rule.kind, !rule.isText, let places = rule.places(in: range) else {
+            return PlanStep(kind: .checksum, plane: plane, op: op)
+        }
+        op.at = Int32(places.over.lowerBound)
+        op.meta = Int32(places.over.upperBound)
+        op.imm = Int64(places.field.lowerBound)
+        return PlanStep(kind: .sum, plane: plane, op: op)
     }
 
     /// A plan reads a delimited frame in place: it has both delimiters and nothing to unescape.
     private mutating func delimited(
-        _ rule: FrameRule, _ from: Int, _ range: Range<Int>, _ machine: borrowing Machine
+        _ rule: FrameRule, _ from: Int, _ range: Range<Int>, _ machine: Machine
     ) {
         if from == range.lowerBound || rule.escapes.escape >= 0 && machine.plane == rule.plane &+ 1
         {
@@ -216,7 +227,7 @@ struct PlanRecorder: FrameSink {
         steps.append(PlanStep(kind: .inside, plane: machine.plane, op: op))
     }
 
-    private mutating func markLength(_ rule: FrameRule, _ from: Int, _ machine: borrowing Machine) {
+    private mutating func markLength(_ rule: FrameRule, _ from: Int, _ machine: Machine) {
         let others = (0..<program.frames.count).map { program.frames[$0].lengthEntry }
         let end = others.filter { $0 > rule.lengthEntry }.min() ?? program.lengths.count
         for i in rule.lengthEntry..<end {
@@ -237,12 +248,12 @@ struct PlanRecorder: FrameSink {
 
     // MARK: Dependencies
 
-    private mutating func mark(_ range: Range<Int>, _ machine: borrowing Machine) {
+    private mutating func mark(_ range: Range<Int>, _ machine: Machine) {
         steering.formUnion(bytes(range, machine))
     }
 
     /// Bytes of the frame that `range` of the current plane was made from.
-    private func bytes(_ range: Range<Int>, _ machine: borrowing Machine) -> ByteSet {
+    private func bytes(_ range: Range<Int>, _ machine: Machine) -> ByteSet {
         var result = ByteSet()
         result.insert(TreeBuilder.origin(machine, machine.plane, range))
         return result
@@ -258,11 +269,11 @@ struct PlanRecorder: FrameSink {
         taint[slot] = bytes
     }
 
-    private mutating func keep(_ op: Op, _ machine: borrowing Machine) {
+    private mutating func keep(_ op: Op, _ machine: Machine) {
         steps.append(PlanStep(plane: machine.plane, op: op))
     }
 
-    private mutating func read(_ op: Op, _ width: Int, _ machine: borrowing Machine) {
+    private mutating func read(_ op: Op, _ width: Int, _ machine: Machine) {
         let at = op.at >= 0 ? machine.start + Int(op.at) : machine.position
         taint[op.a] = bytes(at..<at + width, machine)
         fresh.insert(op.a)
@@ -271,7 +282,7 @@ struct PlanRecorder: FrameSink {
         keep(op, machine)
     }
 
-    private mutating func readBytes(_ op: Op, _ machine: borrowing Machine) {
+    private mutating func readBytes(_ op: Op, _ machine: Machine) {
         if op.flags.contains(.register) { steer(op.b) }
         guard let fixed = placed(op, machine) else { return isPossible = false }
         let at = Int(fixed.at)
@@ -281,7 +292,7 @@ struct PlanRecorder: FrameSink {
     }
 
     /// `op` with its place and its count of bytes as numbers.
-    private func placed(_ op: Op, _ machine: borrowing Machine) -> Op? {
+    private func placed(_ op: Op, _ machine: Machine) -> Op? {
         guard let count = try? machine.wanted(op) else { return nil }
         var result = op
         result.at =
@@ -293,7 +304,7 @@ struct PlanRecorder: FrameSink {
         return result
     }
 
-    private mutating func enter(_ op: Op, _ machine: borrowing Machine) {
+    private mutating func enter(_ op: Op, _ machine: Machine) {
         let isReversing =
             op.code == .enterRegion && program.transforms[Int(op.meta)].kind == .reverse
         guard !isReversing, let fixed = placed(op, machine) else { return isPossible = false }
@@ -301,19 +312,19 @@ struct PlanRecorder: FrameSink {
     }
 
     /// Makes slot `a` hold in the plan what it holds now.
-    private mutating func hold(_ slot: UInt16, _ machine: borrowing Machine) {
+    private mutating func hold(_ slot: UInt16, _ machine: Machine) {
         if fresh.contains(slot) { return }
         steer(slot)
         guard machine.slots[slot].kind == .integer else { return isPossible = false }
         keep(Op(code: .constant, a: slot, imm: machine.slots.value(slot)), machine)
     }
 
-    private mutating func use(_ slot: UInt16, _ op: Op, _ machine: borrowing Machine) {
+    private mutating func use(_ slot: UInt16, _ op: Op, _ machine: Machine) {
         hold(slot, machine)
         keep(op, machine)
     }
 
-    private mutating func emit(_ op: Op, _ machine: borrowing Machine) {
+    private mutating func emit(_ op: Op, _ machine: Machine) {
         hold(op.a, machine)
         let divisor = program.values[Int(op.meta)].divisor
         if divisor != SlotFile.none { hold(divisor, machine) }
@@ -407,8 +418,68 @@ struct PlanRecorder: FrameSink {
             take.output = step.output
             take.rule = step.rule
             take.discriminator = step.discriminator
+            shorten(&take)
             result[result.count - 1] = take
         }
+        return identified(clocked(result))
+    }
+
+    /// A value that is what was read but for its exponent needs no rule.
+    private func shorten(_ take: inout PlanStep) {
+        let rule = program.values[Int(take.rule)]
+        guard rule.kind == .decimal, rule.multiplier == 1, rule.addend == 0,
+            rule.divisor == SlotFile.none
+        else { return }
+        take.exponent = rule.exponent
+        if take.op.code == .readBCD {
+            if take.op.x == 0 { take.kind = .digits }
+        } else if take.op.width < 8 || take.op.flags.contains(.signed) {
+            take.kind = .number
+        }
+    }
+
+    /// A read, the change to a time and its use become one step.
+    private func clocked(_ steps: [PlanStep]) -> [PlanStep] {
+        var result: [PlanStep] = []
+        for (i, step) in steps.enumerated() {
+            guard step.kind == .op, step.op.code == .observe, result.count >= 2,
+                case let (read, change) = (result[result.count - 2], result[result.count - 1]),
+                read.kind == .op, read.op.code == .readInteger, read.op.a == step.op.a,
+                change.kind == .op, change.op.code == .toTime, change.op.a == step.op.a,
+                read.op.width < 8 || read.op.flags.contains(.signed),
+                !isUsed(step.op.a, in: steps[(i + 1)...])
+            else {
+                result.append(step)
+                continue
+            }
+            var clock = read
+            clock.kind = .clock
+            clock.op.imm = change.op.imm
+            result.removeLast(2)
+            result.append(clock)
+        }
+        return result
+    }
+
+    /// An identity that is the digits of at most eight bytes, and nothing else, becomes one step.
+    private func identified(_ steps: [PlanStep]) -> [PlanStep] {
+        guard let at = steps.firstIndex(where: { $0.isOp(.identitySlot) }),
+            at + 1 < steps.count, steps[at + 1].isOp(.identityEnd),
+            !steps.contains(where: { $0.isOp(.identityText) }),
+            let style = Machine.IdentityStyle(rawValue: steps[at].op.x),
+            style != .number, style != .text,
+            let from = steps[..<at].lastIndex(where: {
+                $0.isOp(.readBytes) && $0.op.a == steps[at].op.a
+            }), (1...8).contains(steps[from].op.imm),
+            !isUsed(steps[at].op.a, in: steps[(from + 1)..<at] + steps[(at + 2)...])
+        else { return steps }
+        var step = steps[from]
+        step.kind = .identify
+        step.op.x = steps[at].op.x
+        step.op.imm += Int64(step.op.at)
+        var result = steps
+        result.replaceSubrange(at...at + 1, with: [step])
+        result.remove(at: from)
         return result
     }
 

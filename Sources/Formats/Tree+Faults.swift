@@ -65,7 +65,7 @@ extension TreeBuilder {
         return true
     }
 
-    private mutating func record(_ fault: Refusal, _ machine: borrowing Machine) {
+    private mutating func record(_ fault: Refusal, _ machine: Machine) {
         guard refusal == nil else { return }
         refusal = fault
         refusal?.at = TreeBuilder.origin(machine, machine.plane, fault.at)
@@ -75,7 +75,7 @@ extension TreeBuilder {
 
     /// Shows the anchors that fit; the first byte that does not is the fault.
     private mutating func showAnchors(
-        _ rule: FrameRule, _ range: Range<Int>, machine: borrowing Machine
+        _ rule: FrameRule, _ range: Range<Int>, machine: Machine
     ) -> Refusal? {
         var mismatch: Refusal?
         for i in 0..<rule.anchorCount {
@@ -116,7 +116,7 @@ extension TreeBuilder {
 
     /// Keeps the fields that the length comes from, and says where the first of them stands.
     private mutating func showLengthFields(
-        _ rule: FrameRule, machine: borrowing Machine
+        _ rule: FrameRule, machine: Machine
     ) -> Int? {
         var first: Int?
         for field in program.lengthFields where field.entry == rule.lengthEntry {
@@ -136,7 +136,7 @@ extension TreeBuilder {
 
     /// Check value and end, as far as they are there.
     private mutating func showTail(
-        _ rule: FrameRule, _ whole: Range<Int>, _ range: Range<Int>, machine: borrowing Machine
+        _ rule: FrameRule, _ whole: Range<Int>, _ range: Range<Int>, machine: Machine
     ) {
         if rule.checksum >= 0 {
             let sum = program.checksums[rule.checksum]
@@ -166,7 +166,7 @@ extension TreeBuilder {
     // MARK: Faults
 
     private func badChecksum(
-        _ rejection: Rejection, _ rule: FrameRule, _ range: Range<Int>, _ machine: borrowing Machine
+        _ rejection: Rejection, _ rule: FrameRule, _ range: Range<Int>, _ machine: Machine
     ) -> Refusal {
         let sum = program.checksums[rule.checksum]
         guard let places = sum.places(in: range),
@@ -184,7 +184,7 @@ extension TreeBuilder {
     }
 
     private func badEnd(
-        _ rule: FrameRule, _ range: Range<Int>, _ total: Int, _ machine: borrowing Machine
+        _ rule: FrameRule, _ range: Range<Int>, _ total: Int, _ machine: Machine
     ) -> Refusal {
         let from = range.lowerBound + total - rule.endCount
         let expected = endBytes(rule)
@@ -260,7 +260,7 @@ extension TreeBuilder {
     // MARK: Words
 
     private func framingNode(
-        _ name: String, _ range: Range<Int>, _ machine: borrowing Machine
+        _ name: String, _ range: Range<Int>, _ machine: Machine
     ) -> FieldNode {
         FieldNode(
             name: name, bytes: TreeBuilder.origin(machine, machine.plane, range),

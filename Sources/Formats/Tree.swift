@@ -68,7 +68,7 @@ struct TreeBuilder: FrameSink {
 
     // MARK: Tree
 
-    mutating func open(_ group: Int, machine: borrowing Machine) {
+    mutating func open(_ group: Int, machine: Machine) {
         let rule = program.groups[group]
         let at = TreeBuilder.origin(machine, machine.plane, machine.position)
         open.append(
@@ -81,7 +81,7 @@ struct TreeBuilder: FrameSink {
 
     mutating func leaf(
         _ name: String, _ range: Range<Int>, _ value: FieldValue, unit: String, note: String,
-        machine: borrowing Machine
+        machine: Machine
     ) {
         add(
             FieldNode(
@@ -89,11 +89,11 @@ struct TreeBuilder: FrameSink {
                 unit: unit, note: note))
     }
 
-    mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine) {
+    mutating func openObject(_ name: String, at position: Int, machine: Machine) {
         open(name, .object, TreeBuilder.origin(machine, machine.plane, position))
     }
 
-    mutating func openList(_ name: String, at position: Int, machine: borrowing Machine) {
+    mutating func openList(_ name: String, at position: Int, machine: Machine) {
         open(name, .list, TreeBuilder.origin(machine, machine.plane, position))
     }
 
@@ -126,14 +126,14 @@ struct TreeBuilder: FrameSink {
         add(node)
     }
 
-    mutating func computed(over range: Range<Int>, machine: borrowing Machine) {
+    mutating func computed(over range: Range<Int>, machine: Machine) {
         let last = open.count - 1
         guard let child = open[last].children.indices.last else { return }
         let scope = over(TreeBuilder.origin(machine, machine.plane, range))
         open[last].children[child].note = "over \(scope)"
     }
 
-    mutating func structure(_ name: String, _ range: Range<Int>, machine: borrowing Machine) {
+    mutating func structure(_ name: String, _ range: Range<Int>, machine: Machine) {
         if refusal != nil, range.upperBound > machine.cursor.count { return }
         add(
             FieldNode(
@@ -142,7 +142,7 @@ struct TreeBuilder: FrameSink {
     }
 
     mutating func show(
-        _ row: Int, slot: Slot, discriminator: UInt64, machine: borrowing Machine
+        _ row: Int, slot: Slot, discriminator: UInt64, machine: Machine
     ) {
         let rule = program.shows[row]
         let range = Int(slot.start)..<max(Int(slot.start), Int(slot.end))
@@ -175,7 +175,7 @@ struct TreeBuilder: FrameSink {
 
     private func fill(
         _ node: inout FieldNode, _ rule: ShowRule, _ slot: Slot, _ bytes: Cursor,
-        _ range: Range<Int>, _ machine: borrowing Machine
+        _ range: Range<Int>, _ machine: Machine
     ) {
         let wire = bytes.bytes(range)
         switch rule.display {
@@ -209,7 +209,7 @@ struct TreeBuilder: FrameSink {
 
     private static func element(
         _ i: Int, _ width: Int, _ isLittle: Bool, _ isSigned: Bool, _ bytes: Cursor,
-        _ range: Range<Int>, _ machine: borrowing Machine
+        _ range: Range<Int>, _ machine: Machine
     ) -> FieldNode {
         let at = range.lowerBound + (width == 0 ? i / 8 : i * width)
         var value = FieldValue.null
@@ -229,7 +229,7 @@ struct TreeBuilder: FrameSink {
     }
 
     private func number(
-        _ rule: ShowRule, _ slot: Slot, _ machine: borrowing Machine, _ node: inout FieldNode
+        _ rule: ShowRule, _ slot: Slot, _ machine: Machine, _ node: inout FieldNode
     ) -> FieldValue {
         if slot.kind == .none { return .null }
         switch rule.display {
@@ -270,7 +270,7 @@ struct TreeBuilder: FrameSink {
     /// `{name, value, unit, raw?, quality?}` and the members that the field adds.
     private func element(
         _ node: FieldNode, _ rule: ShowRule, _ slot: Slot, _ wire: [UInt8],
-        _ machine: borrowing Machine
+        _ machine: Machine
     ) -> FieldNode {
         var value = node
         value.name = "value"
@@ -321,7 +321,7 @@ struct TreeBuilder: FrameSink {
     // MARK: Offsets
 
     /// Where the wire field starts that the value of a row without own bytes comes from.
-    private func source(_ row: Int, _ machine: borrowing Machine) -> Int? {
+    private func source(_ row: Int, _ machine: Machine) -> Int? {
         guard program.sources[row] != SlotFile.none else { return nil }
         let slot = machine.slots[program.sources[row]]
         guard slot.end > slot.start else { return nil }
@@ -330,13 +330,13 @@ struct TreeBuilder: FrameSink {
 
     /// Bytes of the frame that a range of a plane came from.
     static func origin(
-        _ machine: borrowing Machine, _ plane: UInt8, _ range: Range<Int>
+        _ machine: Machine, _ plane: UInt8, _ range: Range<Int>
     ) -> Range<Int> {
         let low = origin(machine, plane, range.lowerBound)
         return low..<max(low, origin(machine, plane, range.upperBound))
     }
 
-    static func origin(_ machine: borrowing Machine, _ plane: UInt8, _ offset: Int) -> Int {
+    static func origin(_ machine: Machine, _ plane: UInt8, _ offset: Int) -> Int {
         var offset = offset
         var plane = plane
         // A body put together stands in no single frame.

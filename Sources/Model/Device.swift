@@ -19,19 +19,14 @@ public struct DeviceKey: Hashable, Sendable {
     /// The key of identity characters; nil when empty, longer than 64 or outside the alphabet.
     public init?(text: Span<UInt8>) {
         guard text.count > 0, text.count <= DeviceKey.maximumLength else { return nil }
-        var high: UInt64 = 0
-        var low: UInt64 = 0
-        for i in 0..<min(15, text.count) {
-            let byte = text[i]
-            guard DeviceKey.isAllowed(byte) else { return nil }
-            if i < 8 {
-                high = high << 8 | UInt64(byte)
-            } else {
-                low = low << 8 | UInt64(byte)
-            }
-        }
         if text.count <= 15 {
-            self.init(high: high, low: low << 8 | UInt64(text.count))
+            var high: UInt64 = 0
+            var low: UInt64 = 0
+            for i in 0..<text.count {
+                let byte = UInt64(text[i]) &<< UInt64(truncatingIfNeeded: 56 &- 8 &* (i & 7))
+                if i < 8 { high |= byte } else { low |= byte }
+            }
+            self.init(high, low, count: text.count)
             return
         }
         var h1: UInt64 = 0xCBF2_9CE4_8422_2325
@@ -45,6 +40,47 @@ public struct DeviceKey: Hashable, Sendable {
         }
         // Length byte 0xFF marks a hash, so it never equals a short text.
         self.init(high: h1 ^ (h2 >> 32), low: h2 << 8 | 0xFF)
+    }
+
+    /// The key of the first `count` (1...15) bytes of two words, most significant first; nil when the
+    /// count is another or a byte outside the alphabet.
+    public init?(_ first: UInt64, _ second: UInt64, count: Int) {
+        guard count > 0, count <= 15 else { return nil }
+        // The bytes behind `count` may be any.
+        let behind = UInt64.max &>> UInt64(truncatingIfNeeded: 8 &* (count & 7))
+        let top: UInt64 = 0x8080_8080_8080_8080
+        let marks = DeviceKey.allowed(first) | (count < 8 ? behind & top : 0)
+        let more = count > 8 ? DeviceKey.allowed(second) | behind & top : top
+        guard marks & more == top else { return nil }
+        self.init(allowed: first, second, count: count)
+    }
+
+    /// The same for characters that are known to be of the alphabet.
+    @inline(__always)
+    public init(allowed first: UInt64, _ second: UInt64, count: Int) {
+        precondition(count > 0 && count <= 15, "an identity of 1 to 15 characters")
+        let size = UInt64(truncatingIfNeeded: count)
+        guard count > 8 else {
+            self.init(high: first &>> (64 &- 8 &* size), low: size)
+            return
+        }
+        self.init(high: first, low: (second &>> (128 &- 8 &* size)) << 8 | size)
+    }
+
+    /// The top bit of each byte that is a character of the alphabet, eight at once.
+    @inline(__always)
+    private static func allowed(_ word: UInt64) -> UInt64 {
+        /// Bytes below 0x80 of `x` that are in `low...high`: their top bits.
+        @inline(__always)
+        func marks(_ x: UInt64, _ low: UInt64, _ high: UInt64) -> UInt64 {
+            let ones: UInt64 = 0x0101_0101_0101_0101
+            return (x &+ ones &* (0x80 &- low)) & ~(x &+ ones &* (0x7F &- high))
+        }
+        let x = word & 0x7F7F_7F7F_7F7F_7F7F
+        let found =
+            marks(x, 0x2D, 0x2E) | marks(x, 0x30, 0x3A) | marks(x, 0x41, 0x5A)
+            | marks(x, 0x5F, 0x5F) | marks(x, 0x61, 0x7A)
+        return found & ~word & 0x8080_8080_8080_8080
     }
 
     public init?(_ text: String) {

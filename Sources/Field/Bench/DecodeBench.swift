@@ -109,13 +109,17 @@ struct DecodeBench {
     private static func decode(_ decoder: Decoder?, _ frames: [[UInt8]], _ count: Int) {
         var frame = DecodedFrame()
         var next = 0
+        guard let decoder else {
+            for _ in 0..<count {
+                let bytes = frames[next]
+                _ = VendorFrame.decode(bytes.span, into: &frame)
+                next = next + 1 == frames.count ? 0 : next + 1
+            }
+            return
+        }
         for _ in 0..<count {
             let bytes = frames[next]
-            if let decoder {
-                try? decoder.decode(bytes.span, direction: .up, into: &frame)
-            } else {
-                _ = VendorFrame.decode(bytes.span, into: &frame)
-            }
+            try? decoder.decode(bytes.span, direction: .up, into: &frame)
             next = next + 1 == frames.count ? 0 : next + 1
         }
     }

@@ -162,6 +162,9 @@ struct NameArena {
 
     func clear() { plane.clear() }
 
+    /// To be called once, by the owner's deinit.
+    func deallocate() { plane.deallocate() }
+
     /// Begins a name; then `append` its bytes, perhaps `beginUnit` and the unit's, then `end`.
     func begin() -> Int {
         let entry = plane.count

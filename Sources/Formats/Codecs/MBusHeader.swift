@@ -70,7 +70,7 @@ struct MBusAddress {
         return DeviceKey(text: span.extracting(0..<min(16, count))) ?? .empty
     }
 
-    func explain<S: FrameSink>(_ machine: borrowing Machine, _ sink: inout S) {
+    func explain<S: FrameSink>(_ machine: Machine, _ sink: inout S) {
         let bytes = machine.cursor
         let code = UInt16(truncatingIfNeeded: bytes.little(manufacturer, width: 2) ?? 0)
         let letters = MBusAddress.letters(code)
