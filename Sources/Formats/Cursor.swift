@@ -11,7 +11,7 @@ import Model
 
 /// Borrowed bytes with checked loads of 1 to 8 bytes; nil when a load would leave the bytes.
 @safe struct Cursor {
-    private let base: UnsafePointer<UInt8>
+    fileprivate let base: UnsafePointer<UInt8>
     let count: Int
 
     fileprivate init(base: UnsafePointer<UInt8>, count: Int) {
@@ -62,6 +62,20 @@ import Model
             word = word << 8 | UInt64(unsafe base[offset &+ i])
         }
         return word
+    }
+
+    /// Whether no byte of `range` has its highest bit set; false when the range leaves the bytes.
+    @inline(__always)
+    func isASCII(_ range: Range<Int>) -> Bool {
+        var at = range.lowerBound
+        while at < range.upperBound {
+            let width = min(8, range.upperBound &- at)
+            guard let word = big(at, width: width), word & 0x8080_8080_8080_8080 == 0 else {
+                return false
+            }
+            at &+= width
+        }
+        return true
     }
 
     /// `width` (1...8) bytes, least significant first.
@@ -376,6 +390,53 @@ struct Slot {
         // Safety: count < capacity, checked in the line above.
         unsafe base[count] = byte
         count &+= 1
+    }
+
+    /// Adds the bytes of `range`, which must lie in `bytes`; what does not fit is left out.
+    @inline(__always)
+    func append(_ bytes: Cursor, _ range: Range<Int>) {
+        guard range.lowerBound >= 0, range.upperBound <= bytes.count else { return }
+        let wanted = min(range.count, capacity &- count)
+        // Words as long as both sides have eight bytes, whatever stands in the last ones.
+        guard range.lowerBound <= bytes.count &- ((wanted &+ 7) & ~7),
+            count <= capacity &- ((wanted &+ 7) & ~7)
+        else {
+            for i in 0..<max(0, wanted) { append(bytes.byte(range.lowerBound &+ i) ?? 0) }
+            return
+        }
+        var i = 0
+        while i < wanted {
+            // Safety: lowerBound + i + 8 <= bytes.count and count + i + 8 <= capacity, checked
+            // above; planes never overlap the bytes that are put on them.
+            let word = unsafe UnsafeRawPointer(bytes.base + range.lowerBound + i)
+                .loadUnaligned(as: UInt64.self)
+            unsafe UnsafeMutableRawPointer(base + count + i).storeBytes(of: word, as: UInt64.self)
+            i &+= 8
+        }
+        count &+= wanted
+    }
+
+    /// Adds `count` zero bytes, to be written by `setWord` and `set`.
+    @inline(__always)
+    func reserve(_ more: Int) {
+        guard more >= 0, more <= capacity &- count else {
+            while count < capacity { append(0) }
+            return
+        }
+        for i in 0..<more {
+            // Safety: count + i < count + more <= capacity, checked above.
+            unsafe base[count &+ i] = 0
+        }
+        count &+= more
+    }
+
+    /// Changes eight appended bytes, the least significant first.
+    @inline(__always)
+    func setWord(_ word: UInt64, at index: Int) {
+        guard index >= 0, index <= count &- 8 else { return }
+        // Safety: 0 <= index, index + 8 <= count <= capacity, checked in the line above.
+        unsafe UnsafeMutableRawPointer(base + index)
+            .storeBytes(of: word.littleEndian, as: UInt64.self)
     }
 
     /// Changes an appended byte.

@@ -33,6 +33,10 @@ protocol FrameSink {
         machine: borrowing Machine)
     /// The device of the last `device` counts everywhere, whatever the format says of its identities.
     mutating func identityIsGlobal()
+    /// True for sinks that can take back what a codec yielded.
+    static var forgets: Bool { get }
+    func mark() -> SinkMark
+    mutating func forget(since mark: SinkMark)
     /// The time of the last reading is relative to the frame's arrival.
     mutating func timeIsRelative()
     mutating func openObject(_ name: String, at position: Int, machine: borrowing Machine)
@@ -101,6 +105,7 @@ final class Workspace {
     /// Path of the conversation that the frame came through.
     let path = BytePlane(capacity: 512)
     let names = NameArena()
+    let packs = SenMLMemory()
     /// The conversation said whose frame it is.
     var isIdentified = false
     /// The check value is wrong and the format lets that pass.
