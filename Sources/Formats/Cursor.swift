@@ -1,20 +1,22 @@
-// The fence around memory: every unsafe load and store of Formats stands here, each behind its own
-// bounds check, so that the rest of the room is memory-safe whatever a frame holds. One unaligned
-// 8-byte load decodes a header about four times faster than byte-wise `Span` access (design.md
-// section 8). Owned by one decoder, used on that decoder's queue only.
+// The fence around memory: every unsafe load and store of Formats stands here, in BytePlane.swift and
+// in Tables.swift, each behind its own bounds check, so that the rest of the room is memory-safe
+// whatever a frame holds. One unaligned 8-byte load decodes a header about four times faster than
+// byte-wise `Span` access (design.md section 8). Owned by one decoder, used on its queue only.
 //
-// Invariants: a `Cursor` lives no longer than the call it is made for (frames) or than its
-// `BytePlane` (scratch); slot numbers are masked, so none is out of range.
+// Invariant: a `Cursor` lives no longer than the call it is made for (frames) or than its `BytePlane`
+// (scratch).
 
 import Glibc
 import Model
 
 /// Borrowed bytes with checked loads of 1 to 8 bytes; nil when a load would leave the bytes.
 @safe struct Cursor {
-    private let base: UnsafePointer<UInt8>
+    /// For the fence only.
+    let base: UnsafePointer<UInt8>
     let count: Int
 
-    fileprivate init(base: UnsafePointer<UInt8>, count: Int) {
+    /// For the fence only.
+    init(base: UnsafePointer<UInt8>, count: Int) {
         // Safety: the callers below lend `count` bytes for the time of one call.
         unsafe self.base = base
         self.count = count
@@ -65,6 +67,20 @@ import Model
             word = word << 8 | UInt64(unsafe base[offset &+ i])
         }
         return word
+    }
+
+    /// Whether no byte of `range` has its highest bit set; false when the range leaves the bytes.
+    @inline(__always)
+    func isASCII(_ range: Range<Int>) -> Bool {
+        var at = range.lowerBound
+        while at < range.upperBound {
+            let width = min(8, range.upperBound &- at)
+            guard let word = big(at, width: width), word & 0x8080_8080_8080_8080 == 0 else {
+                return false
+            }
+            at &+= width
+        }
+        return true
     }
 
     /// `width` (1...8) bytes, least significant first.
@@ -149,407 +165,5 @@ import Model
             i &+= 1
         }
         return crc ^ rule.final
-    }
-}
-
-/// Where a captured field keeps its value and the bytes it came from.
-struct Slot {
-    enum Kind: UInt8 {
-        /// `decimal`: an integer times the power of ten in `exponent`.
-        case integer, unsigned, double, none, bytes, time, decimal
-    }
-
-    /// Integer, bit pattern of a double or unsigned, or UTC milliseconds.
-    var value: Int64 = 0
-    /// Bytes of the field within its plane.
-    var start: Int32 = 0
-    var end: Int32 = 0
-    /// Raw `Quality`.
-    var quality: UInt16 = 0
-    var kind = Kind.integer
-    /// 0 = the frame, n = scratch plane n - 1.
-    var plane: UInt8 = 0
-    var exponent: Int8 = 0
-}
-
-/// A fixed file of slots. Not thread-safe; one a decoder.
-@safe struct SlotFile {
-    static let capacity = 1024
-    /// Slot numbers compilers may hand out are below this; `none` is outside.
-    static let none: UInt16 = 0xFFFF
-    /// Four slots for the numbers of the request that a frame answers; compilers hand out those below.
-    static let asked: UInt16 = 1020
-
-    private let base: UnsafeMutablePointer<Slot>
-
-    init() {
-        // Safety: freshly allocated for exactly `capacity` slots and initialised at once.
-        unsafe base = UnsafeMutablePointer<Slot>.allocate(capacity: SlotFile.capacity)
-        unsafe base.initialize(repeating: Slot(), count: SlotFile.capacity)
-    }
-
-    /// To be called once, by the owner's deinit.
-    func deallocate() {
-        // Safety: allocated in init; the owner calls this once and uses the file no more.
-        unsafe base.deallocate()
-    }
-
-    @inline(__always)
-    subscript(_ index: UInt16) -> Slot {
-        // Safety: the mask keeps the index below capacity (1024).
-        get { unsafe base[Int(index & 1023)] }
-        nonmutating set { unsafe base[Int(index & 1023)] = newValue }
-    }
-
-    @inline(__always)
-    func value(_ index: UInt16) -> Int64 {
-        // Safety: the mask keeps the index below capacity (1024).
-        unsafe base[Int(index & 1023)].value
-    }
-
-    @inline(__always)
-    func setValue(_ value: Int64, at index: UInt16) {
-        // Safety: the mask keeps the index below capacity (1024).
-        unsafe base[Int(index & 1023)] = Slot(value: value)
-    }
-
-    /// Makes the first `count` slots read as zero.
-    func clear(_ count: Int) {
-        // Safety: count is cut to capacity; Slot is trivial.
-        unsafe base.update(repeating: Slot(), count: min(max(0, count), SlotFile.capacity))
-    }
-}
-
-/// An immutable table of trivial rows, read without counting references. Reading outside it is a
-/// programmer's error.
-@safe struct FixedTable<Element: BitwiseCopyable>: @unchecked Sendable {
-    let count: Int
-    private let base: UnsafeMutablePointer<Element>
-
-    init(_ rows: [Element]) {
-        count = rows.count
-        // Safety: freshly allocated for `count` rows and initialised at once; never written again,
-        // which also makes sharing it between threads sound.
-        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: max(1, rows.count))
-        for (i, row) in rows.enumerated() { unsafe (base + i).initialize(to: row) }
-    }
-
-    /// To be called once, by the owner's deinit.
-    func deallocate() {
-        // Safety: allocated in init; the owner calls this once and uses the table no more.
-        unsafe base.deallocate()
-    }
-
-    @inline(__always)
-    subscript(_ row: Int) -> Element {
-        precondition(row >= 0 && row < count, "row outside its table")
-        // Safety: 0 <= row < count, checked in the line above.
-        return unsafe base[row]
-    }
-}
-
-/// A table of trivial rows that fills up to a fixed capacity, read without counting references. Not
-/// thread-safe; one a decoder. Memory that nobody wrote is never touched, so an empty table costs
-/// address space only.
-@safe struct FillingTable<Element: BitwiseCopyable> {
-    let capacity: Int
-    private let base: UnsafeMutablePointer<Element>
-
-    init(capacity: Int) {
-        self.capacity = max(1, capacity)
-        // Safety: allocated for `capacity` rows; a row is written before it is read (see `subscript`).
-        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: self.capacity)
-    }
-
-    /// To be called once, by the owner's deinit.
-    func deallocate() {
-        // Safety: allocated in init; the owner calls this once and uses the table no more.
-        unsafe base.deallocate()
-    }
-
-    /// Reading a row that was never written gives any value of a trivial type. Places outside the
-    /// table are a programmer's error.
-    @inline(__always)
-    subscript(_ row: Int) -> Element {
-        get {
-            precondition(row >= 0 && row < capacity, "row outside its table")
-            // Safety: 0 <= row < capacity, checked in the line above.
-            return unsafe base[row]
-        }
-        nonmutating set {
-            precondition(row >= 0 && row < capacity, "row outside its table")
-            // Safety: 0 <= row < capacity, checked in the line above; Element is trivial.
-            unsafe (base + row).initialize(to: newValue)
-        }
-    }
-}
-
-/// A stack of 16 trivial elements; its depth is kept by who uses it.
-@safe struct FixedStack<Element: BitwiseCopyable> {
-    static var capacity: Int { 16 }
-    private let base: UnsafeMutablePointer<Element>
-
-    init(repeating element: Element) {
-        // Safety: freshly allocated for exactly `capacity` elements and initialised at once.
-        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: Self.capacity)
-        unsafe base.initialize(repeating: element, count: Self.capacity)
-    }
-
-    /// To be called once, by the owner's deinit.
-    func deallocate() {
-        // Safety: allocated in init; the owner calls this once and uses the stack no more.
-        unsafe base.deallocate()
-    }
-
-    /// False when the stack is full.
-    @inline(__always)
-    func push(_ element: Element, _ depth: inout Int) -> Bool {
-        guard depth >= 0, depth < Self.capacity else { return false }
-        // Safety: 0 <= depth < capacity, checked in the line above.
-        unsafe base[depth] = element
-        depth &+= 1
-        return true
-    }
-
-    @inline(__always)
-    func pop(_ depth: inout Int) -> Element? {
-        guard depth > 0, depth <= Self.capacity else { return nil }
-        depth &-= 1
-        // Safety: 0 <= depth < capacity after the line above.
-        return unsafe base[depth]
-    }
-}
-
-/// One trivial value that outlives the calls that change it, without the exclusivity checks and the
-/// reference counts of a class. Not thread-safe; one a decoder.
-@safe struct Cell<Element: BitwiseCopyable> {
-    private let base: UnsafeMutablePointer<Element>
-
-    init(_ element: Element) {
-        // Safety: freshly allocated for one element and initialised at once.
-        unsafe base = UnsafeMutablePointer<Element>.allocate(capacity: 1)
-        unsafe base.initialize(to: element)
-    }
-
-    /// To be called once, by the owner's deinit.
-    func deallocate() {
-        // Safety: allocated in init; the owner calls this once and uses the cell no more.
-        unsafe base.deallocate()
-    }
-
-    @inline(__always)
-    var value: Element {
-        // Safety: initialised in init, valid until the owner's deinit.
-        get { unsafe base.pointee }
-        nonmutating set { unsafe base.pointee = newValue }
-    }
-}
-
-/// Scratch bytes of a fixed capacity for transformed regions and text carriers. A handle: copies share
-/// the bytes.
-@safe struct BytePlane {
-    enum Map {
-        /// Byte i of the plane is byte i of the plane below.
-        case same
-        /// Byte i was the two text bytes at base + 2·i of the plane below.
-        case hex(base: Int)
-        /// Bytes 3·i to 3·i + 2 were the four characters at base + 4·i.
-        case base64(base: Int)
-        /// Bytes from base on of the plane below, each escape byte and its code being one byte here.
-        case escaped(base: Int, escape: UInt8)
-        /// The bytes of the plane below without the two check bytes behind each block.
-        case spread(Spread)
-    }
-
-    /// Blocks of `first`, then of `then` bytes, from `base` on, two foreign bytes behind each.
-    struct Spread {
-        var base: Int
-        var first: Int
-        var then: Int
-
-        /// Where byte `i` of the content stands.
-        func origin(_ i: Int) -> Int {
-            base &+ i &+ (i < first ? 0 : 2 &* (1 &+ (i &- first) / then))
-        }
-    }
-
-    private let base: UnsafeMutablePointer<UInt8>
-    let capacity: Int
-    private let mapped = Cell(Map.same)
-    private let belowCell = Cell(UInt8(0))
-    private let counted = Cell(0)
-
-    var map: Map {
-        get { mapped.value }
-        nonmutating set { mapped.value = newValue }
-    }
-    /// Plane that this one was made from.
-    var below: UInt8 {
-        get { belowCell.value }
-        nonmutating set { belowCell.value = newValue }
-    }
-    /// Bytes appended since `clear`, for planes that are filled by `append`.
-    @inline(__always)
-    private(set) var count: Int {
-        get { counted.value }
-        nonmutating set { counted.value = newValue }
-    }
-
-    init(capacity: Int) {
-        self.capacity = max(1, capacity)
-        // Safety: allocated for `capacity` bytes and initialised at once.
-        unsafe base = UnsafeMutablePointer<UInt8>.allocate(capacity: self.capacity)
-        unsafe base.initialize(repeating: 0, count: self.capacity)
-    }
-
-    /// To be called once, by the owner's deinit.
-    func deallocate() {
-        // Safety: allocated in init; the owner calls this once and uses the plane no more.
-        unsafe base.deallocate()
-        mapped.deallocate()
-        belowCell.deallocate()
-        counted.deallocate()
-    }
-
-    func cursor(count: Int) -> Cursor {
-        // Safety: capacity bytes are initialised; the plane outlives the decode call.
-        unsafe Cursor(base: UnsafePointer(base), count: min(max(0, count), capacity))
-    }
-
-    func clear() { count = 0 }
-
-    func setMap(_ map: Map, below: UInt8) {
-        self.map = map
-        self.below = below
-    }
-
-    /// Adds a byte; what does not fit is left out, which the count no longer tells from full.
-    @inline(__always)
-    func append(_ byte: UInt8) {
-        guard count < capacity else { return }
-        // Safety: count < capacity, checked in the line above.
-        unsafe base[count] = byte
-        count &+= 1
-    }
-
-    /// Adds the first `count` (0...16) bytes of `high` and `low`, most significant first.
-    @inline(__always)
-    func append(_ high: UInt64, _ low: UInt64, count added: Int) {
-        guard added >= 0, added <= 16 else { return }
-        guard count <= capacity &- 16 else {
-            for i in 0..<added {
-                let word = i < 8 ? high : low
-                append(UInt8(truncatingIfNeeded: word >> UInt64(56 &- 8 &* (i & 7))))
-            }
-            return
-        }
-        // Safety: count + 16 <= capacity, checked above.
-        let end = unsafe UnsafeMutableRawPointer(base + count)
-        unsafe end.storeBytes(of: high.bigEndian, as: UInt64.self)
-        unsafe end.storeBytes(of: low.bigEndian, toByteOffset: 8, as: UInt64.self)
-        count &+= added
-    }
-
-    /// Changes an appended byte.
-    @inline(__always)
-    func set(_ byte: UInt8, at index: Int) {
-        guard index >= 0, index < count else { return }
-        // Safety: 0 <= index < count <= capacity, checked in the line above.
-        unsafe base[index] = byte
-    }
-
-    /// Forgets what was appended behind the first `count` bytes.
-    func cut(to count: Int) { self.count = min(self.count, max(0, count)) }
-
-    /// Writes a byte at any place of the plane; outside of it nothing.
-    func put(_ byte: UInt8, at index: Int) {
-        guard index >= 0, index < capacity else { return }
-        // Safety: 0 <= index < capacity, checked in the line above.
-        unsafe base[index] = byte
-    }
-
-    /// The appended bytes as text.
-    var text: String { String(decoding: cursor(count: count).bytes(0..<count), as: UTF8.self) }
-
-    /// The key of the appended bytes; nil when they are no identity.
-    var deviceKey: DeviceKey? {
-        if count <= 15, capacity >= 16 {
-            let bytes = cursor(count: 16)
-            guard let high = bytes.big(0, width: 8), let low = bytes.big(8, width: 8) else {
-                return nil
-            }
-            return DeviceKey(high, low, count: count)
-        }
-        // Safety: count <= capacity bytes are initialised; the span does not leave the call.
-        let buffer = unsafe UnsafeBufferPointer(start: base, count: count)
-        return unsafe DeviceKey(text: buffer.span)
-    }
-
-    /// Writes `range` of `source`, changed byte by byte, to the same offsets of the plane. False when
-    /// the range does not fit.
-    func transform(_ source: Cursor, _ range: Range<Int>, rule: TransformRule, below: UInt8) -> Bool
-    {
-        guard range.lowerBound >= 0, range.upperBound <= min(source.count, capacity) else {
-            return false
-        }
-        map = .same
-        self.below = below
-        let constant = UInt64(rule.constant) &* 0x0101_0101_0101_0101
-        var i = range.lowerBound
-        while rule.kind != .reverse, i &+ 8 <= range.upperBound {
-            let word = source.big(i, width: 8) ?? 0
-            let changed = rule.kind == .xor ? word ^ constant : word.subtractingBytes(constant)
-            // Safety: i + 8 <= range.upperBound <= capacity, checked at the start.
-            unsafe UnsafeMutableRawPointer(base + i).storeBytes(
-                of: changed.bigEndian, as: UInt64.self)
-            i &+= 8
-        }
-        while i < range.upperBound {
-            let from = rule.kind == .reverse ? range.upperBound &- 1 &- (i &- range.lowerBound) : i
-            let byte = source.byte(from) ?? 0
-            // Safety: i < range.upperBound <= capacity, checked at the start.
-            switch rule.kind {
-            case .subtract: unsafe base[i] = byte &- rule.constant
-            case .xor: unsafe base[i] = byte ^ rule.constant
-            case .reverse: unsafe base[i] = byte
-            }
-            i &+= 1
-        }
-        return true
-    }
-
-    /// Writes the bytes that the hex text in `range` stands for, from offset 0. Nil when it is no hex
-    /// text or does not fit; otherwise the count of bytes.
-    func decodeHex(_ source: Cursor, _ range: Range<Int>, below: UInt8) -> Int? {
-        guard range.lowerBound >= 0, range.upperBound <= source.count, range.count % 2 == 0,
-            range.count / 2 <= capacity
-        else { return nil }
-        map = .hex(base: range.lowerBound)
-        self.below = below
-        for i in 0..<range.count / 2 {
-            let at = range.lowerBound &+ 2 &* i
-            guard let high = BytePlane.nibble(source.byte(at)),
-                let low = BytePlane.nibble(source.byte(at &+ 1))
-            else { return nil }
-            // Safety: i < range.count / 2 <= capacity, checked at the start.
-            unsafe base[i] = high << 4 | low
-        }
-        return range.count / 2
-    }
-
-    /// Empties the plane, to be filled by `append` from what `map` says of the plane `below`.
-    func begin(_ map: Map, below: UInt8) {
-        self.map = map
-        self.below = below
-        count = 0
-    }
-
-    static func nibble(_ byte: UInt8?) -> UInt8? {
-        switch byte {
-        case .some(let b) where b >= 0x30 && b <= 0x39: b &- 0x30
-        case .some(let b) where b >= 0x41 && b <= 0x46: b &- 0x37
-        case .some(let b) where b >= 0x61 && b <= 0x66: b &- 0x57
-        default: nil
-        }
     }
 }

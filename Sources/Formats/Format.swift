@@ -155,6 +155,7 @@ package final class Decoder {
             Workspace(
                 planes: format.program.planeCount, capacity: max(64, format.maximumFrame),
                 seed: seed, keys: keys.table))
+        work.packs.isOn = remembersShapes
     }
 
     deinit {

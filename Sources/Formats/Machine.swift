@@ -33,6 +33,10 @@ protocol FrameSink {
         machine: Machine)
     /// The device of the last `device` counts everywhere, whatever the format says of its identities.
     mutating func identityIsGlobal()
+    /// True for sinks that can take back what a codec yielded.
+    static var forgets: Bool { get }
+    func mark() -> SinkMark
+    mutating func forget(since mark: SinkMark)
     /// The time of the last reading is relative to the frame's arrival.
     mutating func timeIsRelative()
     mutating func openObject(_ name: String, at position: Int, machine: Machine)
@@ -110,6 +114,7 @@ struct Workspace {
     /// Path of the conversation that the frame came through.
     let path = BytePlane(capacity: 512)
     let names = NameArena()
+    let packs = SenMLMemory()
     private let state = Cell(State())
     let regions = FixedStack<Region>(
         repeating: Region(
@@ -133,6 +138,7 @@ struct Workspace {
         identity.deallocate()
         path.deallocate()
         names.deallocate()
+        packs.deallocate()
         state.deallocate()
         regions.deallocate()
         scopes.deallocate()

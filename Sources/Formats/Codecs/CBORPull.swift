@@ -131,6 +131,78 @@ struct CBORPull {
         }
     }
 
+    /// A number in one of its usual forms: an integer, a decimal fraction of a short exponent, a float.
+    /// Nil, and nothing taken, for all others and where bytes lack.
+    @inline(__always)
+    mutating func usualNumber() -> Value? {
+        guard position < end, let first = cursor.byte(position) else { return nil }
+        var at = position
+        let value: Value
+        switch first {
+        case 0x00...0x3B:
+            guard let number = usualInteger(&at) else { return nil }
+            value = .decimal(number)
+        case 0xC4:
+            guard at &+ 4 <= end, let start = cursor.big(at &+ 1, width: 2), start >> 8 == 0x82
+            else { return nil }
+            let exponent = UInt8(truncatingIfNeeded: start)
+            guard exponent & 0x1F < 24, exponent < 0x40 else { return nil }
+            at &+= 3
+            guard let number = usualInteger(&at) else { return nil }
+            let power = Int8(bitPattern: exponent & 0x1F)
+            value = .decimal(number, exponent: exponent < 0x20 ? power : ~power)
+        case 0xFB:
+            guard at &+ 9 <= end, let bits = cursor.big(at &+ 1, width: 8) else { return nil }
+            at &+= 9
+            let float = Double(bitPattern: bits)
+            value = float.isFinite ? .double(float) : .none
+        case 0xFA:
+            guard at &+ 5 <= end, let bits = cursor.big(at &+ 1, width: 4) else { return nil }
+            at &+= 5
+            let float = Double(Float(bitPattern: UInt32(truncatingIfNeeded: bits)))
+            value = float.isFinite ? .double(float) : .none
+        default: return nil
+        }
+        position = at
+        return value
+    }
+
+    /// An integer that Int64 holds; moves `at` over it.
+    @inline(__always)
+    private func usualInteger(_ at: inout Int) -> Int64? {
+        guard at < end, let first = cursor.byte(at), first < 0x40 else { return nil }
+        let info = first & 0x1F
+        var argument = UInt64(info)
+        if info >= 24 {
+            let width = 1 << Int(info &- 24)
+            guard info <= 27, at &+ 1 <= end &- width,
+                let word = cursor.big(at &+ 1, width: width), word <= UInt64(Int64.max)
+            else { return nil }
+            argument = word
+            at &+= width
+        }
+        at &+= 1
+        let number = Int64(truncatingIfNeeded: argument)
+        return first < 0x20 ? number : ~number
+    }
+
+    /// Text of at most 255 bytes, all of them ASCII. Nil, and nothing taken, for any other item.
+    @inline(__always)
+    mutating func usualText() -> Range<Int>? {
+        guard position < end, let first = cursor.byte(position), first >= 0x60, first <= 0x78
+        else { return nil }
+        var start = position &+ 1
+        var count = Int(first & 0x1F)
+        if first == 0x78 {
+            guard start < end, let byte = cursor.byte(start) else { return nil }
+            count = Int(byte)
+            start &+= 1
+        }
+        guard count <= end &- start, cursor.isASCII(start..<start &+ count) else { return nil }
+        position = start &+ count
+        return start..<position
+    }
+
     private static func integer(_ argument: UInt64, isNegative: Bool) -> Value {
         if let small = Int64(exactly: argument) { return .decimal(isNegative ? ~small : small) }
         return .double(isNegative ? -1 - Double(argument) : Double(argument))

@@ -46,8 +46,31 @@ extension Machine {
         }
         let hadPath = work.path.count > 0
         if !hadPath, kind == .tlv || kind == .json { pathOf(message) }
+        try whole(kind, at, &sink)
+        if !hadPath { work.path.clear() }
+    }
+
+    /// Half a payload yields nothing.
+    private mutating func whole<S: FrameSink>(
+        _ kind: Content, _ at: CodecPlace, _ sink: inout S
+    ) throws(Rejection) {
         let known = work.identity.count
-        // Judged without effect first: half a payload yields nothing.
+        work.names.clear()
+        if S.forgets {
+            let mark = sink.mark()
+            let from = position
+            do throws(Rejection) {
+                try run(kind, at, &sink)
+                return
+            } catch {
+                sink.forget(since: mark)
+                work.names.clear()
+                work.identity.cut(to: known)
+                // Too many readings refuse the frame, too many names only its payload: see below.
+                if error != .oversized { return }
+                position = from
+            }
+        }
         var probe = self
         var nothing = NoSink()
         var isGood = true
@@ -55,7 +78,6 @@ extension Machine {
         work.names.clear()
         work.identity.cut(to: known)
         if isGood { try run(kind, at, &sink) }
-        if !hadPath { work.path.clear() }
     }
 
     private mutating func run<S: FrameSink>(

@@ -168,7 +168,7 @@ struct NameArena {
     /// Begins a name; then `append` its bytes, perhaps `beginUnit` and the unit's, then `end`.
     func begin() -> Int {
         let entry = plane.count
-        for _ in 0..<10 { plane.append(0) }
+        plane.reserve(10)
         return entry
     }
 
@@ -176,26 +176,28 @@ struct NameArena {
     func append(_ byte: UInt8) { plane.append(byte) }
 
     @inline(__always)
-    func append(_ bytes: Cursor, _ range: Range<Int>) {
-        for i in range { plane.append(bytes.byte(i) ?? 0) }
-    }
+    func append(_ bytes: Cursor, _ range: Range<Int>) { plane.append(bytes, range) }
 
     /// Ends the entry that begins at `entry`, whose last `unitCount` bytes are the unit. The
-    /// discriminator of the stream; nil when name or unit has more than 255 bytes or the arena is full.
-    func end(_ entry: Int, unitCount: Int = 0) -> UInt64? {
+    /// discriminator of the stream, computed unless it is `known`; nil when name or unit has more than
+    /// 255 bytes or the arena is full.
+    @inline(__always)
+    func end(_ entry: Int, unitCount: Int = 0, known: UInt64? = nil) -> UInt64? {
         let total = plane.count &- entry &- 10
         let nameCount = total &- unitCount
         guard plane.count < NameArena.capacity, nameCount >= 0, nameCount <= 255, unitCount <= 255
         else { return nil }
-        var hash = DuplicateHash(seed: 0x534C_5549_4345, salt: UInt64(unitCount))
-        hash.mix(plane.cursor(count: plane.count), entry &+ 10..<plane.count)
-        let value = hash.value
-        for i in 0..<8 {
-            plane.set(UInt8(truncatingIfNeeded: value >> UInt64(8 &* i)), at: entry &+ i)
-        }
+        let value = known ?? hash(entry, unitCount)
+        plane.setWord(value, at: entry)
         plane.set(UInt8(nameCount), at: entry &+ 8)
         plane.set(UInt8(unitCount), at: entry &+ 9)
         return value
+    }
+
+    private func hash(_ entry: Int, _ unitCount: Int) -> UInt64 {
+        var hash = DuplicateHash(seed: 0x534C_5549_4345, salt: UInt64(unitCount))
+        hash.mix(plane.cursor(count: plane.count), entry &+ 10..<plane.count)
+        return hash.value
     }
 
     /// Takes an entry back that was begun last.

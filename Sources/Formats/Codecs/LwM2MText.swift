@@ -36,7 +36,7 @@ extension Machine {
     }
 
     mutating func lwM2MJSON<S: FrameSink>(_ at: CodecPlace, _ sink: inout S) throws(Rejection) {
-        var state = SenMLState(isBinary: false)
+        var state = SenMLState(isBinary: false, path: pathHash)
         // The base name may stand behind the entries: it is looked for first.
         try base(&state)
         var pull = JSONPull(cursor, position..<limit)
@@ -82,12 +82,15 @@ extension Machine {
                 let value = try pull.next()
                 switch value {
                 case .string(let text):
-                    if cursor.holds("n", key) { record.name = text }
-                    if cursor.holds("sv", key) || cursor.holds("ov", key) { record.text = text }
+                    if cursor.holds("n", key) { record.put(text, .name) }
+                    if cursor.holds("sv", key) || cursor.holds("ov", key) {
+                        record.put(text, .text)
+                    }
                 case .number(let number):
-                    if cursor.holds("v", key) { record.value = number }
-                    if cursor.holds("t", key) { record.time = number }
-                case .boolean(let boolean): if cursor.holds("bv", key) { record.boolean = boolean }
+                    if cursor.holds("v", key) { record.put(number, .value) }
+                    if cursor.holds("t", key) { record.put(number, .time) }
+                case .boolean(let boolean):
+                    if cursor.holds("bv", key) { record.put(.boolean(boolean), .boolean) }
                 default: try pull.skip(value)
                 }
             }

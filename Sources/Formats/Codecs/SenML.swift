@@ -10,70 +10,6 @@
 
 import Model
 
-/// One record as its labels come, before base values are applied.
-struct SenMLRecord {
-    var baseName: JSONString?
-    var baseTime: Value?
-    var baseUnit: JSONString?
-    var baseValue: Value?
-    var baseSum: Value?
-    var version: Value?
-    var name: JSONString?
-    var unit: JSONString?
-    var value: Value?
-    var text: JSONString?
-    var boolean: Bool?
-    /// Base64 text in JSON, bytes in CBOR.
-    var data: JSONString?
-    var sum: Value?
-    var time: Value?
-    var updateTime: Value?
-    /// Bytes of the whole record.
-    var range = 0..<0
-
-    var valueCount: Int {
-        (value == nil ? 0 : 1) + (text == nil ? 0 : 1) + (boolean == nil ? 0 : 1)
-            + (data == nil ? 0 : 1)
-    }
-
-    var isBaseOnly: Bool {
-        valueCount == 0 && sum == nil && name == nil && unit == nil && time == nil
-            && (baseName != nil || baseTime != nil || baseUnit != nil || baseValue != nil
-                || baseSum != nil || version != nil)
-    }
-}
-
-/// Base values in force, and whose pack it is.
-struct SenMLState {
-    /// CBOR gives data as bytes, JSON as base64 text.
-    var isBinary: Bool
-    var baseName = JSONString.empty
-    var baseTime = Value.decimal(0)
-    var baseUnit: JSONString?
-    var baseValue: Value?
-    var baseSum: Value?
-    var version: Int64?
-    /// Hash of the device that the first record named; nil until then.
-    var device: UInt64?
-    var hasRecords = false
-    var readings = 0
-
-    init(isBinary: Bool) { self.isBinary = isBinary }
-
-    mutating func take(_ record: SenMLRecord) throws(Rejection) {
-        if let version = record.version {
-            guard version.kind == .decimal, version.exponent == 0 else { throw .badType }
-            guard version.mantissa <= 10, version.mantissa >= 1 else { throw .badVersion }
-            self.version = version.mantissa
-        }
-        if let name = record.baseName { baseName = name }
-        if let time = record.baseTime { baseTime = time }
-        if let unit = record.baseUnit { baseUnit = unit }
-        if let value = record.baseValue { baseValue = value }
-        if let sum = record.baseSum { baseSum = sum }
-    }
-}
-
 /// Where the device ends and the stream begins in a resolved name.
 struct SenMLName {
     var count: Int
@@ -128,37 +64,38 @@ extension Machine {
         try state.take(record)
         if record.isBaseOnly { return }
         guard record.valueCount <= 1 else { throw .badRecord }
+        if !S.explains, try usual(record, &state, at, &sink) { return }
         let scratch = work.planes[Int(at.plane)]
         scratch.clear()
         append(state.baseName, to: scratch)
         let baseCount = scratch.count
-        if let name = record.name { append(name, to: scratch) }
+        if let name = record.text(.name) { append(name, to: scratch) }
         let bytes = scratch.cursor(count: scratch.count)
         guard let name = SenMLName(bytes, baseCount: baseCount) else { throw .badName }
-        var value = record.value
+        var value = record.number(.value)
         if let base = state.baseValue, record.valueCount == 0 || value != nil {
             value = base.plus(value ?? .decimal(0))
         }
-        var sum = record.sum
+        var sum = record.number(.sum)
         if let base = state.baseSum { sum = base.plus(sum ?? .decimal(0)) }
         guard record.valueCount == 1 || value != nil || sum != nil else { throw .badRecord }
-        let time = state.baseTime.plus(record.time ?? .decimal(0))
-        state.hasRecords = true
+        let time = state.baseTime.plus(record.number(.time) ?? .decimal(0))
         if S.explains {
             show(record, state, value, sum, time, bytes, &sink)
         }
         let isOwn = try identify(name, bytes, &state, &sink)
         let resolved = SenMLResolved(
-            name: name, isOwn: isOwn, unit: record.unit ?? state.baseUnit, time: time)
+            name: name, isOwn: isOwn, unit: record.text(.unit) ?? state.baseUnit, time: time)
         if let value {
             try yield(value, resolved, bytes, at, &sink)
-        } else if let boolean = record.boolean {
-            try yield(.boolean(boolean), resolved, bytes, at, &sink)
+        } else if let boolean = record.number(.boolean) {
+            try yield(boolean, resolved, bytes, at, &sink)
         }
         if let sum { try yield(sum, resolved, bytes, at, isSum: true, &sink) }
     }
 
     func append(_ text: JSONString, to plane: BytePlane) {
+        if text.isPlain { return plane.append(cursor, text.range) }
         var bytes = JSONText.Bytes(cursor, text)
         while let byte = bytes.next() { plane.append(byte) }
     }
@@ -168,21 +105,22 @@ extension Machine {
         _ name: SenMLName, _ bytes: Cursor, _ state: inout SenMLState, _ sink: inout S
     ) throws(Rejection) -> Bool {
         guard name.device > 0 else { return true }
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        for i in 0..<name.device {
-            hash = (hash ^ UInt64(bytes.byte(i) ?? 0)) &* 0x0000_0100_0000_01B3
-        }
+        let hash = Machine.hash(bytes, 0..<name.device)
         if let device = state.device { return device == hash }
         state.device = hash
         if work.isIdentified { return true }
         work.identity.clear()
-        for i in 0..<name.device {
-            let byte = bytes.byte(i) ?? 0
-            work.identity.append(byte == 0x2F ? 0x3A : byte)
-        }
+        work.identity.appendIdentity(bytes, 0..<name.device)
         try endIdentity(&sink)
         sink.identityIsGlobal()
         return true
+    }
+
+    /// Tells the devices of one pack apart.
+    static func hash(_ bytes: Cursor, _ range: Range<Int>) -> UInt64 {
+        var hash = DuplicateHash(seed: 0x5365_6E4D_4C, salt: 0)
+        hash.mix(bytes, range)
+        return hash.value
     }
 
     private func yield<S: FrameSink>(
@@ -206,10 +144,15 @@ extension Machine {
         if isSum { for byte in SenMLResolved.sumSuffix { work.names.append(byte) } }
         var unitCount = 0
         if let unit = record.unit {
-            var text = JSONText.Bytes(cursor, unit)
-            while let byte = text.next() {
-                work.names.append(byte)
-                unitCount &+= 1
+            if unit.isPlain {
+                work.names.append(cursor, unit.range)
+                unitCount = unit.range.count
+            } else {
+                var text = JSONText.Bytes(cursor, unit)
+                while let byte = text.next() {
+                    work.names.append(byte)
+                    unitCount &+= 1
+                }
             }
             if isSum, unitCount > 0 {
                 for byte in SenMLResolved.perTime { work.names.append(byte) }
@@ -219,13 +162,18 @@ extension Machine {
         guard let discriminator = work.names.end(entry, unitCount: unitCount) else {
             throw .oversized
         }
-        let milliseconds = record.time.milliseconds
-        let isRelative = record.time.approximate.magnitude < SenMLResolved.firstAbsolute
+        yield(value, discriminator, SenMLMoment(record.time), at, &sink)
+    }
+
+    @inline(__always)
+    func yield<S: FrameSink>(
+        _ value: Value, _ discriminator: UInt64, _ moment: SenMLMoment, _ at: CodecPlace,
+        _ sink: inout S
+    ) {
         sink.reading(
             output: at.output, discriminator: discriminator, value: value,
-            quality: value.kind == .none ? .missing : [],
-            at: isRelative && milliseconds == 0 ? nil : milliseconds)
-        if isRelative { sink.timeIsRelative() }
+            quality: value.kind == .none ? .missing : [], at: moment.milliseconds)
+        if moment.isRelative { sink.timeIsRelative() }
     }
 
     // MARK: Tree
@@ -243,14 +191,18 @@ extension Machine {
         }
         sink.openObject("", at: all.lowerBound, machine: self)
         let words = String(decoding: name.bytes(0..<name.count), as: UTF8.self)
-        sink.leaf("n", record.name?.range ?? all, .text(words), self)
-        if let unit = record.unit ?? state.baseUnit {
-            sink.leaf("u", record.unit?.range ?? all, .text(text(unit)), self)
+        sink.leaf("n", record.text(.name)?.range ?? all, .text(words), self)
+        if let unit = record.text(.unit) ?? state.baseUnit {
+            sink.leaf("u", record.text(.unit)?.range ?? all, .text(text(unit)), self)
         }
         if let value { sink.leaf("v", all, value.kind == .none ? .null : .number(value), self) }
-        if let string = record.text { sink.leaf("vs", string.range, .text(text(string)), self) }
-        if let boolean = record.boolean { sink.leaf("vb", all, .boolean(boolean), self) }
-        if let data = record.data {
+        if let string = record.text(.text) {
+            sink.leaf("vs", string.range, .text(text(string)), self)
+        }
+        if let boolean = record.number(.boolean) {
+            sink.leaf("vb", all, .boolean(boolean.bits != 0), self)
+        }
+        if let data = record.text(.data) {
             var bytes: [UInt8] = []
             if state.isBinary {
                 bytes = cursor.bytes(data.range)
@@ -264,11 +216,22 @@ extension Machine {
         sink.leaf("t", all, time.kind == .none ? .null : .number(time), self)
         let isRelative = time.approximate.magnitude < SenMLResolved.firstAbsolute
         sink.leaf("t_relative", all, .boolean(isRelative), self)
-        if let update = record.updateTime { sink.leaf("ut", all, .number(update), self) }
+        if let update = record.number(.updateTime) { sink.leaf("ut", all, .number(update), self) }
         if let version = state.version {
             sink.leaf("bver", all, .number(.decimal(version)), self)
         }
         sink.close()
+    }
+}
+
+extension BytePlane {
+    /// Adds a device's name; a slash, which identities cannot have, becomes a colon.
+    func appendIdentity(_ bytes: Cursor, _ range: Range<Int>) {
+        let start = count
+        append(bytes, range)
+        for i in 0..<max(0, count &- start) where bytes.byte(range.lowerBound &+ i) == 0x2F {
+            set(0x3A, at: start &+ i)
+        }
     }
 }
 

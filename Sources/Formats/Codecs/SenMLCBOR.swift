@@ -5,16 +5,17 @@ import Model
 extension Machine {
     mutating func senMLCBOR<S: FrameSink>(_ at: CodecPlace, _ sink: inout S) throws(Rejection) {
         var pull = CBORPull(cursor, position..<limit)
-        var state = SenMLState(isBinary: true)
+        var state = SenMLState(isBinary: true, path: pathHash)
         let pack = try pull.head()
         guard pack.major == 4 else { throw .malformed }
         if S.explains { sink.openList("records", at: position, machine: self) }
         var left = pack.argument
+        var record = SenMLRecord()
+        let memory = S.explains || !work.packs.isOn ? nil : work.packs
         while try Machine.hasNext(pack, &left, &pull) {
-            var record = SenMLRecord()
             let head = try pull.head()
             guard head.major == 5 else { throw .malformed }
-            try Machine.read(&record, head, &pull)
+            try Machine.read(&record, head, &pull, memory, state.path)
             record.range = head.start..<pull.position
             try senML(record, &state, at, &sink)
         }
@@ -24,6 +25,7 @@ extension Machine {
         if sink.readingCount == 0 { sink.control() }
     }
 
+    @inline(__always)
     private static func hasNext(
         _ head: CBORHead, _ left: inout UInt64, _ pull: inout CBORPull
     ) throws(Rejection) -> Bool {
@@ -34,49 +36,129 @@ extension Machine {
     }
 
     private static func read(
-        _ record: inout SenMLRecord, _ map: CBORHead, _ pull: inout CBORPull
+        _ record: inout SenMLRecord, _ map: CBORHead, _ pull: inout CBORPull,
+        _ memory: SenMLMemory?, _ path: UInt64
     ) throws(Rejection) {
+        record.begin()
         var left = map.argument
+        var run = HeadRun()
         while try hasNext(map, &left, &pull) {
-            let key = try pull.head()
-            let label: SenMLLabel?
-            switch key.major {
-            case 0, 1:
-                let number = Int8(exactly: key.argument).map { key.major == 0 ? $0 : ~$0 }
-                label = number.flatMap(SenMLLabel.init(rawValue:))
-            case 3:
-                let text = try pull.text(key)
-                if !text.isEmpty, pull.cursor.byte(text.upperBound &- 1) == 0x5F {
-                    throw .unknownRequiredField
-                }
-                label = nil
-            default: throw .malformed
+            let start = pull.position
+            if let memory, !record.isNamed, left > 0,
+                let head = memory.head(pull.cursor, start, pull.end, path: path),
+                map.isIndefinite || left &+ 1 >= UInt64(head.pairs)
+            {
+                record.take(head, at: start)
+                pull.position = start &+ Int(head.count)
+                if !map.isIndefinite { left &-= UInt64(head.pairs &- 1) }
+                try take(.value, &record, &pull)
+                continue
             }
-            let head = try pull.head()
-            if let label {
-                try take(label, head, &record, &pull)
+            if let label = try label(&pull) {
+                run.note(label, start, pull.position, &record)
+                try take(label, &record, &pull)
             } else {
-                try pull.skip(head)
+                run.spoil(&record)
+                try pull.skip(try pull.head())
             }
         }
     }
 
+    /// Takes a key. Nil for one that is no label and need not be understood.
+    @inline(__always)
+    private static func label(_ pull: inout CBORPull) throws(Rejection) -> SenMLLabel? {
+        if pull.position < pull.end, let key = pull.cursor.byte(pull.position) {
+            if key <= 8 {
+                pull.position &+= 1
+                return SenMLLabel(rawValue: key &+ 6)
+            }
+            if key >= 0x20, key <= 0x25 {
+                pull.position &+= 1
+                return SenMLLabel(rawValue: 0x25 &- key)
+            }
+        }
+        return try longLabel(&pull)
+    }
+
+    private static func longLabel(_ pull: inout CBORPull) throws(Rejection) -> SenMLLabel? {
+        let key = try pull.head()
+        switch key.major {
+        case 0:
+            return key.argument <= 8 ? SenMLLabel(rawValue: UInt8(key.argument) &+ 6) : nil
+        case 1:
+            return key.argument <= 5 ? SenMLLabel(rawValue: 5 &- UInt8(key.argument)) : nil
+        case 3:
+            let text = try pull.text(key)
+            if !text.isEmpty, pull.cursor.byte(text.upperBound &- 1) == 0x5F {
+                throw .unknownRequiredField
+            }
+            return nil
+        default: throw .malformed
+        }
+    }
+
+    @inline(__always)
     private static func take(
-        _ label: SenMLLabel, _ head: CBORHead, _ record: inout SenMLRecord, _ pull: inout CBORPull
+        _ label: SenMLLabel, _ record: inout SenMLRecord, _ pull: inout CBORPull
     ) throws(Rejection) {
+        if label.bit & SenMLLabel.numbers != 0, let number = pull.usualNumber() {
+            record.put(number, label)
+        } else if label.bit & SenMLLabel.texts != 0, let text = pull.usualText() {
+            record.put(JSONString(range: text, isPlain: true), label)
+        } else {
+            try takeAny(label, &record, &pull)
+        }
+    }
+
+    private static func takeAny(
+        _ label: SenMLLabel, _ record: inout SenMLRecord, _ pull: inout CBORPull
+    ) throws(Rejection) {
+        let head = try pull.head()
         switch label {
         case .version, .baseTime, .baseValue, .baseSum, .value, .sum, .time, .updateTime:
             guard let number = try pull.number(head) else { throw .badType }
-            try label.take(number, &record)
+            record.put(number, label)
         case .baseName, .baseUnit, .name, .unit, .text:
-            try label.take(JSONString(range: try pull.text(head), isPlain: true), &record)
+            record.put(JSONString(range: try pull.text(head), isPlain: true), label)
         case .boolean:
             guard head.major == 7, head.argument == 20 || head.argument == 21, head.info < 24
             else { throw .badType }
-            record.boolean = head.argument == 21
+            record.put(.boolean(head.argument == 21), label)
         case .data:
             guard head.major == 2, !head.isIndefinite else { throw .badType }
-            record.data = JSONString(range: pull.string(head), isPlain: true)
+            record.put(JSONString(range: pull.string(head), isPlain: true), label)
         }
+    }
+}
+
+/// Watches a record for its head: the name, perhaps the unit, and the value one behind the other.
+private struct HeadRun {
+    private enum State: UInt8 { case none, name, unit, closed, spoilt }
+
+    private var state = State.none
+    private var start = 0
+
+    /// `key`: bytes of the label, from its first to the one behind it.
+    mutating func note(
+        _ label: SenMLLabel, _ key: Int, _ end: Int, _ record: inout SenMLRecord
+    ) {
+        switch (label, state) {
+        case (.name, .none):
+            if record.isNamed { return spoil(&record) }
+            start = key
+            state = .name
+        case (.unit, .name): state = .unit
+        case (.value, .name), (.value, .unit):
+            record.head = start..<end
+            state = .closed
+        case (.name, _), (.unit, _), (_, .name), (_, .unit): spoil(&record)
+        default: break
+        }
+    }
+
+    mutating func spoil(_ record: inout SenMLRecord) {
+        state = .spoilt
+        record.head = 0..<0
+        record.stream = nil
     }
 }

@@ -5,15 +5,16 @@ import Model
 extension Machine {
     mutating func senMLJSON<S: FrameSink>(_ at: CodecPlace, _ sink: inout S) throws(Rejection) {
         var pull = JSONPull(cursor, position..<limit)
-        var state = SenMLState(isBinary: false)
+        var state = SenMLState(isBinary: false, path: pathHash)
         guard case .beginArray = try pull.next() else { throw .malformed }
         if S.explains { sink.openList("records", at: position, machine: self) }
+        var record = SenMLRecord()
         while true {
             let start = pull.position
             let token = try pull.next()
             if case .endArray = token { break }
             guard case .beginObject = token else { throw .malformed }
-            var record = SenMLRecord()
+            record.begin()
             try Machine.read(&record, &pull)
             record.range = start..<pull.position
             try senML(record, &state, at, &sink)
@@ -50,7 +51,7 @@ extension Machine {
                 try label.take(text, &record)
             case .boolean(let boolean):
                 guard label == .boolean else { throw .badType }
-                record.boolean = boolean
+                record.put(.boolean(boolean), .boolean)
             default: throw .badType
             }
         }
@@ -64,87 +65,87 @@ extension Machine {
     }
 }
 
-/// Labels of RFC 8428 table 4; raw values are those of CBOR.
-enum SenMLLabel: Int8 {
-    case version = -1
-    case baseName = -2
-    case baseTime = -3
-    case baseUnit = -4
-    case baseValue = -5
-    case baseSum = -6
-    case name = 0
-    case unit = 1
-    case value = 2
-    case text = 3
-    case boolean = 4
-    case sum = 5
-    case time = 6
-    case updateTime = 7
-    case data = 8
+/// Labels of RFC 8428 table 4; raw values are those of CBOR plus 6.
+enum SenMLLabel: UInt8 {
+    case baseSum, baseValue, baseUnit, baseTime, baseName, version
+    case name, unit, value, text, boolean, sum, time, updateTime, data
 
     init?(_ key: JSONString, _ cursor: Cursor) {
-        // Comparing begins with the lengths: most of these cost one comparison.
-        if cursor.holds("n", key) {
-            self = .name
-        } else if cursor.holds("v", key) {
-            self = .value
-        } else if cursor.holds("u", key) {
-            self = .unit
-        } else if cursor.holds("t", key) {
-            self = .time
-        } else if cursor.holds("s", key) {
-            self = .sum
-        } else if cursor.holds("bn", key) {
-            self = .baseName
-        } else if cursor.holds("vb", key) {
-            self = .boolean
-        } else if cursor.holds("vs", key) {
-            self = .text
-        } else if cursor.holds("vd", key) {
-            self = .data
-        } else if cursor.holds("bt", key) {
-            self = .baseTime
-        } else if cursor.holds("bu", key) {
-            self = .baseUnit
-        } else if cursor.holds("bv", key) {
-            self = .baseValue
-        } else if cursor.holds("bs", key) {
-            self = .baseSum
-        } else if cursor.holds("ut", key) {
-            self = .updateTime
-        } else if cursor.holds("bver", key) {
-            self = .version
-        } else {
-            return nil
+        guard key.isPlain else {
+            guard let label = SenMLLabel.escaped(key, cursor) else { return nil }
+            self = label
+            return
         }
+        guard key.range.count >= 1, key.range.count <= 4,
+            let word = cursor.big(key.range.lowerBound, width: key.range.count)
+        else { return nil }
+        guard let label = SenMLLabel(letters: word) else { return nil }
+        self = label
+    }
+
+    /// A label with escapes, which nobody writes.
+    private static func escaped(_ key: JSONString, _ cursor: Cursor) -> SenMLLabel? {
+        var bytes = JSONText.Bytes(cursor, key)
+        var word: UInt64 = 0
+        var count = 0
+        while let byte = bytes.next() {
+            word = word << 8 | UInt64(byte)
+            count &+= 1
+            if count > 4 { return nil }
+        }
+        return SenMLLabel(letters: word)
+    }
+
+    /// The label that JSON calls by these letters, taken as one number.
+    private init?(letters: UInt64) {
+        switch letters {
+        case 0x6E: self = .name
+        case 0x76: self = .value
+        case 0x75: self = .unit
+        case 0x74: self = .time
+        case 0x73: self = .sum
+        case 0x626E: self = .baseName
+        case 0x7662: self = .boolean
+        case 0x7673: self = .text
+        case 0x7664: self = .data
+        case 0x6274: self = .baseTime
+        case 0x6275: self = .baseUnit
+        case 0x6276: self = .baseValue
+        case 0x6273: self = .baseSum
+        case 0x7574: self = .updateTime
+        case 0x6276_6572: self = .version
+        default: return nil
+        }
+    }
+
+    @inline(__always)
+    var bit: UInt16 { 1 << UInt16(rawValue) }
+
+    /// Labels that want a number, by their bits.
+    @inline(__always)
+    static var numbers: UInt16 {
+        SenMLLabel.version.bit | SenMLLabel.baseTime.bit | SenMLLabel.baseValue.bit
+            | SenMLLabel.baseSum.bit | SenMLLabel.value.bit | SenMLLabel.sum.bit
+            | SenMLLabel.time.bit | SenMLLabel.updateTime.bit
+    }
+    /// Labels that want text.
+    @inline(__always)
+    static var texts: UInt16 {
+        SenMLLabel.baseName.bit | SenMLLabel.baseUnit.bit | SenMLLabel.name.bit
+            | SenMLLabel.unit.bit | SenMLLabel.text.bit
     }
 
     /// Puts a number where the label says; `.badType` where it wants none.
+    @inline(__always)
     func take(_ number: Value, _ record: inout SenMLRecord) throws(Rejection) {
-        switch self {
-        case .version: record.version = number
-        case .baseTime: record.baseTime = number
-        case .baseValue: record.baseValue = number
-        case .baseSum: record.baseSum = number
-        case .value: record.value = number
-        case .sum: record.sum = number
-        case .time: record.time = number
-        case .updateTime: record.updateTime = number
-        case .baseName, .baseUnit, .name, .unit, .text, .boolean, .data: throw .badType
-        }
+        guard bit & SenMLLabel.numbers != 0 else { throw .badType }
+        record.put(number, self)
     }
 
     /// The same for text, and for the bytes of `vd`.
+    @inline(__always)
     func take(_ text: JSONString, _ record: inout SenMLRecord) throws(Rejection) {
-        switch self {
-        case .baseName: record.baseName = text
-        case .baseUnit: record.baseUnit = text
-        case .name: record.name = text
-        case .unit: record.unit = text
-        case .text: record.text = text
-        case .data: record.data = text
-        case .version, .baseTime, .baseValue, .baseSum, .value, .sum, .time, .updateTime, .boolean:
-            throw .badType
-        }
+        guard bit & (SenMLLabel.texts | SenMLLabel.data.bit) != 0 else { throw .badType }
+        record.put(text, self)
     }
 }
