@@ -120,7 +120,7 @@ extension CoAPServer {
 
     /// A response that nobody asked for: a reset tells the sender to stop (RFC 7641 section 3.6).
     private func unknown(_ message: CoAPMessage, into effects: inout Effects) {
-        effects.verdict = .rejected(.unknownType)
+        effects.verdict = message.payload.isEmpty ? .control : .rejected(.unasked)
         guard message.kind == .confirmable || message.kind == .nonConfirmable else { return }
         let start = effects.bytes.count
         _ = CoAPWriter(

@@ -14,6 +14,8 @@ extension CoAPServer {
         guard path.starts(with: "/rd".utf8) || path == Array("/bs".utf8) else { return false }
         if path.count > 3, path[3] != 0x2F { return false }
         effects.verdict = .control
+        // Whom it refuses comes again; no reading is lost with it.
+        turn.bringsContent = false
         let isPost = message.code == .post
         if path.count == 3 {
             guard isPost else {

@@ -22,6 +22,7 @@ extension CoAPServer {
         into effects: inout Effects
     ) {
         turn.noResponse = message.noResponse ?? 0
+        turn.bringsContent = message.code.bringsContent && !message.payload.isEmpty
         if message.unknownCritical != nil {
             // RFC 7252 section 5.4.1: a NON is rejected without a word.
             guard message.kind == .confirmable else {
@@ -34,8 +35,7 @@ extension CoAPServer {
         let question = ask(message, datagram)
         defer { scratchPath = question.path }
         if question.isForProxy {
-            effects.verdict = .rejected(.unknownType)
-            return reply(CoAPCode(5, 5), into: &effects)
+            return refuse(CoAPCode(5, 5), into: &effects)
         }
         if question.hasBadBlock { return refuse(.badRequest, "bad block option", into: &effects) }
         if question.cannotMatch { return refuse(.preconditionFailed, into: &effects) }
@@ -239,15 +239,18 @@ extension CoAPServer {
 
     // MARK: Answers
 
-    /// A request that carries no frame that could be counted by itself.
+    /// An error that the protocol answers. The message counts as refused when content is lost with it, or
+    /// when the source's policy refuses the device; a question that is answered with no is part of the
+    /// conversation.
     func refuse(_ code: CoAPCode, _ why: String = "", into effects: inout Effects) {
-        effects.verdict = .rejected(CoAPServer.rejection(code))
+        let isLost = turn.bringsContent || code == .forbidden
+        effects.verdict = isLost ? .rejected(CoAPServer.rejection(code)) : .control
         reply(code, why, into: &effects)
     }
 
     private static func rejection(_ code: CoAPCode) -> Rejection {
         switch code {
-        case .notFound, .methodNotAllowed, .unsupportedContentFormat: .unknownType
+        case .notFound, .methodNotAllowed, .unsupportedContentFormat, CoAPCode(5, 5): .unknownType
         case .forbidden: .unknownDevice
         case .requestEntityIncomplete: .truncated
         case .requestEntityTooLarge: .oversized
@@ -323,4 +326,10 @@ extension CoAPServer {
         if links.isEmpty { links.append("</>") }
         return Array(links.joined(separator: ",").utf8)
     }
+}
+
+extension CoAPCode {
+    /// A request whose payload is something to keep: POST, PUT, PATCH and iPATCH (RFC 8132). What FETCH
+    /// brings is a question.
+    fileprivate var bringsContent: Bool { group == 0 && [2, 3, 6, 7].contains(detail) }
 }

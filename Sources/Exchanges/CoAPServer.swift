@@ -29,6 +29,8 @@ final class CoAPServer {
         var memory: Int?
         var requestBytes = 0
         var noResponse: UInt32 = 0
+        /// It brings content that is lost when it is refused.
+        var bringsContent = false
         /// Echoed with the answer to the last block of an upload.
         var block1: CoAPBlock?
         /// The client that sent it, when it is registered.

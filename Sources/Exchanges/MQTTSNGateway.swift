@@ -204,7 +204,6 @@ final class MQTTSNGateway {
 
     /// Whoever is not connected (any more, after a restart of ours) is told so and connects anew.
     private func notConnected(into effects: inout Effects) {
-        effects.verdict = .rejected(.unknownDevice)
         answer(into: &effects) { MQTTSNMessage.writeDisconnect(to: &$0) }
     }
 
@@ -216,7 +215,11 @@ final class MQTTSNGateway {
         turn.qos = message.qos
         turn.topic = message.topic
         turn.messageID = message.messageID
-        if message.qos >= 0, session == nil { return notConnected(into: &effects) }
+        if message.qos >= 0, session == nil {
+            // Content is lost; whoever asks for a topic only asks again.
+            effects.verdict = .rejected(.unknownDevice)
+            return notConnected(into: &effects)
+        }
         guard let topic = topic(message, session) else {
             effects.verdict = .rejected(.unknownType)
             guard message.qos >= 0 else { return }

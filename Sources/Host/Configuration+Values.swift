@@ -134,6 +134,15 @@ extension Configuration.Source {
     }
 }
 
+extension Configuration.Source {
+    /// Who lists a format whose frames name no device means one device, and that is the source; without a
+    /// list anything that looks like a frame would pass for its reading. In a conversation the device can
+    /// be told.
+    var deviceOfUnnamedFrames: String {
+        unnamed.isEmpty && exchange == nil && !formats.isEmpty ? name : unnamed
+    }
+}
+
 extension Configuration.Admin {
     init(_ values: KeyValues, _ reader: inout ConfigurationReader, of program: String) {
         self.init()

@@ -118,8 +118,9 @@ extension Configuration {
                 + "on loopback, quarantine on an exposed source."),
         Key(
             "sources.unnamed", .name, "",
-            "Name of the device whose frames name none (CayenneLPP alone, some text layouts), on a "
-                + "source that only it uses; when it is left out, such frames are refused."),
+            "What the device is called whose frames name none (CayenneLPP alone, some text layouts). "
+                + "When it is left out: as the source, if that lists formats; in a conversation, and "
+                + "where formats are not listed, such frames are refused."),
         Key(
             "sources.receiveBuffer", .size(4096...(1 << 30)), "\"4MB\"",
             "Kernel buffer of a UDP source; net.core.rmem_max may cap it."),

@@ -193,7 +193,7 @@ package final class GatewayProcess {
                     maximumAheadMilliseconds: source.timestamps.maximumAhead,
                     drops: source.timestamps.action == .drop))
             described.lines = lines
-            described.unnamed = source.unnamed
+            described.unnamed = source.deviceOfUnnamedFrames
             try source.addExchange(to: &described, library)
             sources.append(described)
         }

@@ -28,6 +28,7 @@ package enum LedgerReport {
             ("framesControl", .unsigned(ledger.intake.framesControl)),
             ("framesRejected", .unsigned(ledger.intake.framesRejected)),
             ("framesAnswered", .unsigned(ledger.intake.framesAnswered)),
+            ("bodiesGivenUp", .unsigned(ledger.intake.bodiesGivenUp)),
             ("rejected", reasons("rejected")),
             ("readingsDecoded", .unsigned(ledger.intake.readingsDecoded)),
             ("readingsDropped", .unsigned(ledger.intake.readingsDropped)),
@@ -319,6 +320,10 @@ final class GatewayReports: Sendable {
         metric(
             "frames_rejected_total", "counter", "Refused frames by reason.",
             Rejection.allCases.map { ("{reason=\"\($0.code)\"}", intake[$0]) })
+        metric(
+            "bodies_given_up_total", "counter",
+            "Bodies of several frames whose parts never all came.",
+            [("", intake.bodiesGivenUp)])
         for (name, help, rows) in LinesReport.metrics(gathered.statistics) {
             metric(name, "counter", help, rows)
         }

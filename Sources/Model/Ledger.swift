@@ -18,6 +18,9 @@ public struct IntakeCounters: Sendable {
     public var readingsPublished: UInt64 = 0
     /// Bytes of a stream that belonged to no frame (noise between frames).
     public var bytesSkipped: UInt64 = 0
+    /// Bodies of several frames that were given up because parts never came. Their frames were received
+    /// and decoded like any other, so no law speaks of this: it says that readings are missing.
+    public var bodiesGivenUp: UInt64 = 0
     // The sizes are the numbers of cases (a type cannot name them yet); ModelTests compares them.
     public var rejectedByReason: [28 of UInt64] = InlineArray(repeating: 0)
     public var droppedByReason: [5 of UInt64] = InlineArray(repeating: 0)
@@ -62,7 +65,7 @@ public struct IntakeCounters: Sendable {
             ("framesDecoded", framesDecoded), ("framesDuplicate", framesDuplicate),
             ("framesControl", framesControl), ("framesAnswered", framesAnswered),
             ("readingsDecoded", readingsDecoded), ("readingsPublished", readingsPublished),
-            ("bytesSkipped", bytesSkipped),
+            ("bytesSkipped", bytesSkipped), ("bodiesGivenUp", bodiesGivenUp),
         ]
         for reason in Rejection.allCases { all.append(("rejected." + reason.code, self[reason])) }
         for reason in Drop.allCases { all.append(("dropped." + reason.code, self[reason])) }
@@ -84,6 +87,7 @@ public struct IntakeCounters: Sendable {
         case "readingsDecoded": readingsDecoded = value
         case "readingsPublished": readingsPublished = value
         case "bytesSkipped": bytesSkipped = value
+        case "bodiesGivenUp": bodiesGivenUp = value
         default:
             if let reason = Rejection.allCases.first(where: { "rejected." + $0.code == name }) {
                 self[reason] = value

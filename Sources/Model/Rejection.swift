@@ -40,10 +40,11 @@ public enum Rejection: UInt8, Error, CaseIterable, Sendable {
     case journalDamaged = 24
     /// Nothing could be taken in at that moment, and the device was told so (CoAP 5.03).
     case noRoom = 25
-    /// On a polled line: an answer to nothing that was asked, so nobody knows what it means.
+    /// On a polled line or in a CoAP response: an answer to nothing that was asked, so nobody knows what it
+    /// means.
     case unasked = 26
-    /// A body of several frames whose parts did not all come in time, or for which there was no room. It
-    /// counts as one frame more than its parts, which are kept in quarantine.
+    /// A body of several frames whose parts did not all come in time, or for which there was no room: why
+    /// its frames, which were taken, stand in the quarantine. No frame is counted so (`bodiesGivenUp`).
     case incomplete = 27
 
     public var code: String {

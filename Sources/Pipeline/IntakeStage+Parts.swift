@@ -2,8 +2,8 @@
 //
 // The ledger: each part is a frame received and decoded, journaled and answered like any other, without
 // readings; the one that completes the body brings the readings of the whole. If the whole cannot be
-// read, that one is refused, so nobody is told that it was kept. A body that is given up counts as one
-// frame more, received and refused as `incomplete`, and its parts go to the quarantine. That it was
+// read, that one is refused, so nobody is told that it was kept. A body that is given up is no frame: it
+// has a count of its own (`bodiesGivenUp`), and its parts go to the quarantine as `incomplete`. That it was
 // given up is in the journal as well, so that a replay comes to the same state and counts it once.
 
 import Exchanges
@@ -75,7 +75,7 @@ extension IntakeStage {
                 BodyAssembly.Key(
                     format: format.journalNumber, device: frame.device, part: part.key))
         }
-        if !isCovered { counters[.incomplete] &+= 1 }
+        if !isCovered { counters.bodiesGivenUp &+= 1 }
     }
 
     /// Called at every timer: bodies whose time is over.
@@ -140,8 +140,7 @@ extension IntakeStage {
         let lost = bodies.givenUp
         bodies.givenUp = []
         for body in lost {
-            counters.framesReceived &+= 1
-            counters[.incomplete] &+= 1
+            counters.bodiesGivenUp &+= 1
             touchCounters()
             let state = sources[body.source]
             let pieces = body.inOrder

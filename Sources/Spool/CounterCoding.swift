@@ -20,7 +20,7 @@ enum CounterCoding {
             (\.datagrams, false), (\.bytesReceived, false), (\.kernelDrops, false),
             (\.framesReceived, false), (\.framesDecoded, true), (\.framesDuplicate, false),
             (\.framesControl, false), (\.framesAnswered, false), (\.readingsDecoded, true),
-            (\.readingsPublished, true), (\.bytesSkipped, false),
+            (\.readingsPublished, true), (\.bytesSkipped, false), (\.bodiesGivenUp, true),
         ]
 
     static func encode(_ counters: IntakeCounters) -> [UInt8] {
@@ -63,14 +63,13 @@ enum CounterCoding {
     }
 
     /// Counters to start from after a crash: what replay counts again as of the last cut, the rest
-    /// as of the newest of both (they only rise, so the newest is the larger). That a body was given up
-    /// is in the journal, too.
+    /// as of the newest of both (they only rise, so the newest is the larger).
     static func restore(cut: IntakeCounters, newest: IntakeCounters) -> IntakeCounters {
         var restored = cut
         for (path, isReplayed) in plain where !isReplayed {
             restored[keyPath: path] = max(cut[keyPath: path], newest[keyPath: path])
         }
-        for reason in Rejection.allCases where reason != .incomplete {
+        for reason in Rejection.allCases {
             restored[reason] = max(cut[reason], newest[reason])
         }
         return restored

@@ -89,11 +89,8 @@ final class StreamRig {
             rig.counters.framesDecoded + rig.counters.framesControl + rig.counters.framesDuplicate)
     }
 
-    /// Refused as they came. Bodies of several frames that were given up count one more each, as
-    /// `incomplete`; their frames were taken.
-    var rejected: Int {
-        Int(rig.counters.framesReceived) - accepted - Int(rig.counters[.incomplete])
-    }
+    /// Refused as they came.
+    var rejected: Int { Int(rig.counters.framesReceived) - accepted }
 
     /// The decoded frames, in order, as the journal holds them.
     func journaled() -> [[UInt8]] {
