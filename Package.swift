@@ -8,7 +8,15 @@ import PackageDescription
 
 /// With FUZZ set everything is built for libFuzzer (Tests/Fuzz/run), in a build folder of its own.
 let isFuzzing = Context.environment["FUZZ"] != nil
-let fuzzer: [SwiftSetting] = isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : []
+let isComparing = Context.environment["FUZZ"] == "comparisons"
+/// Without the calls at each comparison that `fuzzer` implies (they took a quarter of the time; FUZZ=
+/// comparisons brings them back): edges only, which must then name the counters that libFuzzer reads.
+let edges = [
+    "-sanitize-coverage=edge", "-Xllvm", "-sanitizer-coverage-inline-8bit-counters",
+    "-Xllvm", "-sanitizer-coverage-pc-table",
+]
+let fuzzer: [SwiftSetting] =
+    isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"] + (isComparing ? [] : edges))] : []
 
 let strict: [SwiftSetting] =
     fuzzer + [
@@ -54,7 +62,14 @@ let fuzz: [Target] =
             ],
             path: "Tests/Fuzz", exclude: ["run", "seeds"], swiftSettings: strict,
             // gold ends with an internal error over the sanitizer's symbols.
-            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
+            linkerSettings: [
+                .unsafeFlags([
+                    "-sanitize=fuzzer,address", "-use-ld=lld",
+                    // Tests/Fuzz/Coverage.swift
+                    "-Xlinker", "--wrap=__sanitizer_cov_8bit_counters_init",
+                    "-Xlinker", "--wrap=__sanitizer_cov_pcs_init",
+                ])
+            ])
     ] : []
 
 let package = Package(

@@ -1,10 +1,9 @@
 // libFuzzer's entry points: bytes that nobody meant go through everything that reads bytes from outside.
 // One program, one target a run, named by the environment variable FUZZ_TARGET (`list` prints them;
 // with FUZZ_SEEDS_TO good inputs of all are written there):
-// `format:NAME` decodes as a datagram in both directions and as a stream, `explain:NAME` holds the
-// explaining path against it, `exchange:KIND` leads conversations, the others are single readers. A
-// trap, a hang, a leak or a broken law ends the run. Built only with FUZZ set (Package.swift,
-// Tests/Fuzz/run). One thread.
+// `format:NAME` decodes as a datagram and as a stream, `exchange:KIND` leads conversations, the others
+// are single readers. A trap, a hang, a leak or a broken law ends the run. Built only with FUZZ set
+// (Package.swift, Tests/Fuzz/run). One thread.
 
 import Formats
 import Glibc
@@ -27,6 +26,10 @@ final class Subject {
     let take: ([UInt8]) -> Void
     init(_ take: @escaping ([UInt8]) -> Void) { self.take = take }
 
+    /// Nothing is left to chance: the inputs that say where libFuzzer looks do all there is to do.
+    // Safety: one thread, see below.
+    nonisolated(unsafe) static var isThorough = false
+
     static let library: FormatLibrary = {
         do throws(Complaints) {
             return try FormatLibrary(directory: environment("FUZZ_FORMATS") ?? "protocols")
@@ -37,7 +40,7 @@ final class Subject {
 
     static var names: [String] {
         library.formats.map { "format:\($0.name)" } + exchangeNames
-            + readers.map(\.name) + library.formats.map { "explain:\($0.name)" }
+            + readers.map(\.name)
     }
 
     static func named(_ name: String) -> Subject? {
@@ -45,7 +48,6 @@ final class Subject {
         guard parts.count == 2 else { return readers.first { $0.name == name }?.make() }
         switch parts[0] {
         case "format": return library.format(named: parts[1]).map(decoding)
-        case "explain": return library.format(named: parts[1]).map(explaining)
         case "exchange": return exchanging(parts[1])
         default: return nil
         }
@@ -91,7 +93,16 @@ public func fuzzMain(
     }
     // Made before the first input, whose time is measured.
     // Safety: one thread, see there.
-    _ = unsafe Subject.shared
+    let subject = unsafe Subject.shared
+    // Safety: one thread, see there.
+    unsafe Subject.isThorough = true
+    Coverage.announce(after: {
+        for input in Coverage.inputs(Array(CommandLine.arguments.dropFirst())) {
+            subject.take(input)
+        }
+    })
+    // Safety: as above.
+    unsafe Subject.isThorough = false
     var count = argc
     // Safety: the arguments of the process outlive the call.
     var values = unsafe argv

@@ -27,7 +27,7 @@ enum Seeds {
         let parts = target.split(separator: ":", maxSplits: 1).map(String.init)
         if parts.count == 2, parts[0] == "exchange" { return conversations(parts[1]) }
         if parts.count == 2 {
-            return Subject.library.format(named: parts[1]).map(frames) ?? []
+            return Subject.library.format(named: parts[1]).map { streams(frames($0)) } ?? []
         }
         switch target {
         case "envelope": return envelopes()
@@ -86,6 +86,18 @@ enum Seeds {
         Subject.library.exampleFrames(of: format)
             + rows.filter { $0.protocolName == format.name || $0.profile == format.name }
             .map(\.frame)
+    }
+
+    /// Each frame in both directions, as it is and with its check value put right; and two in a row,
+    /// as on a line.
+    private static func streams(_ frames: [[UInt8]]) -> [[UInt8]] {
+        var seeds: [[UInt8]] = []
+        for (i, frame) in frames.enumerated() {
+            seeds += [0, 1, 2, 3].map { [$0] + frame }
+            let next = frames[(i + 1) % frames.count]
+            if frame.count + next.count <= 255 { seeds.append([0] + frame + next) }
+        }
+        return seeds
     }
 
     /// Three datagrams of one device each, some sent again, and each by itself.
