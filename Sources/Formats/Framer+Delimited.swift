@@ -101,10 +101,22 @@ extension Machine {
         guard wire.count &+ 2 <= rule.wireMaximum else { return (.no(.badLength), range) }
         switch judge(rule, program, from: range.lowerBound, end: range.upperBound) {
         // The delimiter says that this is all: what is missing makes it no frame, neither what is over.
-        case .incomplete: return (.bad(0, .badLength), range)
-        case .good(let total) where total != range.count: return (.bad(0, .badLength), range)
+        case .incomplete: return (otherLength(rule, program, range), range)
+        case .good(let total) where total != range.count:
+            return (otherLength(rule, program, range), range)
         case let verdict: return (verdict, range)
         }
+    }
+
+    /// What is wrong where length and delimiter disagree: the bytes, when the check value of all that stands
+    /// there says so; a length read from them is then no news.
+    private func otherLength(
+        _ rule: FrameRule, _ program: Program, _ range: Range<Int>
+    ) -> Judgement {
+        guard rule.checksum >= 0, !rule.flagsMismatch, range.count >= rule.minimum,
+            !holds(rule, program, range)
+        else { return .bad(0, .badLength) }
+        return .bad(range.count, .badChecksum)
     }
 
     /// Enters the one delimited frame that `from..<limit` must be. The first delimiter may be missing

@@ -146,7 +146,7 @@ extension Machine {
         }
     }
 
-    private func holds(_ rule: FrameRule, _ program: Program, _ range: Range<Int>) -> Bool {
+    func holds(_ rule: FrameRule, _ program: Program, _ range: Range<Int>) -> Bool {
         guard rule.checksum >= 0 else { return true }
         let sum = program.checksums[rule.checksum]
         return sum.holds(cursor, start: range.lowerBound, end: range.upperBound) ?? false

@@ -40,7 +40,8 @@ final class District {
     private var gatewayFile: String { folder.path + "/gateway.json5" }
 
     init(
-        _ sources: [Source], interval: String = "200ms", formats: [String: String]? = nil
+        _ sources: [Source], interval: String = "200ms", formats: [String: String]? = nil,
+        keys: [String: String] = [:]
     ) throws {
         folder = try Folder()
         if let formats {
@@ -60,7 +61,7 @@ final class District {
         try Files.makeFolder(storeFolder)
         try Files.makeFolder(spoolFolder)
         _ = try folder.write(
-            configuration(sources, interval).text(pretty: true), to: "gateway.json5")
+            configuration(sources, interval, keys).text(pretty: true), to: "gateway.json5")
     }
 
     deinit {
@@ -76,7 +77,19 @@ final class District {
         return port
     }
 
-    private func configuration(_ sources: [Source], _ interval: String) -> JSON {
+    /// Writes the meters' keys where only we can read them.
+    private func write(_ keys: [String: String]) throws -> String {
+        let all = keys.sorted { $0.key < $1.key }.map { ($0.key, JSON.string($0.value)) }
+        let text = JSON.object([("keys", .object(all))]).text()
+        let path = try folder.write(text, to: "keys.json5")
+        // Safety: the path is a string of Swift's, which lives through the call.
+        unsafe chmod(path, 0o600)
+        return path
+    }
+
+    private func configuration(
+        _ sources: [Source], _ interval: String, _ keys: [String: String]
+    ) throws -> JSON {
         let described = zip(sources, targets).map { source, target -> JSON in
             .object(
                 [
@@ -86,14 +99,16 @@ final class District {
                     ("timestamps", .object([("maximumAge", .string("3650d"))])),
                 ] + source.more)
         }
-        return .object([
-            ("gateway", .string("e2e-gateway")), ("formats", .string(formats)),
-            ("sources", .array(described)),
-            ("batch", .object([("interval", .string(interval))])),
-            ("spool", .object([("directory", .string(spoolFolder))])),
-            ("store", .object([("address", .string("127.0.0.1:\(storePort)"))])),
-            ("admin", .object([("socket", .string(adminSocket))])),
-        ])
+        let secrets = keys.isEmpty ? [] : [("keys", JSON.string(try write(keys)))]
+        return .object(
+            secrets + [
+                ("gateway", .string("e2e-gateway")), ("formats", .string(formats)),
+                ("sources", .array(described)),
+                ("batch", .object([("interval", .string(interval))])),
+                ("spool", .object([("directory", .string(spoolFolder))])),
+                ("store", .object([("address", .string("127.0.0.1:\(storePort)"))])),
+                ("admin", .object([("socket", .string(adminSocket))])),
+            ])
     }
 
     // MARK: Processes

@@ -32,9 +32,13 @@ enum Place {
     static let isRelease = binaries.hasSuffix("/release") || binaries.hasSuffix("/release/")
     static let protocols = root + "/protocols"
     static let captures = root + "/fixtures/captures"
-    /// The project's shared folder, nil where it is not there.
-    static let shared: String? =
-        Files.isFolder(root + "/../shared/vectors") ? root + "/../shared" : nil
+    /// The project's shared folder, nil where it is not there: SLUICE_SHARED, else beside the repository.
+    static let shared: String? = {
+        // Safety: getenv's text is copied at once; nothing here sets the environment.
+        let named = unsafe getenv("SLUICE_SHARED").map { unsafe String(cString: $0) }
+        let folder = named ?? root + "/../shared"
+        return Files.isFolder(folder + "/vectors") ? folder : nil
+    }()
 }
 
 /// A folder of its own for a test; removed with it.
