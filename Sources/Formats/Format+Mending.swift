@@ -48,7 +48,11 @@ extension Format {
     private func with(_ rule: FrameRule, _ frame: [UInt8], _ range: Range<Int>) -> [UInt8] {
         let sum = program.checksums[rule.checksum]
         guard let places = sum.places(in: range) else { return frame }
-        let value = Cursor.over(frame.span) { sum.wire($0, places.over) }
+        // Text digits may stand in either case.
+        let value = Cursor.over(frame.span) { bytes in
+            let holds = sum.holds(bytes, start: range.lowerBound, end: range.upperBound)
+            return holds == true ? nil : sum.wire(bytes, places.over)
+        }
         guard let value, value.count == places.field.count else { return frame }
         var mended = frame
         mended.replaceSubrange(places.field, with: value)

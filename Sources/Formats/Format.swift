@@ -73,6 +73,7 @@ package final class Format: Sendable {
     package let hasParts: Bool
 
     let program: Program
+    let starts: FrameStarts
 
     init(name: String, title: String, compiled: CompiledFormat) {
         self.name = name
@@ -85,6 +86,7 @@ package final class Format: Sendable {
         pairs = compiled.pairs
         requests = compiled.requests
         program = compiled.program
+        starts = FrameStarts(compiled.program)
         hasParts = (0..<program.hot.count).contains { compiled.program.hot[$0].code == .part }
     }
 
@@ -225,7 +227,8 @@ package final class Decoder {
         work.reset(slots: format.program.slotCount)
         return Cursor.over(stream) { cursor in
             var machine = self.machine(cursor, direction: direction, isExact: false)
-            return machine.search(format.program.frames[0], format.program)
+            return machine.search(
+                format.program.frames[0], format.program, format.starts)
         }
     }
 

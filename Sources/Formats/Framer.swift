@@ -192,13 +192,17 @@ extension Machine {
     /// have come. So the first complete frame behind an unfinished one is taken when a second one follows,
     /// or when it ends exactly where the bytes end. Without a checksum two are no proof, only the last is
     /// taken then. A form that anything fits (a single byte that answers) proves nothing.
-    mutating func search(_ rule: FrameRule, _ program: Program) -> FrameSearch {
+    mutating func search(
+        _ rule: FrameRule, _ program: Program, _ starts: FrameStarts
+    ) -> FrameSearch {
         if rule.delimiter >= 0 { return searchDelimited(rule, program) }
         let end = cursor.count
         var unfinished = -1
         var behind: Range<Int>?
         var at = 0
-        while at < end {
+        while true {
+            at = starts.first(cursor, from: at, upTo: end, direction)
+            guard at < end else { break }
             let begin = afterPreamble(rule, from: at, end: end)
             guard begin < end else {
                 if unfinished < 0 { unfinished = at }
@@ -228,7 +232,7 @@ extension Machine {
                     at &+= 1
                     continue
                 }
-                let next = nextStart(rule, program, after: begin, upTo: begin &+ total, end: end)
+                let next = nextStart(rule, program, starts, begin..<begin &+ total)
                 return .rejected(skip: at, advance: next &- at, rejection)
             }
         }
@@ -248,16 +252,18 @@ extension Machine {
     /// The next place inside a refused frame where a frame may start; its end at the latest. Faulty
     /// frames that begin inside it are part of the same refusal.
     private mutating func nextStart(
-        _ rule: FrameRule, _ program: Program, after: Int, upTo: Int, end: Int
+        _ rule: FrameRule, _ program: Program, _ starts: FrameStarts, _ refused: Range<Int>
     ) -> Int {
-        var at = after &+ 1
-        while at < upTo {
+        let (end, last) = (cursor.count, refused.upperBound)
+        var at = refused.lowerBound &+ 1
+        while true {
+            at = starts.first(cursor, from: at, upTo: last, direction)
+            guard at < last else { return last }
             switch judge(rule, program, from: at, end: end) {
             case .good, .incomplete: return at
             case .no, .bad: at &+= 1
             }
         }
-        return upTo
     }
 }
 
