@@ -147,7 +147,7 @@ package final class Decoder {
         work = Workspace(
             planes: format.program.planeCount, capacity: max(64, format.maximumFrame), seed: seed,
             keys: keys)
-        work.packs.isOn = remembersShapes
+        work.names.memory.isOn = remembersShapes
     }
 
     /// Decodes exactly one frame (preamble included) into `result`, which it empties first.

@@ -231,11 +231,12 @@ struct DuplicateHash {
 
     mutating func mix(_ bytes: Cursor, _ range: Range<Int>) {
         var at = range.lowerBound
-        while at < range.upperBound {
-            let width = min(8, range.upperBound &- at)
-            mix(bytes.big(at, width: width) ?? 0)
-            at &+= width
+        while at <= range.upperBound &- 8 {
+            mix(bytes.big(at, width: 8) ?? 0)
+            at &+= 8
         }
+        let rest = range.upperBound &- at
+        if rest > 0 { mix(bytes.big(at, width: rest) ?? 0) }
         mix(UInt64(truncatingIfNeeded: range.count))
     }
 

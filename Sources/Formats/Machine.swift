@@ -35,7 +35,7 @@ protocol FrameSink {
     mutating func identityIsGlobal()
     /// True for sinks that can take back what a codec yielded.
     static var forgets: Bool { get }
-    func mark() -> SinkMark
+    mutating func mark() -> SinkMark
     mutating func forget(since mark: SinkMark)
     /// The time of the last reading is relative to the frame's arrival.
     mutating func timeIsRelative()
@@ -105,7 +105,6 @@ final class Workspace {
     /// Path of the conversation that the frame came through.
     let path = BytePlane(capacity: 512)
     let names = NameArena()
-    let packs = SenMLMemory()
     /// The conversation said whose frame it is.
     var isIdentified = false
     /// The check value is wrong and the format lets that pass.

@@ -239,6 +239,26 @@ struct SenMLMemoryTests {
         }
     }
 
+    @Test("packs with more names than memory has places for keep all their words")
+    func crowdedPacks() throws {
+        let seed = UInt64.random(in: 0...UInt64.max)
+        var random = SplitMix64(seed: seed)
+        let warm = Decoder(try Fixtures.format("senml-cbor"))
+        for _ in 0..<60 {
+            let numbers = (0..<100).map { _ in Int.random(in: 0..<1_500, using: &random) }
+            var bytes: [UInt8] = head(4, numbers.count)
+            for (i, n) in numbers.enumerated() {
+                bytes += i == 0 ? [0xA4, 0x21] + text("meter-17:") : [0xA3]
+                bytes += [0x00] + text("s\(n)") + [0x01] + text("u\(n % 7)") + [0x02] + head(0, n)
+            }
+            let found = outcome(warm, bytes, nil)
+            #expect(found.readings.map(\.words.name) == numbers.map { "s\($0)" }, "seed \(seed)")
+            #expect(
+                found.readings.map(\.words.unit) == numbers.map { "u\($0 % 7)" }, "seed \(seed)")
+            #expect(found.readings.map(\.value) == numbers.map { .decimal(Int64($0)) })
+        }
+    }
+
     @Test("a payload that breaks off yields nothing, the message stands")
     func rollback() throws {
         let decoder = Decoder(try Fixtures.format("coap"))
