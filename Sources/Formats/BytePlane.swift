@@ -132,19 +132,9 @@ import Model
         count &+= wanted
     }
 
-    /// Adds `count` zero bytes, to be written by `setWord` and `set`.
+    /// Adds bytes whose content does not matter until it is set; what does not fit is left out.
     @inline(__always)
-    func reserve(_ more: Int) {
-        guard more >= 0, more <= capacity &- count else {
-            while count < capacity { append(0) }
-            return
-        }
-        for i in 0..<more {
-            // Safety: count + i < count + more <= capacity, checked above.
-            unsafe base[count &+ i] = 0
-        }
-        count &+= more
-    }
+    func extend(_ more: Int) { count = min(capacity, count &+ max(0, more)) }
 
     /// Changes eight appended bytes, the least significant first.
     @inline(__always)

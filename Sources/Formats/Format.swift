@@ -157,7 +157,7 @@ package final class Decoder {
             Workspace(
                 planes: format.program.planeCount, capacity: max(64, format.maximumFrame),
                 seed: seed, keys: keys.table))
-        work.packs.isOn = remembersShapes
+        work.names.memory.isOn = remembersShapes
     }
 
     deinit {

@@ -35,7 +35,7 @@ protocol FrameSink {
     mutating func identityIsGlobal()
     /// True for sinks that can take back what a codec yielded.
     static var forgets: Bool { get }
-    func mark() -> SinkMark
+    mutating func mark() -> SinkMark
     mutating func forget(since mark: SinkMark)
     /// The time of the last reading is relative to the frame's arrival.
     mutating func timeIsRelative()
@@ -114,7 +114,6 @@ struct Workspace {
     /// Path of the conversation that the frame came through.
     let path = BytePlane(capacity: 512)
     let names = NameArena()
-    let packs = SenMLMemory()
     private let state = Cell(State())
     let regions = FixedStack<Region>(
         repeating: Region(
@@ -138,7 +137,6 @@ struct Workspace {
         identity.deallocate()
         path.deallocate()
         names.deallocate()
-        packs.deallocate()
         state.deallocate()
         regions.deallocate()
         scopes.deallocate()

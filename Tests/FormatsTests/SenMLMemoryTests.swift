@@ -149,6 +149,60 @@ struct SenMLMemoryTests {
         return Bool.random(using: &random) ? head(4, count) + records : [0x9F] + records + [0xFF]
     }
 
+    private func jsonNumber(_ random: inout SplitMix64) -> String {
+        let n = Int.random(in: 0...70_000, using: &random)
+        return [
+            "\(n)", "-\(n)", "\(n).25", "-0.0\(n)", "0", "-0", "0.000", "1e3", "2.5E-2", "007",
+            "1.", ".5",
+            "00.1", "12345678901234567", "123456789012345678", "1.2345678901234567", "-", "1 ",
+            "\(n).5",
+            "0.00000000000000000", "0.0000000000000000000", "9999999999999999999999",
+        ][Int.random(in: 0..<44, using: &random) % 22]
+    }
+
+    private func jsonRecord(_ random: inout SplitMix64, isFirst: Bool) -> String {
+        var members: [String] = []
+        func chance(_ n: Int) -> Bool { Int.random(in: 0..<n, using: &random) == 0 }
+        func pick(_ words: [String]) -> String { words.randomElement(using: &random) ?? "" }
+        if isFirst || chance(12) {
+            if !chance(8) {
+                members.append("\"bn\":\"\(chance(2) ? Self.bases[0] : pick(Self.bases))\"")
+            }
+            if chance(2) { members.append("\"bt\":1763000000") }
+            if chance(8) { members.append("\"bt\":\(jsonNumber(&random))") }
+            if chance(8) { members.append("\"bu\":\"\(pick(Self.units))\"") }
+            if chance(12) { members.append("\"bv\":\(jsonNumber(&random))") }
+            if chance(16) { members.append("\"bs\":\(jsonNumber(&random))") }
+        }
+        if !chance(12) {
+            let name = pick(
+                chance(3) ? Self.names + ["\\u0061b", "a\\/b"] : Array(Self.names[0..<8]))
+            members.append("\"n\":\"\(name)\"")
+        }
+        if !chance(3) { members.append("\"u\":\"\(pick(Self.units))\"") }
+        switch Int.random(in: 0..<12, using: &random) {
+        case 0: members.append("\"vb\":true")
+        case 1: members.append("\"vs\":\"words\"")
+        case 2: members.append("\"v\":null")
+        case 3: break
+        default: members.append("\"v\":\(jsonNumber(&random))")
+        }
+        if chance(4) { members.append("\"t\":\(jsonNumber(&random))") }
+        if chance(12) { members.append("\"s\":\(jsonNumber(&random))") }
+        if chance(12) { members.append("\"other\":[1,{}]") }
+        if chance(20) { members.append("\"n\":\"\(pick(Self.names))\"") }
+        if chance(6) { members.shuffle(using: &random) }
+        let text = members.joined(separator: chance(10) ? ", " : ",")
+        return chance(10) ? "{ \(text)}" : "{\(text)}"
+    }
+
+    private func jsonPack(_ random: inout SplitMix64) -> [UInt8] {
+        let count = Int.random(in: 1...6, using: &random)
+        let records = (0..<count).map { jsonRecord(&random, isFirst: $0 == 0) }
+        let separator = Int.random(in: 0..<10, using: &random) == 0 ? " ,\n" : ","
+        return Array("[\(records.joined(separator: separator))]".utf8)
+    }
+
     private func contexts() -> [FrameContext?] {
         var path = FrameContext()
         path.path = Array("/up".utf8)
@@ -167,17 +221,22 @@ struct SenMLMemoryTests {
 
     @Test(
         "nothing changes by having seen other packs before",
-        arguments: [("senml-cbor", [] as [UInt8]), ("coap", [0x40, 0x02, 0, 1, 0xC1, 0x70, 0xFF])])
+        arguments: [
+            ("senml-cbor", [] as [UInt8]), ("senml-json", []),
+            ("coap", [0x40, 0x02, 0, 1, 0xC1, 0x70, 0xFF]),
+            ("coap", [0x40, 0x02, 0, 1, 0xC1, 0x6E, 0xFF]),
+        ])
     func memory(format: String, head: [UInt8]) throws {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SplitMix64(seed: seed)
+        let isJSON = format == "senml-json" || head.dropLast().last == 0x6E
         let format = try Fixtures.format(format)
         let warm = Decoder(format, seed: 7)
         let cold = Decoder(format, seed: 7, remembersShapes: false)
         let contexts = contexts()
         var (accepted, read) = (0, 0)
         for round in 0..<2_500 {
-            var bytes = head + pack(&random)
+            var bytes = head + (isJSON ? jsonPack(&random) : pack(&random))
             if round % 3 == 0 {
                 for _ in 0..<Int.random(in: 1...2, using: &random) {
                     let at = Int.random(in: head.count..<bytes.count, using: &random)
@@ -236,6 +295,26 @@ struct SenMLMemoryTests {
                 #expect(found.device == DeviceKey("urn:dev:mac:\(n)"))
                 #expect(warm.identityText() == "urn:dev:mac:\(n)")
             }
+        }
+    }
+
+    @Test("packs with more names than memory has places for keep all their words")
+    func crowdedPacks() throws {
+        let seed = UInt64.random(in: 0...UInt64.max)
+        var random = SplitMix64(seed: seed)
+        let warm = Decoder(try Fixtures.format("senml-cbor"))
+        for _ in 0..<60 {
+            let numbers = (0..<100).map { _ in Int.random(in: 0..<1_500, using: &random) }
+            var bytes: [UInt8] = head(4, numbers.count)
+            for (i, n) in numbers.enumerated() {
+                bytes += i == 0 ? [0xA4, 0x21] + text("meter-17:") : [0xA3]
+                bytes += [0x00] + text("s\(n)") + [0x01] + text("u\(n % 7)") + [0x02] + head(0, n)
+            }
+            let found = outcome(warm, bytes, nil)
+            #expect(found.readings.map(\.words.name) == numbers.map { "s\($0)" }, "seed \(seed)")
+            #expect(
+                found.readings.map(\.words.unit) == numbers.map { "u\($0 % 7)" }, "seed \(seed)")
+            #expect(found.readings.map(\.value) == numbers.map { .decimal(Int64($0)) })
         }
     }
 

@@ -131,59 +131,72 @@ struct CBORPull {
         }
     }
 
-    /// A number in one of its usual forms: an integer, a decimal fraction of a short exponent, a float.
-    /// Nil, and nothing taken, for all others and where bytes lack.
+    /// The next eight bytes, the first in the highest place, zeros behind the end; and how many there are.
     @inline(__always)
-    mutating func usualNumber() -> Value? {
-        guard position < end, let first = cursor.byte(position) else { return nil }
-        var at = position
-        let value: Value
-        switch first {
-        case 0x00...0x3B:
-            guard let number = usualInteger(&at) else { return nil }
-            value = .decimal(number)
-        case 0xC4:
-            guard at &+ 4 <= end, let start = cursor.big(at &+ 1, width: 2), start >> 8 == 0x82
-            else { return nil }
-            let exponent = UInt8(truncatingIfNeeded: start)
-            guard exponent & 0x1F < 24, exponent < 0x40 else { return nil }
-            at &+= 3
-            guard let number = usualInteger(&at) else { return nil }
-            let power = Int8(bitPattern: exponent & 0x1F)
-            value = .decimal(number, exponent: exponent < 0x20 ? power : ~power)
-        case 0xFB:
-            guard at &+ 9 <= end, let bits = cursor.big(at &+ 1, width: 8) else { return nil }
-            at &+= 9
-            let float = Double(bitPattern: bits)
-            value = float.isFinite ? .double(float) : .none
-        case 0xFA:
-            guard at &+ 5 <= end, let bits = cursor.big(at &+ 1, width: 4) else { return nil }
-            at &+= 5
-            let float = Double(Float(bitPattern: UInt32(truncatingIfNeeded: bits)))
-            value = float.isFinite ? .double(float) : .none
-        default: return nil
-        }
-        position = at
-        return value
+    private var ahead: (word: UInt64, count: Int)? {
+        let left = end &- position
+        if left >= 8 { return cursor.big(position, width: 8).map { ($0, 8) } }
+        guard left > 0, let word = cursor.big(end &- 8, width: 8) else { return nil }
+        return (word << UInt64(truncatingIfNeeded: 64 &- 8 &* left), left)
     }
 
-    /// An integer that Int64 holds; moves `at` over it.
+    /// A number in one of its usual forms: an integer of up to 32 bits, a decimal fraction of one with a
+    /// short exponent, a float. Nil, and nothing taken, for all others and where bytes lack.
     @inline(__always)
-    private func usualInteger(_ at: inout Int) -> Int64? {
-        guard at < end, let first = cursor.byte(at), first < 0x40 else { return nil }
+    mutating func usualNumber() -> Value? {
+        guard let (word, count) = ahead else { return nil }
+        let first = UInt8(truncatingIfNeeded: word >> 56)
+        if first < 0x40 {
+            guard let (number, size) = CBORPull.usualInteger(word), size <= count else {
+                return nil
+            }
+            position &+= size
+            return .decimal(number)
+        }
+        if word >> 48 == 0xC482 {
+            let exponent = UInt8(truncatingIfNeeded: word >> 40)
+            guard exponent & 0x1F < 24, exponent < 0x40,
+                let (number, size) = CBORPull.usualInteger(word << 24), size &+ 3 <= count
+            else { return nil }
+            position &+= size &+ 3
+            let power = Int8(bitPattern: exponent & 0x1F)
+            return .decimal(number, exponent: exponent < 0x20 ? power : ~power)
+        }
+        return usualFloat(first)
+    }
+
+    /// An integer of at most 32 bits in the first bytes of `word`, and how many bytes it has.
+    @inline(__always)
+    private static func usualInteger(_ word: UInt64) -> (Int64, Int)? {
+        let first = UInt8(truncatingIfNeeded: word >> 56)
         let info = first & 0x1F
-        var argument = UInt64(info)
+        guard first < 0x40, info <= 26 else { return nil }
+        var number = Int64(info)
+        var size = 1
         if info >= 24 {
             let width = 1 << Int(info &- 24)
-            guard info <= 27, at &+ 1 <= end &- width,
-                let word = cursor.big(at &+ 1, width: width), word <= UInt64(Int64.max)
-            else { return nil }
-            argument = word
-            at &+= width
+            number = Int64(
+                truncatingIfNeeded: (word << 8) >> UInt64(truncatingIfNeeded: 64 &- 8 &* width))
+            size = 1 &+ width
         }
-        at &+= 1
-        let number = Int64(truncatingIfNeeded: argument)
-        return first < 0x20 ? number : ~number
+        return (first < 0x20 ? number : ~number, size)
+    }
+
+    private mutating func usualFloat(_ first: UInt8) -> Value? {
+        let float: Double
+        let at = position &+ 1
+        switch first {
+        case 0xFB:
+            guard at <= end &- 8, let bits = cursor.big(at, width: 8) else { return nil }
+            float = Double(bitPattern: bits)
+            position = at &+ 8
+        case 0xFA:
+            guard at <= end &- 4, let bits = cursor.big(at, width: 4) else { return nil }
+            float = Double(Float(bitPattern: UInt32(truncatingIfNeeded: bits)))
+            position = at &+ 4
+        default: return nil
+        }
+        return float.isFinite ? .double(float) : Value.none
     }
 
     /// Text of at most 255 bytes, all of them ASCII. Nil, and nothing taken, for any other item.

@@ -71,6 +71,14 @@ extension Machine {
                 position = from
             }
         }
+        try judged(kind, at, &sink)
+    }
+
+    @inline(never)
+    private mutating func judged<S: FrameSink>(
+        _ kind: Content, _ at: CodecPlace, _ sink: inout S
+    ) throws(Rejection) {
+        let known = work.identity.count
         var probe = self
         var nothing = NoSink()
         var isGood = true

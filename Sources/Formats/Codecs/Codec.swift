@@ -159,16 +159,37 @@ extension FormatCompiler {
 struct NameArena {
     private static let capacity = 16_384
     private let plane = BytePlane(capacity: NameArena.capacity)
+    let memory = SenMLMemory()
 
     func clear() { plane.clear() }
 
     /// To be called once, by the owner's deinit.
-    func deallocate() { plane.deallocate() }
+    func deallocate() {
+        plane.deallocate()
+        memory.deallocate()
+    }
+
+    /// Whether a name and a unit of so many bytes can be kept.
+    @inline(__always)
+    func hasRoom(_ prefix: Int, _ nameCount: Int, _ unitCount: Int) -> Bool {
+        prefix &+ nameCount <= 255
+            && plane.count &+ 10 &+ prefix &+ nameCount &+ unitCount < NameArena.capacity
+    }
+
+    /// Keeps a place for the words of a stream whose bytes `memory` has; there must be room.
+    @inline(__always)
+    func put(_ discriminator: UInt64, nameCount: Int, unitCount: Int) {
+        let entry = plane.count
+        plane.extend(10 &+ nameCount &+ unitCount)
+        plane.setWord(discriminator, at: entry)
+        plane.set(UInt8(truncatingIfNeeded: nameCount), at: entry &+ 8)
+        plane.set(UInt8(truncatingIfNeeded: unitCount), at: entry &+ 9)
+    }
 
     /// Begins a name; then `append` its bytes, perhaps `beginUnit` and the unit's, then `end`.
     func begin() -> Int {
         let entry = plane.count
-        plane.reserve(10)
+        plane.extend(10)
         return entry
     }
 
@@ -179,15 +200,13 @@ struct NameArena {
     func append(_ bytes: Cursor, _ range: Range<Int>) { plane.append(bytes, range) }
 
     /// Ends the entry that begins at `entry`, whose last `unitCount` bytes are the unit. The
-    /// discriminator of the stream, computed unless it is `known`; nil when name or unit has more than
-    /// 255 bytes or the arena is full.
-    @inline(__always)
-    func end(_ entry: Int, unitCount: Int = 0, known: UInt64? = nil) -> UInt64? {
+    /// discriminator of the stream; nil when name or unit has more than 255 bytes or the arena is full.
+    func end(_ entry: Int, unitCount: Int = 0) -> UInt64? {
         let total = plane.count &- entry &- 10
         let nameCount = total &- unitCount
         guard plane.count < NameArena.capacity, nameCount >= 0, nameCount <= 255, unitCount <= 255
         else { return nil }
-        let value = known ?? hash(entry, unitCount)
+        let value = hash(entry, unitCount)
         plane.setWord(value, at: entry)
         plane.set(UInt8(nameCount), at: entry &+ 8)
         plane.set(UInt8(unitCount), at: entry &+ 9)
@@ -205,6 +224,7 @@ struct NameArena {
 
     /// Name and unit of a discriminator of this frame; empty when there is none. Slow path.
     func words(_ discriminator: UInt64) -> (name: String, unit: String) {
+        if let known = memory.words(discriminator) { return known }
         let bytes = plane.cursor(count: plane.count)
         var at = 0
         while at &+ 10 <= bytes.count {

@@ -32,7 +32,7 @@ struct JSONPull {
 
     let cursor: Cursor
     private(set) var position: Int
-    private let end: Int
+    let end: Int
     private(set) var depth = 0
     /// Bit n: container n is an object.
     private var objects: UInt64 = 0
@@ -147,6 +147,74 @@ struct JSONPull {
     private mutating func word(_ text: StaticString) throws(Rejection) {
         guard cursor.begins(with: text, position..<end) else { throw .malformed }
         position &+= text.utf8CodeUnitCount
+    }
+
+    // MARK: Ahead
+
+    /// Where the next element of the outermost array stands, when nothing is before it; nil elsewhere.
+    @inline(__always)
+    var element: Int? {
+        guard depth == 1, objects & 2 == 0 else { return nil }
+        if state == .firstElement { return position }
+        guard state == .afterValue, position < end, cursor.byte(position) == 0x2C else {
+            return nil
+        }
+        return position &+ 1
+    }
+
+    /// Goes on behind a value that somebody else has read.
+    @inline(__always)
+    mutating func pass(to position: Int) {
+        self.position = min(position, end)
+        state = .afterValue
+    }
+
+    /// Takes these characters, given as one number, when they stand next.
+    @inline(__always)
+    mutating func takeLetters(_ letters: UInt64, width: Int) -> Bool {
+        guard position <= end &- width, cursor.big(position, width: width) == letters else {
+            return false
+        }
+        position &+= width
+        return true
+    }
+
+    /// Takes a number of at most 17 digits without an exponent; nil, and nothing taken, for others and
+    /// where something else than `,` or `}` follows.
+    @inline(__always)
+    mutating func usualNumber() -> Value? {
+        var at = position
+        var isNegative = false
+        if at < end, cursor.byte(at) == 0x2D {
+            isNegative = true
+            at &+= 1
+        }
+        let first = at
+        var mantissa: Int64 = 0
+        var point = -1
+        while at < end, let byte = cursor.byte(at) {
+            let digit = byte &- 0x30
+            if digit <= 9 {
+                mantissa = mantissa &* 10 &+ Int64(digit)
+            } else if byte == 0x2E, point < 0, at > first {
+                point = at
+            } else if byte == 0x2C || byte == 0x7D {
+                break
+            } else {
+                return nil
+            }
+            at &+= 1
+            if at &- first > 18 { return nil }
+        }
+        let fraction = point < 0 ? 0 : at &- point &- 1
+        let whole = (point < 0 ? at : point) &- first
+        guard at < end, whole >= 1, point < 0 || fraction >= 1, at &- first <= 17,
+            whole == 1 || cursor.byte(first) != 0x30
+        else { return nil }
+        position = at
+        // Zero has at most 15 places (see JSONNumber).
+        let exponent = Int8(truncatingIfNeeded: mantissa == 0 ? -min(fraction, 15) : -fraction)
+        return .decimal(isNegative ? 0 &- mantissa : mantissa, exponent: exponent)
     }
 
     // MARK: Strings

@@ -36,7 +36,7 @@ extension Machine {
     }
 
     mutating func lwM2MJSON<S: FrameSink>(_ at: CodecPlace, _ sink: inout S) throws(Rejection) {
-        var state = SenMLState(isBinary: false, path: pathHash)
+        var state = SenMLState(isBinary: false, path: work.names.memory.begin(work.path))
         // The base name may stand behind the entries: it is looked for first.
         try base(&state)
         var pull = JSONPull(cursor, position..<limit)

@@ -6,12 +6,6 @@
 import Model
 
 extension Machine {
-    /// Hash of the conversation's path, which stands before names; 0 without one.
-    var pathHash: UInt64 {
-        let path = work.path
-        return path.count == 0 ? 0 : Machine.hash(path.cursor(count: path.count), 0..<path.count)
-    }
-
     /// Yields a usual record; false, and nothing done, for another one.
     @inline(__always)
     func usual<S: FrameSink>(
@@ -23,14 +17,14 @@ extension Machine {
         if state.base.kind == .unknown { lookAtBase(&state, at) }
         guard state.base.kind == .device,
             state.baseName.range.count &+ name.range.count <= 255,
-            record.stream != nil || Machine.isName(cursor, name.range)
+            Machine.isName(cursor, name.range)
         else { return false }
         var value = record.number(.value)
         if let base = state.baseValue, record.valueCount == 0 || value != nil {
             value = base.plus(value ?? .decimal(0))
         }
         guard record.valueCount == 1 || value != nil else { throw .badRecord }
-        if state.base.isOwn == nil { try identifyBase(&state, &sink) }
+        if state.base.isOwn == nil { identifyBase(&state, &sink) }
         guard state.base.isOwn == true else { return false }
         guard let value = value ?? record.number(.boolean) else { return true }
         let moment: SenMLMoment
@@ -39,8 +33,7 @@ extension Machine {
         } else if let known = state.moment {
             moment = known
         } else {
-            moment = SenMLMoment(state.baseTime.plus(.decimal(0)))
-            state.moment = moment
+            moment = state.settle()
         }
         guard sink.readingCount < Machine.maximumReadings else { throw .oversized }
         let unit = record.text(.unit) ?? state.baseUnit
@@ -50,6 +43,13 @@ extension Machine {
         return true
     }
 
+    /// The conversation's path before a name.
+    private func prefix(_ names: NameArena) {
+        let path = work.path.cursor(count: work.path.count)
+        names.append(path, 0..<path.count)
+        if path.byte(path.count &- 1) != 0x2F { names.append(0x2F) }
+    }
+
     /// Puts name and unit down for the stream's first appearance.
     @inline(__always)
     private func stream(
@@ -57,21 +57,17 @@ extension Machine {
     ) throws(Rejection) -> UInt64 {
         let names = work.names
         let entry = names.begin()
-        if work.path.count > 0 {
-            let path = work.path.cursor(count: work.path.count)
-            names.append(path, 0..<path.count)
-            if path.byte(path.count &- 1) != 0x2F { names.append(0x2F) }
-        }
+        if work.path.count > 0 { prefix(names) }
         names.append(cursor, name)
         if let unit { names.append(cursor, unit) }
         // A unit of the pack is not in the record's head.
         let isWhole = record.has(.unit) || unit == nil
         guard
             let discriminator = names.end(
-                entry, unitCount: unit?.count ?? 0, known: isWhole ? record.stream : nil)
+                entry, unitCount: unit?.count ?? 0)
         else { throw .oversized }
         if isWhole, !record.head.isEmpty {
-            work.packs.keep(
+            work.names.memory.keep(
                 cursor, record.head, name: name, unit: unit, discriminator: discriminator,
                 path: state.path)
         }
@@ -93,11 +89,8 @@ extension Machine {
         state.base.kind = .other
         let range = state.baseName.range
         guard state.baseName.isPlain, range.count >= 8, range.count <= 255 else { return }
-        if work.packs.isOn, let known = work.packs.base(cursor, range) {
-            state.base.kind = .device
-            state.base.device = Int(known.device)
-            state.base.hash = known.hash
-            state.base.key = DeviceKey(high: known.high, low: known.low)
+        if work.names.memory.isOn, let known = work.names.memory.base(cursor, range) {
+            state.base = SenMLBase(known, count: range.count)
             return
         }
         // Eight bytes and more tell what a longer name would be: a URN or not.
@@ -110,7 +103,9 @@ extension Machine {
         state.base.device = name.device
         state.base.hash = Machine.hash(bytes, 0..<name.device)
         state.base.key = key
-        work.packs.keep(cursor, range, state.base)
+        state.base.hasSlash = false
+        for i in 0..<name.device where bytes.byte(i) == 0x2F { state.base.hasSlash = true }
+        work.names.memory.keep(cursor, range, state.base)
     }
 
     /// Nil for names that no identity can have; the long way refuses them.
@@ -121,9 +116,7 @@ extension Machine {
         return scratch.deviceKey
     }
 
-    private func identifyBase<S: FrameSink>(
-        _ state: inout SenMLState, _ sink: inout S
-    ) throws(Rejection) {
+    func identifyBase<S: FrameSink>(_ state: inout SenMLState, _ sink: inout S) {
         let hash = state.base.hash
         state.base.isOwn = state.device ?? hash == hash
         if state.device != nil { return }
@@ -131,7 +124,12 @@ extension Machine {
         if work.isIdentified { return }
         let start = state.baseName.range.lowerBound
         work.identity.clear()
-        work.identity.appendIdentity(cursor, start..<start &+ state.base.device)
+        let device = start..<start &+ state.base.device
+        if state.base.hasSlash {
+            work.identity.appendIdentity(cursor, device)
+        } else {
+            work.identity.append(cursor, device)
+        }
         sink.device(state.base.key)
         sink.identityIsGlobal()
     }

@@ -5,24 +5,33 @@ import Model
 extension Machine {
     mutating func senMLCBOR<S: FrameSink>(_ at: CodecPlace, _ sink: inout S) throws(Rejection) {
         var pull = CBORPull(cursor, position..<limit)
-        var state = SenMLState(isBinary: true, path: pathHash)
+        var state = SenMLState(isBinary: true, path: work.names.memory.begin(work.path))
         let pack = try pull.head()
         guard pack.major == 4 else { throw .malformed }
         if S.explains { sink.openList("records", at: position, machine: self) }
         var left = pack.argument
-        var record = SenMLRecord()
-        let memory = S.explains || !work.packs.isOn ? nil : work.packs
+        let lane = S.explains ? nil : SenMLLane(work)
         while try Machine.hasNext(pack, &left, &pull) {
-            let head = try pull.head()
-            guard head.major == 5 else { throw .malformed }
-            try Machine.read(&record, head, &pull, memory, state.path)
-            record.range = head.start..<pull.position
-            try senML(record, &state, at, &sink)
+            if !S.explains, let lane, takeKnown(lane, &pull, &state, at, &sink) { continue }
+            try senMLRecord(&pull, &state, at, &sink)
         }
         if S.explains { sink.close() }
         guard pull.position == limit else { throw .malformed }
         position = limit
         if sink.readingCount == 0 { sink.control() }
+    }
+
+    /// Takes a record of any kind.
+    @inline(never)
+    private mutating func senMLRecord<S: FrameSink>(
+        _ pull: inout CBORPull, _ state: inout SenMLState, _ at: CodecPlace, _ sink: inout S
+    ) throws(Rejection) {
+        var record = SenMLRecord()
+        let head = try pull.head()
+        guard head.major == 5 else { throw .malformed }
+        try Machine.read(&record, head, &pull)
+        record.range = head.start..<pull.position
+        try senML(record, &state, at, &sink)
     }
 
     @inline(__always)
@@ -36,24 +45,13 @@ extension Machine {
     }
 
     private static func read(
-        _ record: inout SenMLRecord, _ map: CBORHead, _ pull: inout CBORPull,
-        _ memory: SenMLMemory?, _ path: UInt64
+        _ record: inout SenMLRecord, _ map: CBORHead, _ pull: inout CBORPull
     ) throws(Rejection) {
         record.begin()
         var left = map.argument
         var run = HeadRun()
         while try hasNext(map, &left, &pull) {
             let start = pull.position
-            if let memory, !record.isNamed, left > 0,
-                let head = memory.head(pull.cursor, start, pull.end, path: path),
-                map.isIndefinite || left &+ 1 >= UInt64(head.pairs)
-            {
-                record.take(head, at: start)
-                pull.position = start &+ Int(head.count)
-                if !map.isIndefinite { left &-= UInt64(head.pairs &- 1) }
-                try take(.value, &record, &pull)
-                continue
-            }
             if let label = try label(&pull) {
                 run.note(label, start, pull.position, &record)
                 try take(label, &record, &pull)
@@ -128,37 +126,5 @@ extension Machine {
             guard head.major == 2, !head.isIndefinite else { throw .badType }
             record.put(JSONString(range: pull.string(head), isPlain: true), label)
         }
-    }
-}
-
-/// Watches a record for its head: the name, perhaps the unit, and the value one behind the other.
-private struct HeadRun {
-    private enum State: UInt8 { case none, name, unit, closed, spoilt }
-
-    private var state = State.none
-    private var start = 0
-
-    /// `key`: bytes of the label, from its first to the one behind it.
-    mutating func note(
-        _ label: SenMLLabel, _ key: Int, _ end: Int, _ record: inout SenMLRecord
-    ) {
-        switch (label, state) {
-        case (.name, .none):
-            if record.isNamed { return spoil(&record) }
-            start = key
-            state = .name
-        case (.unit, .name): state = .unit
-        case (.value, .name), (.value, .unit):
-            record.head = start..<end
-            state = .closed
-        case (.name, _), (.unit, _), (_, .name), (_, .unit): spoil(&record)
-        default: break
-        }
-    }
-
-    mutating func spoil(_ record: inout SenMLRecord) {
-        state = .spoilt
-        record.head = 0..<0
-        record.stream = nil
     }
 }

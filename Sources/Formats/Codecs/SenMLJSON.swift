@@ -5,11 +5,13 @@ import Model
 extension Machine {
     mutating func senMLJSON<S: FrameSink>(_ at: CodecPlace, _ sink: inout S) throws(Rejection) {
         var pull = JSONPull(cursor, position..<limit)
-        var state = SenMLState(isBinary: false, path: pathHash)
+        var state = SenMLState(isBinary: false, path: work.names.memory.begin(work.path))
         guard case .beginArray = try pull.next() else { throw .malformed }
         if S.explains { sink.openList("records", at: position, machine: self) }
         var record = SenMLRecord()
+        let lane = S.explains ? nil : SenMLLane(work)
         while true {
+            if !S.explains, let lane, takeKnown(lane, &pull, &state, at, &sink) { continue }
             let start = pull.position
             let token = try pull.next()
             if case .endArray = token { break }
@@ -29,16 +31,19 @@ extension Machine {
     private static func read(
         _ record: inout SenMLRecord, _ pull: inout JSONPull
     ) throws(Rejection) {
+        var run = HeadRun()
         while true {
             let token = try pull.next()
             if case .endObject = token { return }
             guard case .key(let key) = token else { throw .malformed }
             guard let label = SenMLLabel(key, pull.cursor) else {
                 try refuseRequired(key, pull.cursor)
+                run.spoil(&record)
                 let value = try pull.next()
                 try pull.skip(value)
                 continue
             }
+            run.note(label, key.range.lowerBound &- 1, pull.position, &record)
             let value = try pull.next()
             switch value {
             case .number(let number): try label.take(number, &record)

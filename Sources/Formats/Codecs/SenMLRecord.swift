@@ -16,15 +16,12 @@ struct SenMLRecord {
     var range = 0..<0
     /// Bytes from the name's label to the one of the value, when nothing but a unit is between.
     var head = 0..<0
-    /// The stream of name and unit when they are those of a known head.
-    var stream: UInt64?
 
     /// Forgets all labels.
     @inline(__always)
     mutating func begin() {
         present = 0
         head = 0..<0
-        stream = nil
     }
 
     @inline(__always)
@@ -60,18 +57,6 @@ struct SenMLRecord {
 
     @inline(__always)
     var isNamed: Bool { present & (SenMLLabel.name.bit | SenMLLabel.unit.bit) != 0 }
-
-    /// Takes name and unit of a known head whose bytes begin at `at`.
-    @inline(__always)
-    mutating func take(_ head: SenMLHead, at: Int) {
-        let name = at &+ Int(head.name)
-        put(JSONString(range: name..<name &+ Int(head.nameCount), isPlain: true), .name)
-        if head.unit > 0 {
-            let unit = at &+ Int(head.unit)
-            put(JSONString(range: unit..<unit &+ Int(head.unitCount), isPlain: true), .unit)
-        }
-        stream = head.discriminator
-    }
 
     private static var values: UInt16 {
         SenMLLabel.value.bit | SenMLLabel.text.bit | SenMLLabel.boolean.bit | SenMLLabel.data.bit
@@ -111,9 +96,22 @@ struct SenMLBase {
     var device = 0
     /// The frame is filed under this device; nil when nobody asked yet.
     var isOwn: Bool?
+    var hasSlash = false
     /// `SenMLState.device` of it.
     var hash: UInt64 = 0
     var key = DeviceKey.empty
+
+    init() {}
+
+    /// Of a base name of `count` bytes, the last of which ends the device's name.
+    @inline(__always)
+    init(_ known: SenMLBaseName, count: Int) {
+        kind = .device
+        device = count &- 1
+        hasSlash = known.hasSlash
+        hash = known.hash
+        key = DeviceKey(high: known.high, low: known.low)
+    }
 }
 
 /// The time of a record: relative ones count from the frame's arrival.
@@ -153,6 +151,17 @@ struct SenMLState {
         self.path = path
     }
 
+    /// Values are not what they seem without them.
+    @inline(__always)
+    var hasBaseNumbers: Bool { baseValue != nil || baseSum != nil }
+
+    /// Works the time of records without one out, once.
+    mutating func settle() -> SenMLMoment {
+        let moment = SenMLMoment(baseTime.plus(.decimal(0)))
+        self.moment = moment
+        return moment
+    }
+
     @inline(__always)
     mutating func take(_ record: SenMLRecord) throws(Rejection) {
         if record.hasBase { try takeBase(record) }
@@ -169,5 +178,36 @@ struct SenMLState {
         if let unit = record.text(.baseUnit) { baseUnit = unit }
         if let value = record.number(.baseValue) { baseValue = value }
         if let sum = record.number(.baseSum) { baseSum = sum }
+    }
+}
+
+/// Watches a record for its head: the name, perhaps unit, then the value, one behind the other.
+struct HeadRun {
+    private enum State: UInt8 { case none, name, unit, closed, spoilt }
+
+    private var state = State.none
+    private var start = 0
+
+    /// `key`: bytes of the label, from its first to the one behind it.
+    mutating func note(
+        _ label: SenMLLabel, _ key: Int, _ end: Int, _ record: inout SenMLRecord
+    ) {
+        switch (label, state) {
+        case (.name, .none):
+            if record.isNamed { return spoil(&record) }
+            start = key
+            state = .name
+        case (.unit, .name): state = .unit
+        case (.value, .name), (.value, .unit):
+            record.head = start..<end
+            state = .closed
+        case (.name, _), (.unit, _), (_, .name), (_, .unit): spoil(&record)
+        default: break
+        }
+    }
+
+    mutating func spoil(_ record: inout SenMLRecord) {
+        state = .spoilt
+        record.head = 0..<0
     }
 }

@@ -13,14 +13,15 @@ struct SinkMark {
 
 extension FrameSink {
     static var forgets: Bool { false }
-    func mark() -> SinkMark { SinkMark() }
+    mutating func mark() -> SinkMark { SinkMark() }
     mutating func forget(since mark: SinkMark) {}
 }
 
 extension DecodedFrame {
     static var forgets: Bool { true }
 
-    func mark() -> SinkMark {
+    @inline(__always)
+    mutating func mark() -> SinkMark {
         SinkMark(
             readings: readings.count, device: device, isIdentityGlobal: isIdentityGlobal,
             isControl: isControl, isSealed: isSealed)
