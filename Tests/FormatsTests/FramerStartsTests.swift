@@ -50,8 +50,7 @@ struct FramerStartsTests {
         let rule = format.program.frames[0]
         var passed = 0
         Cursor.over(stream.span) { cursor in
-            var machine = Machine(
-                cursor, work: decoder.work, direction: direction, isExact: false)
+            var machine = decoder.machine(cursor, direction: direction, isExact: false)
             for at in 0..<stream.count {
                 let next = format.starts.first(
                     cursor, from: at, upTo: stream.count, direction)
