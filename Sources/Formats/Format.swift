@@ -71,6 +71,11 @@ package final class Format: Sendable {
 
     /// Some of its frames are parts of one body.
     package let hasParts: Bool
+    /// A check value in its framing says that a frame is of this format; without one other formats may read
+    /// the same bytes.
+    package var isChecked: Bool {
+        (0..<program.frames.count).contains { program.frames[$0].checksum >= 0 }
+    }
 
     let program: Program
     let starts: FrameStarts

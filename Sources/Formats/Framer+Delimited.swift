@@ -108,8 +108,8 @@ extension Machine {
         }
     }
 
-    /// What is wrong where length and delimiter disagree: the bytes, when the check value of all that stands
-    /// there says so; a length read from them is then no news.
+    /// What is wrong where length and delimiter disagree: the bytes, when the check value of all that
+    /// stands there says so; a length read from them is then no news.
     private func otherLength(
         _ rule: FrameRule, _ program: Program, _ range: Range<Int>
     ) -> Judgement {

@@ -11,8 +11,9 @@ import Spool
 extension IntakeStage {
     // MARK: One frame
 
-    /// Decodes with the source's formats in their order; the first that accepts wins. Returns true
-    /// when the frame was decoded, a control frame or a duplicate.
+    /// Decodes with the source's formats in their order; the first that accepts wins, unless what it reads
+    /// is not plausible and another's reading is (`IntakeStage+Choice.swift`). Returns true when the frame
+    /// was decoded, a control frame or a duplicate.
     @discardableResult
     func accept(
         _ bytes: Span<UInt8>, source: Int, only: Int?, at receivedAt: Timestamp,
@@ -29,7 +30,13 @@ extension IntakeStage {
                 continue
             }
             do throws(Rejection) {
-                try take(bytes, state, format, at: receivedAt, answerTo: recipient)
+                var chosen = format
+                if only == nil, index &+ 1 < state.formats.count, !format.isChecked,
+                    !isPlausible(format, state, at: receivedAt)
+                {
+                    chosen = try plausible(bytes, state, instead: index, at: receivedAt)
+                }
+                try take(bytes, state, chosen, at: receivedAt, answerTo: recipient)
                 return true
             } catch {
                 refuse(error, bytes, source: source, at: receivedAt)

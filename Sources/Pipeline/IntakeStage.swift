@@ -99,6 +99,8 @@ package final class IntakeStage: IntakeDoor {
         /// Bodies are put together from their parts; the numbers of what is given up follow.
         let assembles: Bool
         let duplicateWindow: Int64
+        /// `Format.isChecked`
+        let isChecked: Bool
         let seed: UInt64
         let keys: DeviceKeys
 
@@ -123,6 +125,7 @@ package final class IntakeStage: IntakeDoor {
             self.journalNumber = UInt16(journalNumber)
             envelopeNumber = UInt16(journalNumber + 1)
             duplicateWindow = format.duplicateWindowMilliseconds
+            isChecked = format.isChecked
         }
     }
 
