@@ -30,9 +30,11 @@ final class Subject {
     // Safety: one thread, see below.
     nonisolated(unsafe) static var isThorough = false
 
+    static let directory = environment("FUZZ_FORMATS") ?? "protocols"
+
     static let library: FormatLibrary = {
         do throws(Complaints) {
-            return try FormatLibrary(directory: environment("FUZZ_FORMATS") ?? "protocols")
+            return try FormatLibrary(directory: directory)
         } catch {
             fatalError(error.all.map(\.description).joined(separator: "\n"))
         }
