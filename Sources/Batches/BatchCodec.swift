@@ -43,8 +43,16 @@ package enum BatchCodec {
     package static func decode(
         _ bytes: [UInt8], limits: BatchLimits = BatchLimits()
     ) throws(BatchError) -> DecodedBatch {
+        try decode(bytes, limits: limits, withNames: false).batch
+    }
+
+    static func decode(
+        _ bytes: [UInt8], limits: BatchLimits, withNames: Bool
+    ) throws(BatchError) -> (batch: DecodedBatch, names: [[UInt8]]) {
         let (info, flags, body) = try header(bytes)
-        guard !flags.contains(.names) else { throw .unsupported(flags: flags.rawValue) }
+        guard withNames || !flags.contains(.names) else {
+            throw .unsupported(flags: flags.rawValue)
+        }
         guard info.readings <= limits.maximumReadings else { throw .tooLarge }
         var reader = SectionReader(bytes, from: body)
         let end = bytes.count - 4
@@ -60,9 +68,15 @@ package enum BatchCodec {
             sections = try reader.sections(Section.allCases.count, end: end, limits: limits)
             columns = ColumnDecoder(planes: sections)
         }
+        let named =
+            flags.contains(.names) ? try reader.sections(1, end: end, limits: limits)[0] : []
         guard reader.offset == end else { throw .malformed(at: reader.offset) }
         var decoder = BatchDecoder(sections, columns: columns, info: info)
-        return DecodedBatch(info: info, readings: try decoder.decode())
+        let batch = DecodedBatch(info: info, readings: try decoder.decode())
+        guard flags.contains(.names) else { return (batch, []) }
+        let names = try Names.decoded(
+            named, count: decoder.streamCount, limit: limits.maximumExpandedBytes)
+        return (batch, names)
     }
 
     /// What the header says; the checksum over the whole batch is checked, the content is not.

@@ -56,6 +56,8 @@ struct BatchDecoder: ~Copyable {
         self.columns = columns
     }
 
+    var streamCount: Int { streams.count }
+
     mutating func decode() throws(BatchError) -> [Reading] {
         // Each stream has bytes of its own in the head, each schedule a stream, so these counts
         // are bounded by bytes that are there.

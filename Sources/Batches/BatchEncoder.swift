@@ -43,7 +43,7 @@ package struct BatchEncoder: ~Copyable {
     /// See `BatchCodec.encode`.
     package mutating func encode(
         _ readings: Span<Reading>, bucketStart: Timestamp, bucketMilliseconds: Int64,
-        revision: UInt32, priority: Priority, effort: BatchEffort
+        revision: UInt32, priority: Priority, effort: BatchEffort, names: [[UInt8]] = []
     ) -> SealedBatch {
         precondition((1...1_000_000).contains(readings.count), "a batch has 1...1,000,000 readings")
         precondition(bucketMilliseconds >= 0)
@@ -69,7 +69,9 @@ package struct BatchEncoder: ~Copyable {
         encodeHead()
         var output: [UInt8] = []
         output.reserveCapacity(readings.count * 2 + 64)
-        BatchCodec.putHeader(info, flags: effort.isCoded ? .coded : [], into: &output)
+        var flags: BatchCodec.Flags = effort.isCoded ? .coded : []
+        if !names.isEmpty { flags.insert(.names) }
+        BatchCodec.putHeader(info, flags: flags, into: &output)
         let common = [headTables() + head, firsts, odd]
         if columns.isCoded {
             deflater.write(common, effort: effort, into: &output)
@@ -81,6 +83,10 @@ package struct BatchEncoder: ~Copyable {
                 common + [escapes] + times.bytes + [times.high, times.low] + values.bytes
                 + [values.high, values.low]
             deflater.write(sections, effort: effort, into: &output)
+        }
+        if !names.isEmpty {
+            precondition(names.count == grouping.streams.count, "each stream has a name")
+            deflater.write([Names.encoded(names)], effort: effort, into: &output)
         }
         BatchCodec.putChecksum(into: &output)
         return SealedBatch(info: info, bytes: output)
