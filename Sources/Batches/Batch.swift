@@ -91,12 +91,16 @@ package struct BatchLimits: Hashable, Sendable {
 
 /// How hard the encoder tries; the decoder does not care.
 package enum BatchEffort: UInt8, Sendable, CaseIterable {
-    /// No deflate at all: columns as they are, for tests of the decoder and for starved machines.
+    /// No deflate at all: planes as they are, for tests of the decoder and for starved machines.
     case stored
-    /// zlib level 4, one try a section.
+    /// Planes, zlib level 4, one try a section.
     case fast
-    /// zlib level 4 for residuals, runs alone and Huffman alone, the shortest: within 1 % of `best`.
+    /// The range coder, and zlib level 6 for what is not a column.
     case normal
-    /// zlib level 9 in all strategies, the shortest.
+    /// Planes, zlib level 9 in all strategies, the shortest: what deflate alone reaches.
+    case deflated
+    /// The range coder, and the rest as `deflated`.
     case best
+
+    var isCoded: Bool { self == .normal || self == .best }
 }

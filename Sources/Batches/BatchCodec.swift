@@ -1,23 +1,30 @@
 // The door of the batch codec: header, checksum, and what is inside in one drawing. Stateless; any
 // queue. protocols/batch.md says the same byte by byte, with every column.
 //
-//     0      version u8 = 1
+//     0      version u8 = 2
 //     1..3   magic 53 4C 42 "SLB"
-//     4      flags u8 = 0          (bit 0: stream names follow the sections; not in version 1)
+//     4      flags u8: bit 0 stream names follow the sections (`sluice batch`), bit 1 coded
 //     5      priority u8
 //     6..    varints: count, revision, zigzag bucketStart, bucketMilliseconds,
 //            zigzag (firstObservedAt - bucketStart), lastObservedAt - firstObservedAt
-//     ..     thirteen sections: head firsts odd escapes timeBytes timeHigh timeLow bytes0 bytes1
-//            bytes2 bytes3 high low; each: varint (size × 4 + storage), [varint deflated size], bytes
+//     ..     sections: head firsts odd, and coded: varint size, bytes of the range coder; else: escapes
+//            timeBytes timeHigh timeLow bytes0 bytes1 bytes2 bytes3 high low; each that is not coded:
+//            varint (size × 4 + storage), [varint deflated size], bytes
 //     last 4 CRC-32 (ISO 3309), little-endian, over everything before it
 
 package import Model
 
 package enum BatchCodec {
-    static let version: UInt8 = 1
+    static let version: UInt8 = 2
     static let magic: [UInt8] = [0x53, 0x4C, 0x42]
-    /// Fixed header, six one-byte varints, thirteen empty sections, checksum.
-    private static let minimumBytes = 6 + 6 + 13 + 4
+    /// Fixed header, six one-byte varints, four empty sections, checksum.
+    private static let minimumBytes = 6 + 6 + 4 + 4
+
+    struct Flags: OptionSet {
+        let rawValue: UInt8
+        static let names = Flags(rawValue: 1)
+        static let coded = Flags(rawValue: 2)
+    }
 
     /// A batch of its own of 1...1,000,000 readings in order of arrival. The readings' count and
     /// times in its info are found here. A mark among them is a programmer's error.
@@ -36,12 +43,40 @@ package enum BatchCodec {
     package static func decode(
         _ bytes: [UInt8], limits: BatchLimits = BatchLimits()
     ) throws(BatchError) -> DecodedBatch {
-        let (info, body) = try header(bytes)
+        try decode(bytes, limits: limits, withNames: false).batch
+    }
+
+    static func decode(
+        _ bytes: [UInt8], limits: BatchLimits, withNames: Bool
+    ) throws(BatchError) -> (batch: DecodedBatch, names: [[UInt8]]) {
+        let (info, flags, body) = try header(bytes)
+        guard withNames || !flags.contains(.names) else {
+            throw .unsupported(flags: flags.rawValue)
+        }
         guard info.readings <= limits.maximumReadings else { throw .tooLarge }
         var reader = SectionReader(bytes, from: body)
-        let sections = try reader.sections(end: bytes.count - 4, limits: limits)
-        var decoder = BatchDecoder(sections, info: info)
-        return DecodedBatch(info: info, readings: try decoder.decode())
+        let end = bytes.count - 4
+        let columns: ColumnDecoder
+        let sections: [[UInt8]]
+        if flags.contains(.coded) {
+            sections = try reader.sections(3, end: end, limits: limits)
+            let size = try reader.count(limit: end - reader.offset)
+            let from = try reader.take(size)
+            columns = ColumnDecoder(
+                coded: Array(bytes[from..<from + size]), readings: info.readings, limits: limits)
+        } else {
+            sections = try reader.sections(Section.allCases.count, end: end, limits: limits)
+            columns = ColumnDecoder(planes: sections)
+        }
+        let named =
+            flags.contains(.names) ? try reader.sections(1, end: end, limits: limits)[0] : []
+        guard reader.offset == end else { throw .malformed(at: reader.offset) }
+        var decoder = BatchDecoder(sections, columns: columns, info: info)
+        let batch = DecodedBatch(info: info, readings: try decoder.decode())
+        guard flags.contains(.names) else { return (batch, []) }
+        let names = try Names.decoded(
+            named, count: decoder.streamCount, limit: limits.maximumExpandedBytes)
+        return (batch, names)
     }
 
     /// What the header says; the checksum over the whole batch is checked, the content is not.
@@ -49,10 +84,10 @@ package enum BatchCodec {
         try header(bytes).info
     }
 
-    static func putHeader(_ info: BatchInfo, into output: inout [UInt8]) {
+    static func putHeader(_ info: BatchInfo, flags: Flags, into output: inout [UInt8]) {
         output.append(version)
         output.append(contentsOf: magic)
-        output.append(0)
+        output.append(flags.rawValue)
         output.append(info.priority.rawValue)
         output.putVarint(UInt64(info.readings))
         output.putVarint(UInt64(info.revision))
@@ -72,7 +107,7 @@ package enum BatchCodec {
 
     private static func header(
         _ bytes: [UInt8]
-    ) throws(BatchError) -> (info: BatchInfo, body: Int) {
+    ) throws(BatchError) -> (info: BatchInfo, flags: Flags, body: Int) {
         guard bytes.count >= minimumBytes else { throw .truncated }
         guard bytes[1] == magic[0], bytes[2] == magic[1], bytes[3] == magic[2] else {
             throw .badMagic
@@ -82,7 +117,7 @@ package enum BatchCodec {
         var crc: UInt32 = 0
         for i in 0..<4 { crc |= UInt32(bytes[end + i]) << UInt32(8 * i) }
         guard crc == checksum(bytes, 0..<end) else { throw .badChecksum }
-        guard bytes[4] == 0 else { throw .unsupported(flags: bytes[4]) }
+        guard bytes[4] < 4 else { throw .unsupported(flags: bytes[4]) }
         guard let priority = Priority(rawValue: bytes[5]) else { throw .malformed(at: 5) }
         var reader = SectionReader(bytes, from: 6)
         let count = try reader.varint()
@@ -100,6 +135,6 @@ package enum BatchCodec {
             revision: revision, readings: Int(clamping: count),
             firstObservedAt: Timestamp(milliseconds: first),
             lastObservedAt: Timestamp(milliseconds: last), priority: priority)
-        return (info, reader.offset)
+        return (info, Flags(rawValue: bytes[4]), reader.offset)
     }
 }

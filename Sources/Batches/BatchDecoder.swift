@@ -4,16 +4,15 @@
 
 import Model
 
-struct BatchDecoder {
+struct BatchDecoder: ~Copyable {
     private let info: BatchInfo
     private var head: SectionReader
     private var firsts: SectionReader
     private var odd: SectionReader
-    private var escapes: SectionReader
-    private var times: PlaneReaders
-    private var values: PlaneReaders
+    private var columns: ColumnDecoder
 
     private var shapes: [Shape] = []
+    private var timeForms: [ColumnForm] = []
     private var forms: [(value: ValueForm, column: ColumnForm)] = []
     /// Rows of clocks and schedules in `observed` and `received`; selected rows are appended there.
     private var clocks: [Range<Int>] = []
@@ -44,23 +43,20 @@ struct BatchDecoder {
         var values = 0
         var start = 0
         var first: Int64 = 0
+        /// Columns back to its sibling; 0: none.
+        var sibling = 0
     }
 
-    init(_ sections: [[UInt8]], info: BatchInfo) {
-        func reader(_ section: Section) -> SectionReader {
-            SectionReader(sections[section.rawValue])
-        }
+    /// `sections` head, firsts, odd, and for planes the rest.
+    init(_ sections: [[UInt8]], columns: consuming ColumnDecoder, info: BatchInfo) {
         self.info = info
-        head = reader(.head)
-        firsts = reader(.firsts)
-        odd = reader(.odd)
-        escapes = reader(.escapes)
-        times = PlaneReaders(
-            bytes: [reader(.timeBytes)], high: reader(.timeHigh), low: reader(.timeLow))
-        values = PlaneReaders(
-            bytes: [.bytes0, .bytes1, .bytes2, .bytes3].map(reader), high: reader(.high),
-            low: reader(.low))
+        head = SectionReader(sections[Section.head.rawValue])
+        firsts = SectionReader(sections[Section.firsts.rawValue])
+        odd = SectionReader(sections[Section.odd.rawValue])
+        self.columns = columns
     }
+
+    var streamCount: Int { streams.count }
 
     mutating func decode() throws(BatchError) -> [Reading] {
         // Each stream has bytes of its own in the head, each schedule a stream, so these counts
@@ -76,11 +72,10 @@ struct BatchDecoder {
         try readShapes()
         try readValues(stride: stride)
         let readings = try assemble()
-        for rest in [head, firsts, odd, escapes, times.high, times.low, values.high, values.low]
-            + times.bytes + values.bytes
-        where rest.remaining != 0 {
+        for rest in [head, firsts, odd] where rest.remaining != 0 {
             throw .malformed(at: rest.offset)
         }
+        guard columns.isAtEnd else { throw .malformed(at: 0) }
         return readings
     }
 
@@ -98,14 +93,18 @@ struct BatchDecoder {
                     kind: kind, isBare: byte & 8 != 0, exponent: exponent,
                     quality: Quality(rawValue: UInt16(quality))))
         }
+        let isCoded = columns.isCoded
         for _ in 0..<(try head.count(limit: head.remaining / 3)) {
+            timeForms.append(try head.columnForm(isCoded: isCoded))
+        }
+        for _ in 0..<(try head.count(limit: head.remaining / 5)) {
             let at = head.offset
             let code = try head.byte()
             let exponent = try head.byte()
-            guard let value = ValueForm(code: code, exponent: exponent),
-                let column = ColumnForm(byte: try head.byte())
-            else { throw .malformed(at: at) }
-            forms.append((value, column))
+            guard let value = ValueForm(code: code, exponent: exponent) else {
+                throw .malformed(at: at)
+            }
+            forms.append((value, try head.columnForm(isCoded: isCoded)))
         }
     }
 
@@ -120,6 +119,7 @@ struct BatchDecoder {
             left -= rows[rows.count - 1]
             guard rows[rows.count - 1] > 0 else { throw .malformed(at: head.offset) }
         }
+        let unit = try head.count(limit: timeUnits.count - 1)
         var forms: [ClockForm] = []
         for _ in 0..<count {
             guard let form = ClockForm(byte: try head.byte()) else {
@@ -127,24 +127,26 @@ struct BatchDecoder {
             }
             forms.append(form)
         }
-        for i in 0..<count where rows[i] > 1 { forms[i].steps = try columnForm() }
-        for i in 0..<count where forms[i].arrival != .same { forms[i].lags = try columnForm() }
-        var previous = info.bucketStart.milliseconds
+        for i in 0..<count where rows[i] > 1 { forms[i].steps = try timeForm() }
+        for i in 0..<count where forms[i].arrival != .same { forms[i].lags = try timeForm() }
+        var before = ClockEncoder.Before(time: info.bucketStart.milliseconds)
         var decoder = ClockDecoder()
         for i in 0..<count {
             let start = observed.count
             try decoder.decode(
-                forms[i], count: rows[i], previous: &previous, planes: &times, firsts: &firsts,
-                escapes: &escapes, observed: &observed, received: &received)
+                forms[i], count: rows[i], unit: timeUnits[unit], before: &before,
+                columns: &columns, firsts: &firsts, observed: &observed, received: &received)
             clocks.append(start..<observed.count)
         }
     }
 
-    private mutating func columnForm() throws(BatchError) -> ColumnForm {
-        guard let form = ColumnForm(byte: try head.byte()) else {
-            throw .malformed(at: head.offset)
+    private mutating func timeForm() throws(BatchError) -> ColumnForm {
+        let at = head.offset
+        let index = try head.count(limit: timeForms.count)
+        guard index < timeForms.count, !timeForms[index].predictor.needsSibling else {
+            throw .malformed(at: at)
         }
-        return form
+        return timeForms[index]
     }
 
     private mutating func readSchedules(_ count: Int) throws(BatchError) {
@@ -208,6 +210,7 @@ struct BatchDecoder {
             guard rows <= info.readings else { throw .malformed(at: at) }
         }
         guard rows == info.readings else { throw .malformed(at: head.offset) }
+        guard !shapes.isEmpty, !forms.isEmpty else { throw .malformed(at: head.offset) }
         for i in streams.indices { streams[i].shape = try head.count(limit: shapes.count) - 1 }
         for i in streams.indices { streams[i].form = try head.count(limit: forms.count - 1) }
     }
@@ -228,9 +231,14 @@ struct BatchDecoder {
                     mixed.append(contentsOf: repeatElement(UInt32(shape), count: run))
                 }
             }
-            if streams[i].values > 0, forms[streams[i].form].value != .integer {
-                streams[i].misfits = try head.count(limit: streams[i].values)
-            }
+        }
+        for i in streams.indices where streams[i].values > 0 {
+            guard forms[streams[i].form].column.predictor.needsSibling else { continue }
+            streams[i].sibling = try head.count(limit: SiblingFinder.reach - 1) + 1
+        }
+        for i in streams.indices where streams[i].values > 0 {
+            guard forms[streams[i].form].value != .integer else { continue }
+            streams[i].misfits = try head.count(limit: streams[i].values)
         }
     }
 
@@ -242,12 +250,32 @@ struct BatchDecoder {
         }
         var order: [Int] = []
         appendColumnOrder(count: streams.count, stride: stride, to: &order)
-        for i in order {
+        var aligned = Alignment()
+        var done: [Int] = []
+        for i in order where streams[i].values > 0 {
+            if streams[i].sibling > 0 {
+                guard streams[i].sibling <= done.count else { throw .malformed(at: head.offset) }
+                try align(i, with: done[done.count - streams[i].sibling], &aligned)
+            }
             streams[i].start = integers.count
-            try values.decode(
-                forms[streams[i].form].column, first: streams[i].first, count: streams[i].values,
-                escapes: &escapes, into: &integers)
+            try columns.decode(
+                forms[streams[i].form].column, isTime: false, first: streams[i].first,
+                count: streams[i].values, beside: aligned, into: &integers)
+            done.append(i)
         }
+    }
+
+    private func align(
+        _ own: Int, with other: Int, _ aligned: inout Alignment
+    ) throws(BatchError) {
+        let (a, b) = (streams[own], streams[other])
+        let (rows, others) = (schedules[a.schedule], schedules[b.schedule])
+        guard rows.count == a.values, others.count == b.values else {
+            throw .malformed(at: head.offset)
+        }
+        aligned.align(
+            observed.span.extracting(rows), with: observed.span.extracting(others),
+            values: integers.span.extracting(b.start..<b.start + b.values), limit: .max)
     }
 
     // MARK: Readings

@@ -22,8 +22,9 @@ package struct BatchEncoder: ~Copyable {
     private var streams: [StreamRow] = []
     /// Integers of all streams, one after another, and where each stream's begin.
     private var integers: [Int64] = []
-    private var shapeTable = Table()
-    private var formTable = Table()
+    private var shapeTable = FormTable<UInt32>()
+    private var formTable = FormTable<StreamForm>()
+    private var timeTable = FormTable<ColumnForm>()
 
     /// What the head says of one stream.
     private struct StreamRow {
@@ -33,17 +34,16 @@ package struct BatchEncoder: ~Copyable {
         var integers: Range<Int>
         var misfits: Range<Int>
         var first: Int64 = 0
+        /// Columns back to its sibling; 0: none.
+        var sibling = 0
     }
-
-    /// Below this many readings a second Huffman table costs more than it saves.
-    private static let groupsFrom = 5_000
 
     package init() {}
 
     /// See `BatchCodec.encode`.
     package mutating func encode(
         _ readings: Span<Reading>, bucketStart: Timestamp, bucketMilliseconds: Int64,
-        revision: UInt32, priority: Priority, effort: BatchEffort
+        revision: UInt32, priority: Priority, effort: BatchEffort, names: [[UInt8]] = []
     ) -> SealedBatch {
         precondition((1...1_000_000).contains(readings.count), "a batch has 1...1,000,000 readings")
         precondition(bucketMilliseconds >= 0)
@@ -60,7 +60,7 @@ package struct BatchEncoder: ~Copyable {
             readings: readings.count, firstObservedAt: first, lastObservedAt: last,
             priority: priority)
         removeAll()
-        columns.usesGroups = readings.count >= BatchEncoder.groupsFrom
+        columns.begin(readings: readings.count, isCoded: effort.isCoded)
         grouping.group(readings)
         finder.find(grouping)
         encodeClocks(from: bucketStart.milliseconds)
@@ -69,11 +69,25 @@ package struct BatchEncoder: ~Copyable {
         encodeHead()
         var output: [UInt8] = []
         output.reserveCapacity(readings.count * 2 + 64)
-        BatchCodec.putHeader(info, into: &output)
-        let sections =
-            [headTables() + head, firsts, odd, escapes] + times.bytes + [times.high, times.low]
-            + values.bytes + [values.high, values.low]
-        deflater.write(sections, effort: effort, into: &output)
+        var flags: BatchCodec.Flags = effort.isCoded ? .coded : []
+        if !names.isEmpty { flags.insert(.names) }
+        BatchCodec.putHeader(info, flags: flags, into: &output)
+        let common = [headTables() + head, firsts, odd]
+        if columns.isCoded {
+            deflater.write(common, effort: effort, into: &output)
+            let coded = columns.finish()
+            output.putVarint(UInt64(coded.count))
+            output.append(contentsOf: coded)
+        } else {
+            let sections =
+                common + [escapes] + times.bytes + [times.high, times.low] + values.bytes
+                + [values.high, values.low]
+            deflater.write(sections, effort: effort, into: &output)
+        }
+        if !names.isEmpty {
+            precondition(names.count == grouping.streams.count, "each stream has a name")
+            deflater.write([Names.encoded(names)], effort: effort, into: &output)
+        }
         BatchCodec.putChecksum(into: &output)
         return SealedBatch(info: info, bytes: output)
     }
@@ -90,6 +104,7 @@ package struct BatchEncoder: ~Copyable {
         integers.removeAll(keepingCapacity: true)
         shapeTable.removeAll()
         formTable.removeAll()
+        timeTable.removeAll()
     }
 
     // MARK: Times
@@ -97,21 +112,35 @@ package struct BatchEncoder: ~Copyable {
     private mutating func encodeClocks(from start: Int64) {
         let (observed, received) = (grouping.observed, grouping.received)
         let rows = finder.clocks
+        var between: [Int64] = []
+        var before = ClockEncoder.Before(time: start)
+        for clock in rows {
+            let first = clock.union?.observed[0] ?? observed[clock.rows.lowerBound]
+            between.append(first &- before.time)
+            before.time = first
+        }
+        let unit = commonUnit(between)
+        before.time = start
         var forms: [ClockForm] = []
-        var previous = start
         for clock in rows {
             let range = clock.union.map { 0..<$0.observed.count } ?? clock.rows
             let times = clock.union ?? (observed, received)
             forms.append(
                 clocks.encode(
                     observed: times.observed.span.extracting(range),
-                    received: times.received.span.extracting(range), previous: &previous,
-                    columns: &columns, into: &self.times, firsts: &firsts, escapes: &escapes))
+                    received: times.received.span.extracting(range), unit: timeUnits[unit],
+                    before: &before, columns: &columns, into: &self.times, firsts: &firsts,
+                    escapes: &escapes))
             head.putVarint(UInt64(range.count))
         }
+        head.append(UInt8(unit))
         for form in forms { head.append(form.byte) }
-        for form in forms where form.hasSteps { head.append(form.steps.byte) }
-        for form in forms where form.arrival != .same { head.append(form.lags.byte) }
+        for form in forms where form.hasSteps {
+            head.putVarint(UInt64(timeTable.index(of: form.steps)))
+        }
+        for form in forms where form.arrival != .same {
+            head.putVarint(UInt64(timeTable.index(of: form.lags)))
+        }
         var last = -1
         for schedule in finder.schedules {
             head.putZigzag(Int64(schedule.clock - last))
@@ -149,7 +178,7 @@ package struct BatchEncoder: ~Copyable {
         if isDouble && !own.isEmpty { form = converter.convert(&integers, own) }
         streams.append(
             StreamRow(
-                shape: isMixed ? 0 : shapeTable.index(of: UInt64(shape)) + 1, form: form,
+                shape: isMixed ? 0 : shapeTable.index(of: shape) + 1, form: form,
                 integers: own, misfits: misfits..<converter.misfits.count))
     }
 
@@ -160,7 +189,7 @@ package struct BatchEncoder: ~Copyable {
             let shape = grouping.shapes[row]
             var end = row + 1
             while end < rows.upperBound, grouping.shapes[end] == shape { end += 1 }
-            odd.putVarint(UInt64(shapeTable.index(of: UInt64(shape))))
+            odd.putVarint(UInt64(shapeTable.index(of: shape)))
             odd.putVarint(UInt64(end - row - 1))
             row = end
         }
@@ -171,21 +200,24 @@ package struct BatchEncoder: ~Copyable {
         var lastForm = 0
         var order: [Int] = []
         appendColumnOrder(count: streams.count, stride: stride, to: &order)
-        let all = integers
+        let (all, observed) = (integers, grouping.observed)
         for stream in order {
             let row = streams[stream]
             if row.integers.isEmpty {
                 streams[stream].formIndex = lastForm
-                if formTable.keys.isEmpty { lastForm = formTable.index(of: 0) }
+                if formTable.keys.isEmpty { lastForm = formTable.index(of: StreamForm()) }
                 continue
             }
-            let (column, first) = columns.encode(
-                all.span.extracting(row.integers), into: &values, escapes: &escapes)
-            let (code, exponent) = row.form.coded
-            lastForm = formTable.index(
-                of: UInt64(code) | UInt64(exponent) << 8 | UInt64(column.byte) << 16)
+            let (column, first, distance) = columns.encodeValues(
+                all.span,
+                SiblingFinder.Column(
+                    values: row.integers, rows: grouping.rows(stream), form: row.form,
+                    shape: row.shape), observed: observed.span, into: &values,
+                escapes: &escapes)
+            lastForm = formTable.index(of: StreamForm(value: row.form, column: column))
             streams[stream].first = first
             streams[stream].formIndex = lastForm
+            streams[stream].sibling = distance
         }
         head.putVarint(UInt64(stride))
         for stream in streams.indices {
@@ -237,6 +269,9 @@ package struct BatchEncoder: ~Copyable {
         }
         for stream in streams { head.putVarint(UInt64(stream.shape)) }
         for stream in streams { head.putVarint(UInt64(stream.formIndex)) }
+        for stream in streams where stream.sibling > 0 {
+            head.putVarint(UInt64(stream.sibling - 1))
+        }
         for stream in streams where stream.form != .integer && !stream.integers.isEmpty {
             head.putVarint(UInt64(stream.misfits.count))
             var position = 0
@@ -258,13 +293,16 @@ package struct BatchEncoder: ~Copyable {
         for key in shapeTable.keys {
             bytes.append(UInt8(truncatingIfNeeded: key))
             bytes.append(UInt8(truncatingIfNeeded: key >> 8))
-            bytes.putVarint(key >> 16)
+            bytes.putVarint(UInt64(key >> 16))
         }
+        bytes.putVarint(UInt64(timeTable.keys.count))
+        for key in timeTable.keys { key.put(isCoded: columns.isCoded, into: &bytes) }
         bytes.putVarint(UInt64(formTable.keys.count))
         for key in formTable.keys {
-            for shift in [UInt64(0), 8, 16] {
-                bytes.append(UInt8(truncatingIfNeeded: key >> shift))
-            }
+            let (code, exponent) = key.value.coded
+            bytes.append(code)
+            bytes.append(exponent)
+            key.column.put(isCoded: columns.isCoded, into: &bytes)
         }
         return bytes
     }
@@ -282,20 +320,26 @@ func appendColumnOrder(count: Int, stride: Int, to order: inout [Int]) {
     }
 }
 
+/// What a stream's values became and how they are stored.
+private struct StreamForm: Hashable {
+    var value = ValueForm.integer
+    var column = ColumnForm.single
+}
+
 /// Distinct keys in order of first use.
-private struct Table {
-    private(set) var keys: [UInt64] = []
-    private var indices: [UInt64: Int] = [:]
-    private var last: (key: UInt64, index: Int) = (0, -1)
+private struct FormTable<Key: Hashable> {
+    private(set) var keys: [Key] = []
+    private var indices: [Key: Int] = [:]
+    private var last: (key: Key, index: Int)?
 
     mutating func removeAll() {
         keys.removeAll(keepingCapacity: true)
         indices.removeAll(keepingCapacity: true)
-        last = (0, -1)
+        last = nil
     }
 
-    mutating func index(of key: UInt64) -> Int {
-        if last.index >= 0, last.key == key { return last.index }
+    mutating func index(of key: Key) -> Int {
+        if let last, last.key == key { return last.index }
         let index = indices[key] ?? keys.count
         if index == keys.count {
             keys.append(key)

@@ -3,7 +3,18 @@
 // Owned by one encoder or decoder. Arithmetic wraps, so every pair of times comes back exactly.
 
 /// Units of time steps in milliseconds; the number of a unit is on the wire.
-private let units: [Int64] = [1, 10, 100, 1000, 60_000, 3_600_000]
+let timeUnits: [Int64] = [1, 10, 100, 1000, 60_000, 3_600_000]
+
+/// The largest unit that divides all of `steps`.
+func commonUnit(_ steps: [Int64]) -> Int {
+    var unit = timeUnits.count - 1
+    var last: Int64 = 0
+    for step in steps where step != last {
+        while unit > 0, step % timeUnits[unit] != 0 { unit -= 1 }
+        last = step
+    }
+    return unit
+}
 
 /// How receivedAt is written.
 enum Arrival: UInt8 {
@@ -15,7 +26,7 @@ enum Arrival: UInt8 {
     case steps = 2
 }
 
-/// Two bytes a clock in the head: unit | arrival << 3, and the forms of its columns.
+/// In the head: unit | arrival << 3, and the forms of its columns.
 struct ClockForm {
     var unit: Int
     var arrival: Arrival
@@ -32,7 +43,7 @@ struct ClockForm {
     var byte: UInt8 { UInt8(unit) | arrival.rawValue << 3 }
 
     init?(byte: UInt8) {
-        guard Int(byte & 7) < units.count, let arrival = Arrival(rawValue: byte >> 3) else {
+        guard Int(byte & 7) < timeUnits.count, let arrival = Arrival(rawValue: byte >> 3) else {
             return nil
         }
         self.init(unit: Int(byte & 7), arrival: arrival)
@@ -43,25 +54,33 @@ struct ClockEncoder {
     private var steps: [Int64] = []
     private var lags: [Int64] = []
 
-    /// Writes one clock's columns; its first observedAt, the first step and the first of the arrival
-    /// column go to `firsts`. `previous` is the first observedAt of the clock before.
+    /// What a clock leaves to the next one, whose devices often report alike.
+    struct Before {
+        /// First observedAt, and the first of its column of steps.
+        var time: Int64
+        var step: Int64 = 0
+    }
+
+    /// Writes one clock's columns; its first observedAt in `unit` milliseconds since the one before,
+    /// the first step and the first of the arrival column go to `firsts`.
     mutating func encode(
-        observed: Span<Int64>, received: Span<Int64>, previous: inout Int64,
+        observed: Span<Int64>, received: Span<Int64>, unit start: Int64, before: inout Before,
         columns: inout ColumnEncoder, into planes: inout Planes, firsts: inout [UInt8],
         escapes: inout [UInt8]
     ) -> ClockForm {
-        firsts.putZigzag(observed[0] &- previous)
-        previous = observed[0]
+        firsts.putZigzag((observed[0] &- before.time) / start)
+        before.time = observed[0]
         let unit = takeSteps(observed)
         var form = ClockForm(unit: unit, arrival: arrival(observed, received))
         if observed.count > 1 {
-            let (column, first) = columns.encode(steps.span, into: &planes, escapes: &escapes)
-            firsts.putZigzag(first)
+            let (column, first) = columns.encodeTimes(steps.span, into: &planes, escapes: &escapes)
+            firsts.putZigzag(first &- before.step)
+            before.step = first
             form.steps = column
             form.hasSteps = true
         }
         if form.arrival != .same {
-            let (column, first) = columns.encode(lags.span, into: &planes, escapes: &escapes)
+            let (column, first) = columns.encodeTimes(lags.span, into: &planes, escapes: &escapes)
             firsts.putZigzag(first)
             form.lags = column
         }
@@ -71,16 +90,9 @@ struct ClockEncoder {
     /// Fills `steps` and returns the unit in which they are.
     private mutating func takeSteps(_ t: Span<Int64>) -> Int {
         steps.removeAll(keepingCapacity: true)
-        var unit = units.count - 1
-        var last: Int64 = 0
-        for i in 1..<max(1, t.count) {
-            let step = t[i] &- t[i &- 1]
-            steps.append(step)
-            if step == last { continue }
-            while unit > 0, step % units[unit] != 0 { unit -= 1 }
-            last = step
-        }
-        let size = units[unit]
+        for i in 1..<max(1, t.count) { steps.append(t[i] &- t[i &- 1]) }
+        let unit = commonUnit(steps)
+        let size = timeUnits[unit]
         if size > 1 { for i in steps.indices { steps[i] /= size } }
         return unit
     }
@@ -109,40 +121,43 @@ struct ClockEncoder {
 
 struct ClockDecoder {
     private var column: [Int64] = []
+    private let none = Alignment()
 
     /// Appends `count` rows to `observed` and `received`.
     mutating func decode(
-        _ form: ClockForm, count: Int, previous: inout Int64, planes: inout PlaneReaders,
-        firsts: inout SectionReader, escapes: inout SectionReader, observed: inout [Int64],
+        _ form: ClockForm, count: Int, unit start: Int64, before: inout ClockEncoder.Before,
+        columns: inout ColumnDecoder, firsts: inout SectionReader, observed: inout [Int64],
         received: inout [Int64]
     ) throws(BatchError) {
-        let start = observed.count
-        var t = previous &+ (try firsts.signed())
-        previous = t
+        let from = observed.count
+        var t = before.time &+ (try firsts.signed()) &* start
+        before.time = t
         observed.append(t)
         if count > 1 {
             column.removeAll(keepingCapacity: true)
-            let first = try firsts.signed()
-            try planes.decode(
-                form.steps, first: first, count: count - 1, escapes: &escapes, into: &column)
-            let size = units[form.unit]
+            before.step = before.step &+ (try firsts.signed())
+            try columns.decode(
+                form.steps, isTime: true, first: before.step, count: count - 1, beside: none,
+                into: &column)
+            let size = timeUnits[form.unit]
             for step in column {
                 t = t &+ step &* size
                 observed.append(t)
             }
         }
         guard form.arrival != .same else {
-            for i in 0..<count { received.append(observed[start &+ i]) }
+            for i in 0..<count { received.append(observed[from &+ i]) }
             return
         }
         column.removeAll(keepingCapacity: true)
         let first = try firsts.signed()
-        try planes.decode(form.lags, first: first, count: count, escapes: &escapes, into: &column)
+        try columns.decode(
+            form.lags, isTime: true, first: first, count: count, beside: none, into: &column)
         var last: Int64 = 0
         for i in 0..<count {
             last =
                 form.arrival == .lag || i == 0
-                ? observed[start &+ i] &+ column[i] : last &+ column[i]
+                ? observed[from &+ i] &+ column[i] : last &+ column[i]
             received.append(last)
         }
     }

@@ -1,10 +1,13 @@
-// Integer columns: a predictor turns them into small residuals, the residuals become byte planes.
-// Arithmetic wraps modulo 2^64 in both directions, so every Int64 sequence comes back exactly.
-// Owned by one encoder or decoder; scratch is kept from column to column.
+// Integer columns: a predictor turns them into small residuals, the residuals become byte planes or go
+// to the range coder. Arithmetic wraps modulo 2^64 in both directions, so every Int64 sequence comes
+// back exactly. Owned by one encoder or decoder; scratch is kept from column to column.
 //
-//     residual z = zigzag(x[i] - prediction)           width w = 0: every z is 0, nothing stored
-//     w = 1: one byte in `bytes`      w > 1: byte w-1 in `high`, bytes 0..<w-1 plane by plane in `low`
-//     all planes 0xFF: varint (z - (2^8w - 1)) in `escapes`
+//     residual r = (x[i] - prediction) / divisor
+//     planes: z = zigzag(r)    width 0: every z is 0, nothing stored    width 1: one byte in `bytes`
+//       width w: byte w-1 in `high`, bytes 0..<w-1 plane by plane in `low`
+//       all planes 0xFF: varint (z - (2^8w - 1)) in `escapes`
+//     coded: activity 0: every r is 0, nothing stored; else r >> shift by ResidualModel, then the
+//       `shift` bits below as they are
 
 /// What the next value of a column is expected to be.
 enum Predictor: UInt8 {
@@ -15,39 +18,62 @@ enum Predictor: UInt8 {
     case linear = 2
     /// Mean of the last two.
     case mean = 3
+    /// The sibling's value at the same time; the last where it has none.
+    case sibling = 4
+    /// last + the sibling's step to this time; the last where it has none.
+    case siblingStep = 5
+
+    var needsSibling: Bool { self == .sibling || self == .siblingStep }
 }
 
-/// One byte in the form tables: predictor in bits 0–1, width in bits 2–5, group in bits 6–7.
+/// How a column is stored. Bytes in the form tables: predictor; planes: width | group << 4, coded:
+/// activity | shift << 4 as a varint; varint divisor.
 struct ColumnForm: Hashable {
-    var predictor: Predictor
-    var width: Int
-    /// Which section of one-byte residuals: columns of like activity share a Huffman table.
+    var predictor = Predictor.last
+    /// The residuals' common factor, 1 or more.
+    var divisor: UInt64 = 1
+    /// Planes: bytes of a residual. Coded: which columns share probabilities, 1...8; 0: all are 0.
+    var width = 0
+    /// Planes: which section of one-byte residuals: columns of like activity share a Huffman table.
     var group = 0
+    /// Coded: low bits that are noise.
+    var shift = 0
 
-    static let single = ColumnForm(predictor: .last, width: 0)
-
-    init(predictor: Predictor, width: Int, group: Int = 0) {
-        self.predictor = predictor
-        self.width = width
-        self.group = group
-    }
-
-    init?(byte: UInt8) {
-        let width = Int(byte >> 2 & 15)
-        guard let predictor = Predictor(rawValue: byte & 3), width <= 8, width == 1 || byte < 64
-        else { return nil }
-        self.init(predictor: predictor, width: width, group: Int(byte >> 6))
-    }
-
-    var byte: UInt8 { predictor.rawValue | UInt8(width) << 2 | UInt8(group) << 6 }
+    static let single = ColumnForm()
 
     /// Residuals of a column of `count` values: its first value stands elsewhere unless it is a base.
     func residuals(of count: Int) -> Int { predictor == .base ? count : max(0, count - 1) }
+
+    func put(isCoded: Bool, into output: inout [UInt8]) {
+        output.append(predictor.rawValue)
+        output.putVarint(UInt64(width | (isCoded ? shift : group) << 4))
+        output.putVarint(divisor)
+    }
+}
+
+extension SectionReader {
+    mutating func columnForm(isCoded: Bool) throws(BatchError) -> ColumnForm {
+        let at = offset
+        guard let predictor = Predictor(rawValue: try byte()) else { throw .malformed(at: at) }
+        let word = try count(limit: 0x3FF)
+        let (width, rest) = (word & 15, word >> 4)
+        let divisor = try varint()
+        guard width <= 8, divisor > 0, isCoded || rest == 0 || (width == 1 && rest < 4) else {
+            throw .malformed(at: at)
+        }
+        return ColumnForm(
+            predictor: predictor, divisor: divisor, width: width, group: isCoded ? 0 : rest,
+            shift: isCoded ? rest : 0)
+    }
 }
 
 /// The first residual value that does not fit `width` bytes.
 @inline(__always)
-private func escapeMark(_ width: Int) -> UInt64 { UInt64.max &>> UInt64(64 - 8 * width) }
+func escapeMark(_ width: Int) -> UInt64 { UInt64.max &>> UInt64(64 - 8 * width) }
+
+/// Bits of a residual as the choice of predictors counts them: none for 0.
+@inline(__always)
+func bitCount(_ r: Int64) -> Int { 64 &- zigzag(r).leadingZeroBitCount }
 
 struct Planes {
     /// One-byte residuals by group.
@@ -64,26 +90,98 @@ struct Planes {
     }
 }
 
-struct ColumnEncoder {
+struct ColumnEncoder: ~Copyable {
+    /// Whether columns go to the range coder instead of planes.
+    private(set) var isCoded = false
+    private(set) var coder = RangeEncoder()
     /// Whether one-byte residuals are worth more than one Huffman table.
-    var usesGroups = false
-    private var residuals: [UInt64] = []
+    private var usesGroups = false
+    private var model = ResidualModel(readings: .max / 8)
+    private var siblings = SiblingFinder()
+    private var residuals: [Int64] = []
     private var sample: [Int64] = []
 
-    /// Chooses predictor and width for `x` and writes its residuals. `first` is for the caller to
-    /// write before the column is read: x[0], or the base.
-    mutating func encode(
+    /// Below this many readings a second Huffman table costs more than it saves.
+    private static let groupsFrom = 5_000
+    /// Shorter columns say too little about themselves.
+    private static let judgedFrom = 12
+
+    mutating func begin(readings: Int, isCoded: Bool) {
+        self.isCoded = isCoded
+        usesGroups = readings >= ColumnEncoder.groupsFrom
+        siblings.removeAll()
+        coder.removeAll()
+        if isCoded { model.reset(readings: readings) }
+    }
+
+    /// The coded section.
+    mutating func finish() -> [UInt8] {
+        coder.finish()
+        return coder.bytes
+    }
+
+    /// Chooses the form for times or lags `x` and writes their residuals. `first` is for the caller
+    /// to write before the column is read: x[0], or the base.
+    mutating func encodeTimes(
         _ x: Span<Int64>, into planes: inout Planes, escapes: inout [UInt8]
     ) -> (form: ColumnForm, first: Int64) {
         guard x.count > 1 else { return (.single, x[0]) }
-        let base = x.count > 11 ? commonest(x) : x[0]
-        let predictor = x.count > 11 ? cheapest(x, base: base) : .last
-        predict(x, predictor, base: base)
-        let width = plan()
-        let group = width == 1 && usesGroups && planes.bytes.count > 1 ? activity() : 0
-        let form = ColumnForm(predictor: predictor, width: width, group: group)
-        write(form, into: &planes, escapes: &escapes)
-        return (form, predictor == .base ? base : x[0])
+        var (form, base, _) = choose(x)
+        predict(x, form.predictor, base: base)
+        write(&form, isTime: true, into: &planes, escapes: &escapes)
+        return (form, form.predictor == .base ? base : x[0])
+    }
+
+    /// The same for the values of a stream, in the order of columns. `distance` is how many columns
+    /// ago its sibling was, 1 or more, where the predictor needs one.
+    mutating func encodeValues(
+        _ all: Span<Int64>, _ column: SiblingFinder.Column, observed: Span<Int64>,
+        into planes: inout Planes, escapes: inout [UInt8]
+    ) -> (form: ColumnForm, first: Int64, distance: Int) {
+        let x = all.extracting(column.values)
+        defer { siblings.append(column) }
+        guard x.count > 1 else { return (.single, x[0], 0) }
+        var (form, base, cost) = choose(x)
+        var distance = 0
+        if x.count >= SiblingFinder.shortest,
+            let found = siblings.find(column, all, observed: observed, budget: cost)
+        {
+            distance = found.distance
+            form.predictor = found.predictor
+            form.divisor = 1
+            predict(x, beside: siblings.aligned, isStep: found.predictor == .siblingStep)
+        } else {
+            predict(x, form.predictor, base: base)
+        }
+        write(&form, isTime: false, into: &planes, escapes: &escapes)
+        return (form, form.predictor == .base ? base : x[0], distance)
+    }
+
+    /// The cheapest predictor without a sibling and its cost in bits.
+    private mutating func choose(_ x: Span<Int64>) -> (form: ColumnForm, base: Int64, cost: Int) {
+        var form = ColumnForm()
+        guard x.count >= ColumnEncoder.judgedFrom else {
+            var cost = 0
+            for i in 1..<x.count { cost &+= bits(x[i] &- x[i &- 1]) }
+            return (form, x[0], cost)
+        }
+        let base = commonest(x)
+        let (predictor, cost) = cheapest(x, base: base)
+        form.predictor = predictor
+        if predictor != .mean { form.divisor = commonFactor(x) }
+        return (form, base, cost)
+    }
+
+    /// The greatest common factor of all steps; 1 when a step is so wide that sums of it may wrap.
+    private func commonFactor(_ x: Span<Int64>) -> UInt64 {
+        var factor: UInt64 = 0
+        for i in 1..<x.count {
+            var b = (x[i] &- x[0]).magnitude
+            if b >= 1 << 60 || (x[i] < x[0]) != (x[i] &- x[0] < 0) { return 1 }
+            while b != 0 { (factor, b) = (b, factor % b) }
+            if factor == 1 { return 1 }
+        }
+        return max(1, factor)
     }
 
     /// The mode of a sample of 33 when it is a quarter of it, else its median.
@@ -106,7 +204,7 @@ struct ColumnEncoder {
     }
 
     /// By Σ bits of the zigzag residuals, with a lead for `last`.
-    private func cheapest(_ x: Span<Int64>, base: Int64) -> Predictor {
+    private func cheapest(_ x: Span<Int64>, base: Int64) -> (predictor: Predictor, cost: Int) {
         var costs: (base: Int, last: Int, linear: Int, mean: Int) = (bits(x[0] &- base), 0, 0, 0)
         var a = x[0]
         var b = x[0]
@@ -130,17 +228,17 @@ struct ColumnEncoder {
             best = .linear
             cost = costs.linear
         }
-        return costs.mean < cost ? .mean : best
+        return costs.mean < cost ? (.mean, costs.mean) : (best, cost)
     }
 
     @inline(__always)
-    private func bits(_ r: Int64) -> Int { 64 &- zigzag(r).leadingZeroBitCount }
+    private func bits(_ r: Int64) -> Int { bitCount(r) }
 
     private mutating func predict(_ x: Span<Int64>, _ predictor: Predictor, base: Int64) {
         residuals.removeAll(keepingCapacity: true)
         residuals.reserveCapacity(x.count)
         if predictor == .base {
-            for i in 0..<x.count { residuals.append(zigzag(x[i] &- base)) }
+            for i in 0..<x.count { residuals.append(x[i] &- base) }
             return
         }
         var a = x[0]
@@ -152,20 +250,58 @@ struct ColumnEncoder {
                 switch predictor {
                 case .linear: a &+ slope
                 case .mean: b &+ (slope &>> 1)
-                case .last, .base: a
+                default: a
                 }
-            residuals.append(zigzag(v &- expected))
+            residuals.append(v &- expected)
             b = a
             a = v
         }
+    }
+
+    private mutating func predict(_ x: Span<Int64>, beside other: borrowing Alignment, isStep: Bool)
+    {
+        residuals.removeAll(keepingCapacity: true)
+        residuals.reserveCapacity(x.count)
+        for i in 1..<x.count {
+            residuals.append(x[i] &- other.expected(i, last: x[i &- 1], isStep: isStep))
+        }
+    }
+
+    /// Writes `residuals` and completes the form.
+    private mutating func write(
+        _ form: inout ColumnForm, isTime: Bool, into planes: inout Planes, escapes: inout [UInt8]
+    ) {
+        if form.divisor > 1 {
+            let divisor = Int64(bitPattern: form.divisor)
+            for i in residuals.indices { residuals[i] /= divisor }
+        }
+        if isCoded {
+            code(&form, isTime: isTime)
+        } else {
+            form.width = plan()
+            if form.width == 1 && usesGroups && planes.bytes.count > 1 { form.group = activity() }
+            write(form, into: &planes, escapes: &escapes)
+        }
+    }
+
+    private mutating func code(_ form: inout ColumnForm, isTime: Bool) {
+        var sum = 0
+        for r in residuals { sum &+= bits(r) }
+        guard sum > 0 else { return }
+        let mean = sum / residuals.count
+        form.shift = max(0, mean - 8)
+        form.width = 1 + min(7, (mean - form.shift) / 2)
+        model.begin(isTime: isTime, activity: form.width)
+        let own = residuals
+        model.encode(own.span, shift: form.shift, &coder)
     }
 
     /// The width with the fewest estimated bytes: a plane costs an eighth of a byte where it is zero
     /// and one where it is not; an escape its varint and the mark.
     private func plan() -> Int {
         var lengths = (0, 0, 0, 0, 0, 0, 0, 0, 0)
-        for z in residuals {
-            switch (71 &- z.leadingZeroBitCount) / 8 {
+        for r in residuals {
+            switch (71 &- zigzag(r).leadingZeroBitCount) / 8 {
             case 0: lengths.0 &+= 1
             case 1: lengths.1 &+= 1
             case 2: lengths.2 &+= 1
@@ -203,7 +339,7 @@ struct ColumnEncoder {
     /// Mean bits of a residual: below 3/4, 3/2, 3, or more.
     private func activity() -> Int {
         var sum = 0
-        for z in residuals { sum &+= 64 &- z.leadingZeroBitCount }
+        for r in residuals { sum &+= bits(r) }
         let quarters = sum * 4 / residuals.count
         return quarters < 3 ? 0 : quarters < 6 ? 1 : quarters < 12 ? 2 : 3
     }
@@ -212,7 +348,7 @@ struct ColumnEncoder {
         let width = form.width
         guard width > 0 else { return }
         let mark = escapeMark(width)
-        for z in residuals where z >= mark { escapes.putVarint(z &- mark) }
+        for r in residuals where zigzag(r) >= mark { escapes.putVarint(zigzag(r) &- mark) }
         for plane in 0..<width {
             let shift = UInt64(8 * plane)
             if width == 1 {
@@ -227,74 +363,8 @@ struct ColumnEncoder {
 
     private func append(_ shift: UInt64, _ mark: UInt64, to plane: inout [UInt8]) {
         plane.reserveCapacity(plane.count + residuals.count)
-        for z in residuals { plane.append(UInt8(truncatingIfNeeded: min(z, mark) &>> shift)) }
-    }
-}
-
-/// The three plane sections of one kind while they are read.
-struct PlaneReaders {
-    var bytes: [SectionReader]
-    var high: SectionReader
-    var low: SectionReader
-
-    /// Appends `count` values to `x`; `first` as `ColumnEncoder.encode` returned it.
-    mutating func decode(
-        _ form: ColumnForm, first: Int64, count: Int, escapes: inout SectionReader,
-        into x: inout [Int64]
-    ) throws(BatchError) {
-        guard count > 0 else { return }
-        var a = first
-        var b = first
-        if form.predictor != .base { x.append(first) }
-        let residuals = form.residuals(of: count)
-        if form.width == 1 {
-            guard form.group < bytes.count else { throw .malformed(at: 0) }
-            let from = try bytes[form.group].take(residuals)
-            let plane = bytes[form.group].bytes
-            for i in 0..<residuals {
-                var z = UInt64(plane[from &+ i])
-                if z == 0xFF { z = try escapes.varint() &+ 0xFF }
-                step(form.predictor, unzigzag(z), &a, &b)
-                x.append(a)
-            }
-            return
-        }
-        let width = form.width
-        let top = try high.take(width == 0 ? 0 : residuals)
-        let (lowCount, overflow) = residuals.multipliedReportingOverflow(by: max(0, width - 1))
-        guard !overflow else { throw .malformed(at: low.offset) }
-        let bottom = try low.take(lowCount)
-        let mark = width == 0 ? UInt64.max : escapeMark(width)
-        for i in 0..<residuals {
-            var z: UInt64 = 0
-            if width > 0 {
-                z = UInt64(high.bytes[top &+ i]) &<< UInt64(8 * (width - 1))
-                for plane in 0..<width - 1 {
-                    z |=
-                        UInt64(low.bytes[bottom &+ plane &* residuals &+ i])
-                        &<< UInt64(8 * plane)
-                }
-                if z == mark { z = try escapes.varint() &+ mark }
-            }
-            step(form.predictor, unzigzag(z), &a, &b)
-            x.append(a)
-        }
-    }
-
-    /// `a` is the last value (for `base`: the base goes on in `b`), `b` the one before.
-    @inline(__always)
-    private func step(_ predictor: Predictor, _ r: Int64, _ a: inout Int64, _ b: inout Int64) {
-        switch predictor {
-        case .base: a = b &+ r
-        case .last: a = a &+ r
-        case .linear:
-            let next = a &+ (a &- b) &+ r
-            b = a
-            a = next
-        case .mean:
-            let next = b &+ ((a &- b) &>> 1) &+ r
-            b = a
-            a = next
+        for r in residuals {
+            plane.append(UInt8(truncatingIfNeeded: min(zigzag(r), mark) &>> shift))
         }
     }
 }

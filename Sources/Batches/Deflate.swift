@@ -144,6 +144,16 @@ func checksum(_ bytes: [UInt8], _ range: Range<Int>) -> UInt32 {
 
 /// gzip files for the tools (`sluice bench codec FILE.csv.gz`).
 package enum Gzip {
+    /// What gzip of `level` makes of the input: deflate and 18 bytes around it.
+    package static func size(_ input: [UInt8], level: Int) -> Int {
+        var deflater = Deflater()
+        var output: [UInt8] = []
+        let count = deflater.compress(
+            input, level: Int32(clamping: level), strategy: .standard, limit: input.count,
+            into: &output)
+        return (count ?? input.count) + 18
+    }
+
     /// All members of a gzip file; `tooLarge` beyond `limit` bytes, `malformed` when it is no gzip.
     package static func expand(_ input: [UInt8], limit: Int) throws(BatchError) -> [UInt8] {
         // Safety: an all-zero z_stream is what inflateInit2 expects; its pointers are nil.

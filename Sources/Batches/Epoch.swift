@@ -15,8 +15,6 @@ package struct EpochSettings: Hashable, Sendable {
     package var aheadMilliseconds: Int64 = 600_000
     /// Open buckets at once; what needs one more goes to history.
     package var maximumBuckets = 4_096
-    /// The epoch is full from here on (`isFull`): the owner cuts early.
-    package var maximumReadings = 200_000
     /// A bucket with more becomes several batches.
     package var readingsPerBatch = 20_000
     package var effort = BatchEffort.normal
@@ -37,7 +35,6 @@ package struct Epoch: ~Copyable {
     /// Hashed (start, priority) to bucket + 1, linear probing; at most half full.
     private var table: [UInt32]
     private var last = 0
-    private var added = 0
     private var earliest = Int64.max
     /// Priority of streams by number; beyond its end they are live.
     private var priorities: [Priority] = []
@@ -94,7 +91,6 @@ package struct Epoch: ~Copyable {
             last = bucket(start, priority)
         }
         buckets[last].readings.append(reading)
-        added &+= 1
         earliest = min(earliest, observed)
     }
 
@@ -143,9 +139,6 @@ package struct Epoch: ~Copyable {
     package var readingCount: Int { buckets.reduce(0) { $0 + $1.readings.count } }
 
     package var bucketCount: Int { buckets.count }
-
-    /// The owner should cut now.
-    package var isFull: Bool { added >= settings.maximumReadings }
 
     /// The earliest observedAt in the open buckets.
     package var oldest: Timestamp? {
@@ -206,7 +199,6 @@ package struct Epoch: ~Copyable {
         buckets.removeAll(keepingCapacity: true)
         for i in table.indices { table[i] = 0 }
         last = 0
-        added = 0
         earliest = .max
     }
 }

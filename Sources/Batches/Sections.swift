@@ -2,7 +2,8 @@
 // reader over one expanded section, and how a group of sections becomes bytes and back.
 // Invariant: the reader never touches a byte beyond its section, whatever the bytes say.
 
-/// The sections of version 1, in the order in which they are written.
+/// The sections of a batch of planes, in the order in which they are written. A coded batch has the
+/// first three and the coded one.
 enum Section: Int, CaseIterable {
     /// Tables and the columns of streams and schedules.
     case head
@@ -156,8 +157,8 @@ extension Deflater {
         switch effort {
         case .stored: return []
         case .fast: return [(4, .standard)]
-        case .normal: return [(4, .filtered), (4, .huffman), (4, .runs)]
-        case .best: return [(9, .standard), (9, .filtered), (9, .huffman), (9, .runs)]
+        case .normal: return [(6, .standard)]
+        case .deflated, .best: return [(9, .standard), (9, .filtered), (9, .huffman), (9, .runs)]
         }
     }
 }
@@ -165,20 +166,20 @@ extension Deflater {
 extension SectionReader {
     /// The expanded sections written by `Deflater.write`, from this reader's place to `end`.
     mutating func sections(
-        end: Int, limits: BatchLimits
+        _ wanted: Int, end: Int, limits: BatchLimits
     ) throws(BatchError) -> [[UInt8]] {
         var inflater = Inflater()
         var result: [[UInt8]] = []
         var pending: [Int] = []
         var total = 0
-        while result.count + pending.count < Section.allCases.count {
+        while result.count + pending.count < wanted {
             let at = offset
             let word = try varint()
             guard let storage = Storage(rawValue: word & 3) else { throw .malformed(at: at) }
             guard word >> 2 <= UInt64(limits.maximumExpandedBytes - total) else { throw .tooLarge }
             let size = Int(word >> 2)
             total += size
-            let isLast = result.count + pending.count == Section.allCases.count - 1
+            let isLast = result.count + pending.count == wanted - 1
             if storage == .joined {
                 guard !isLast else { throw .malformed(at: at) }
                 pending.append(size)
@@ -195,7 +196,7 @@ extension SectionReader {
             }
             pending.removeAll()
         }
-        guard offset == end else { throw .malformed(at: offset) }
+        guard offset <= end else { throw .malformed(at: offset) }
         return result
     }
 

@@ -22,7 +22,8 @@ package enum Programs {
                 DemoVerb.verb, DecodeVerb.verb, FormatsVerb.verb, VectorsVerb.verb, ReplayVerb.verb,
                 LoadVerb.verb,
                 QueryVerb.verb,
-                AdminVerbs.ledger, AdminVerbs.status, BenchVerb.verb(allocations: allocations),
+                AdminVerbs.ledger, AdminVerbs.status, BatchVerb.verb,
+                BenchVerb.verb(allocations: allocations),
             ])
     }
 

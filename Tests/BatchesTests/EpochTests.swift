@@ -197,22 +197,6 @@ struct EpochTests {
         #expect(batches.last?.info.isHistory == true)
     }
 
-    @Test("is full at its maximum, and takes what comes all the same")
-    func full() {
-        var epoch = Epoch(settings: settings { $0.maximumReadings = 3 })
-        var states: [Bool] = []
-        for _ in 0..<4 {
-            epoch.add(reading(stream: 1, observed: now), priority: .live)
-            states.append(epoch.isFull)
-        }
-        let count = epoch.readingCount
-        #expect(states == [false, false, true, true])
-        #expect(count == 4)
-        _ = epoch.seal()
-        let isFull = epoch.isFull
-        #expect(!isFull)
-    }
-
     @Test("an empty epoch seals nothing")
     func empty() {
         var epoch = Epoch(settings: settings())

@@ -45,9 +45,11 @@ struct HostileTests {
             } catch { return error }
         }
         #expect(reason { $0 = [] } == .truncated)
-        #expect(reason { $0[0] = 2 } == .badVersion(2))
+        #expect(reason { $0[0] = 1 } == .badVersion(1))
+        #expect(reason { $0[0] = 3 } == .badVersion(3))
         #expect(reason { $0[1] = 0 } == .badMagic)
         #expect(reason { $0[4] = 1 } == .unsupported(flags: 1))
+        #expect(reason { $0[4] = 4 } == .unsupported(flags: 4))
         #expect(reason { $0[5] = 3 } == .malformed(at: 5))
         #expect(reason({ $0[20] ^= 1 }, reseal: false) == .badChecksum)
         #expect(reason { $0.insert(0, at: $0.count - 4) } != nil)
@@ -97,14 +99,49 @@ struct HostileTests {
     func limits() throws {
         // Values alternate so that every reading has a byte of its own, all of them alike.
         let input = (0..<200_000).map { reading(stream: 1, bits: UInt64($0 & 1), observed: 3) }
-        let bytes = encoded(input)
-        #expect(bytes.count < 1_000)
-        #expect(try BatchCodec.decode(bytes).readings.count == 200_000)
-        for limits in [
-            BatchLimits(maximumReadings: 199_999), BatchLimits(maximumExpandedBytes: 100_000),
-            BatchLimits(maximumRatio: 100),
-        ] {
-            #expect(throws: BatchError.tooLarge) { try BatchCodec.decode(bytes, limits: limits) }
+        for effort in [BatchEffort.normal, .deflated] {
+            let bytes = encoded(input, effort: effort)
+            #expect(bytes.count < 1_000)
+            // Not inside #expect, which would print what was decoded.
+            let count = try BatchCodec.decode(bytes).readings.count
+            #expect(count == 200_000)
+            for limits in [
+                BatchLimits(maximumReadings: 199_999), BatchLimits(maximumExpandedBytes: 100_000),
+                BatchLimits(maximumRatio: 100),
+            ] {
+                var error: BatchError?
+                do throws(BatchError) {
+                    _ = try BatchCodec.decode(bytes, limits: limits)
+                } catch let thrown { error = thrown }
+                #expect(error == .tooLarge, "\(effort), \(limits)")
+            }
+        }
+    }
+
+    @Test("a batch of one value repeated is small in every effort and comes back")
+    func repeated() throws {
+        for bits in [UInt64(0), 1, UInt64(1) << 63, .max] {
+            let input = (0..<30_000).map {
+                reading(stream: 1, bits: $0 % 3 == 0 ? bits : bits &+ 1, observed: Int64($0))
+            }
+            for effort in BatchEffort.allCases where effort != .stored {
+                let bytes = encoded(input, effort: effort)
+                let isSame = try BatchCodec.decode(bytes).readings == input
+                #expect(isSame && bytes.count < 8_000, "\(bits), \(effort)")
+            }
+        }
+    }
+
+    @Test("refuses tables of shapes and forms that are empty")
+    func emptyTables() {
+        // One stream, schedule and clock, no shapes, no time forms, no forms, one row, unit 0,
+        // kind 0, clock 0, no selection, stride 0, stream 0, schedule 0, shape 1 and form 0.
+        let head: [UInt8] = [1, 1, 1, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 1, 0]
+        for mixed in [UInt8(0), 1] {
+            var bytes: [UInt8] = [2, 0x53, 0x4C, 0x42, 2, 1, 1, 0, 0, 0, 0, 0]
+            bytes += [UInt8(head.count << 2)] + head.dropLast(2) + [mixed, 0]
+            bytes += [4, 0, 8, 0, 0, 0, 0, 0, 0, 0]
+            #expect(throws: BatchError.self) { try BatchCodec.decode(resealed(bytes)) }
         }
     }
 

@@ -12,23 +12,34 @@ enum BenchVerb {
                 "decode: nanoseconds of CPU and allocations a frame, from bytes to readings, "
                     + "identity and duplicate key; the ratio is to a decoder written by hand for "
                     + "the vendor frame, measured in turns with it. With --format the format's "
-                    + "own accepted test frames, or the frames of --hex."
+                    + "own accepted test frames, or the frames of --hex.",
+                "codec: bytes a reading and nanoseconds of CPU to encode and to decode batches of "
+                    + "--batch readings from FILE (stream,unix_ms,value; also .gz), beside the "
+                    + "codec with deflate alone, gzip of the same lines, and the figures of "
+                    + "others on the recordings in question.",
             ],
-            operands: "decode", operandCount: 1...1,
+            operands: "decode|codec [FILE…]", operandCount: 1...Int.max,
             flags: [
                 .toggle("json", "print one JSON object"),
                 .value("format", "NAME", "measure this format"),
                 .value("hex", "HEX", "a frame for --format", repeatable: true),
                 .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
+                .value("batch", "N", "readings a batch for codec", default: "10000"),
+                .value("effort", "NAME", "stored, fast, normal, deflated, best", default: "normal"),
             ],
             examples: [
+                Example("batches of recordings", "sluice bench codec --batch 1000 air.csv.gz"),
                 Example("the usual frames", "sluice bench decode"),
                 Example("one format", "sluice bench decode --format cjt188 --json"),
             ]
         ) { invocation, console throws(UsageError) in
+            if invocation.operands[0] == "codec" { return try CodecBench.run(invocation, console) }
             guard invocation.operands[0] == "decode" else {
                 throw UsageError(
-                    "bench", "no bench \"\(invocation.operands[0])\"", "write decode")
+                    "bench", "no bench \"\(invocation.operands[0])\"", "write decode or codec")
+            }
+            guard invocation.operands.count == 1 else {
+                throw UsageError("bench decode", "takes no file", "write frames with --hex")
             }
             return try decode(invocation, console, allocations)
         }

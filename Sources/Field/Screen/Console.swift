@@ -13,6 +13,8 @@ package final class Console {
     /// Progress is shown on stderr only when somebody looks.
     package let showsProgress: Bool
     package private(set) var output = ""
+    /// What `write(bytes:)` was given, when captured.
+    package private(set) var binary: [UInt8] = []
     package private(set) var complaints: [String] = []
     private let isCaptured: Bool
     private let destination: Int32
@@ -72,6 +74,18 @@ package final class Console {
         output = ""
     }
 
+    /// Bytes that are no text, after what is already on stdout.
+    package func write(bytes: [UInt8]) {
+        guard !isCaptured else {
+            binary += bytes
+            return
+        }
+        flush()
+        guard !isOutputGone, let code = Console.send(bytes, to: destination) else { return }
+        isOutputGone = true
+        if code != EPIPE { outputFailure = code }
+    }
+
     /// One line on stderr, after what is already on stdout.
     package func complain(_ text: String) {
         complaints.append(text)
@@ -127,7 +141,10 @@ package final class Console {
 
     /// Nil when all went out, else errno.
     private static func send(_ text: String, to descriptor: Int32) -> Int32? {
-        let bytes = Array(text.utf8)
+        send(Array(text.utf8), to: descriptor)
+    }
+
+    private static func send(_ bytes: [UInt8], to descriptor: Int32) -> Int32? {
         var offset = 0
         while offset < bytes.count {
             // Safety: the pointer is used only inside the closure, for the bytes that are left.

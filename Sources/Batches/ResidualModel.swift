@@ -1,0 +1,242 @@
+// What the range coder expects of the next residual: whether it is 0, its length in bits, its sign, the
+// bits below the highest. Zeros and lengths are the mean of two adaptive probabilities, one of columns as
+// lively as this one after residuals like the last two, one of this column alone, weighted by how often
+// each was seen. protocols/batch.md says the same in words. Owned by one encoder or decoder.
+// Invariant: slot numbers are block × 16 + 0..<16 with the block masked to the table.
+
+/// How fast a probability moves and how much it counts, by how often it was seen.
+private struct Experience {
+    /// 65536 / (n + 2)
+    let rates: [UInt32]
+    /// The second's share of a mean in 1/65536; each counts (5n + 3) / (5n + 53).
+    let weights: [UInt32]
+
+    static let shared = Experience()
+
+    private init() {
+        rates = (0..<32).map { UInt32(65_536 / ($0 + 2)) }
+        weights = (0..<1024).map { pair in
+            let (a, b) = (pair >> 5, pair & 31)
+            let (one, two) = ((5 * a + 3) * (5 * b + 53), (5 * b + 3) * (5 * a + 53))
+            return UInt32(65_536 * two / (one + two))
+        }
+    }
+}
+
+/// Adaptive probabilities, in blocks of 16.
+@safe struct ResidualModel: ~Copyable {
+    /// Probability of a 1 in 1/65536 in the upper half, how often seen (0...31) in the lower.
+    private let slots: UnsafeMutablePointer<UInt32>
+    /// 32 rates, then 1024 weights.
+    private let tables: UnsafeMutablePointer<UInt32>
+    private let capacity: Int
+    private var shift: UInt32 = 22
+
+    // State of the column.
+    private var kind: UInt32 = 0
+    private var column: UInt32 = 0
+    private var historyMask = 0
+    private var history = 0
+    private var recent: UInt32 = 0
+    private var before: UInt32 = 0
+    private var sign = 0
+    private var isQuiet = true
+    private var ownZero = 0
+    private var ownLength = 0
+    private var signs = 0
+
+    private static let start: UInt32 = 0x8000_0000
+    private static let bits: ClosedRange<UInt32> = 10...13
+
+    /// For batches of at most `readings`; `reset` before use.
+    init(readings: Int) {
+        capacity = 16 << Int(ResidualModel.tableBits(readings))
+        // Safety: both allocated and wholly initialised here, freed in deinit, never handed out.
+        unsafe slots = .allocate(capacity: capacity)
+        unsafe slots.initialize(repeating: ResidualModel.start, count: capacity)
+        unsafe tables = .allocate(capacity: 32 + 1024)
+        for (i, rate) in Experience.shared.rates.enumerated() {
+            unsafe tables.advanced(by: i).initialize(to: rate)
+        }
+        for (i, weight) in Experience.shared.weights.enumerated() {
+            unsafe tables.advanced(by: 32 + i).initialize(to: weight)
+        }
+    }
+
+    deinit {
+        // Safety: allocated in init; the elements are trivial.
+        unsafe slots.deallocate()
+        unsafe tables.deallocate()
+    }
+
+    /// The table has 2^bits blocks: four for each reading, within limits.
+    private static func tableBits(_ readings: Int) -> UInt32 {
+        var bits = ResidualModel.bits.lowerBound
+        while bits < ResidualModel.bits.upperBound, 1 << Int(bits) < 4 * readings { bits += 1 }
+        return bits
+    }
+
+    /// Forgets everything; `readings` of the batch decide the size of the table.
+    mutating func reset(readings: Int) {
+        let bits = ResidualModel.tableBits(readings)
+        precondition(16 << Int(bits) <= capacity, "the model was made for smaller batches")
+        shift = 32 - bits
+        // Safety: at most the capacity, as just checked.
+        unsafe slots.update(repeating: ResidualModel.start, count: 16 << Int(bits))
+        column = 0
+    }
+
+    /// The next column; `activity` 1...8 as its form says.
+    mutating func begin(isTime: Bool, activity: Int) {
+        column &+= 1
+        kind = UInt32(activity) | (isTime ? 16 : 0)
+        historyMask = isTime ? 15 : 1
+        history = 0
+        recent = 0
+        before = 0
+        sign = 0
+        isQuiet = activity < 3
+        ownZero = block(1, column, 0)
+        ownLength = block(3, column, 0)
+        signs = block(4, kind, 0)
+    }
+
+    @inline(__always)
+    private func block(_ what: UInt32, _ a: UInt32, _ b: UInt32) -> Int {
+        let key = what | a &<< 3 | b &<< 24
+        return Int((key &* 0x9E37_79B1) &>> shift) &* 16
+    }
+
+    @inline(__always)
+    private func bit<C: BitCoder>(_ known: Bool, _ i: Int, _ j: Int, _ coder: inout C) -> Bool {
+        // Safety: both slots are block × 16 + 0...15 with the block below the table's (reset).
+        let (a, b) = unsafe (slots[i], slots[j])
+        let (p, q) = (Int64(a &>> 16), Int64(b &>> 16))
+        let (m, n) = (Int(a & 31), Int(b & 31))
+        // Safety: 32 + m × 32 + n is below 32 + 1024.
+        let weight = unsafe Int64(tables[32 &+ m &* 32 &+ n])
+        let mean = p &+ ((q &- p) &* weight) &>> 16
+        let result = coder.code(known, UInt64(truncatingIfNeeded: mean))
+        // Safety: m and n are below 32, and the slots as above.
+        unsafe slots[i] = moved(a, result, tables[m])
+        unsafe slots[j] = moved(b, result, tables[n])
+        return result
+    }
+
+    @inline(__always)
+    private func bit<C: BitCoder>(_ known: Bool, _ i: Int, _ coder: inout C) -> Bool {
+        // Safety: the slot is block × 16 + 0...15 with the block below the table's (reset).
+        let slot = unsafe slots[i]
+        let result = coder.code(known, UInt64(slot &>> 16))
+        // Safety: as above; the rate's number is below 32.
+        unsafe slots[i] = moved(slot, result, tables[Int(slot & 31)])
+        return result
+    }
+
+    /// A slot after it was seen once more. The last rate, 1/33 rounded down, ends at 33 and 65502.
+    @inline(__always)
+    private func moved(_ slot: UInt32, _ bit: Bool, _ rate: UInt32) -> UInt32 {
+        let p = slot &>> 16
+        let up = p &+ ((65_535 &- p) &* rate) &>> 16
+        let down = p &- (p &* rate) &>> 16
+        let seen = slot & 31
+        return (bit ? up : down) &<< 16 | seen &+ (seen < 31 ? 1 : 0)
+    }
+
+    /// Magnitudes in powers of two, in seven classes.
+    @inline(__always)
+    private static func magnitude(_ length: Int) -> UInt32 {
+        switch length {
+        case 0...2: UInt32(length)
+        case 3...4: 3
+        case 5...7: 4
+        case 8...10: 5
+        default: 6
+        }
+    }
+
+    /// The residuals of a column, each without its `shift` lowest bits, which follow as they are.
+    mutating func encode(_ residuals: Span<Int64>, shift: Int, _ coder: inout RangeEncoder) {
+        for i in 0..<residuals.count {
+            let r = residuals[i]
+            _ = residual(r &>> Int64(shift), &coder)
+            guard shift > 0 else { continue }
+            _ = coder.raw(UInt64(bitPattern: r) & (1 &<< UInt64(shift) &- 1), shift)
+        }
+    }
+
+    /// Appends `count` residuals, whatever the bytes are.
+    mutating func decode(
+        _ count: Int, shift: Int, _ coder: inout RangeDecoder, into residuals: inout [Int64]
+    ) {
+        for _ in 0..<count {
+            let high = residual(0, &coder)
+            let low = shift > 0 ? coder.raw(0, shift) : 0
+            residuals.append(high &<< Int64(shift) | Int64(bitPattern: low))
+        }
+    }
+
+    /// The residual `r` for an encoder; for a decoder the one that was written, whatever `r` is.
+    @inline(__always)
+    private mutating func residual<C: BitCoder>(_ r: Int64, _ coder: inout C) -> Int64 {
+        if isQuiet {
+            let isAny = bit(
+                r != 0, block(0, kind, recent) &+ history, ownZero &+ (history & historyMask),
+                &coder)
+            history = (history &<< 1 | (isAny ? 1 : 0)) & 15
+            if !isAny { return zero() }
+        }
+        let length = length(of: r.magnitude, &coder)
+        if length == 0 { return zero() }
+        let isNegative = bit(r < 0, signs &+ (min(length, 3) &- 1) &* 3 &+ sign, &coder)
+        let magnitude = mantissa(r.magnitude, length, &coder)
+        before = recent
+        recent = ResidualModel.magnitude(length)
+        sign = isNegative ? 2 : 1
+        return Int64(bitPattern: isNegative ? 0 &- magnitude : magnitude)
+    }
+
+    @inline(__always)
+    private mutating func zero() -> Int64 {
+        before = recent
+        recent = 0
+        sign = 0
+        return 0
+    }
+
+    /// Bits of a magnitude, 0...64: four decisions down a tree, 15 and more with six plain bits.
+    @inline(__always)
+    private func length<C: BitCoder>(of known: UInt64, _ coder: inout C) -> Int {
+        let shared = block(2, kind | recent &<< 8, before)
+        let length = 64 &- known.leadingZeroBitCount
+        let capped = min(length, 15)
+        var node = 1
+        for depth in 0..<4 {
+            let isOne = bit(
+                capped &>> (3 &- depth) & 1 != 0, shared &+ node, ownLength &+ node, &coder)
+            node = node &<< 1 | (isOne ? 1 : 0)
+        }
+        guard node == 31 else { return node &- 16 }
+        let rest = coder.raw(UInt64(truncatingIfNeeded: length &- 15), 6)
+        // An encoder's is at most 64.
+        return min(15 &+ Int(rest), 64)
+    }
+
+    /// The bits below the highest one: four by their place in a tree, the rest as they are.
+    @inline(__always)
+    private func mantissa<C: BitCoder>(
+        _ known: UInt64, _ length: Int, _ coder: inout C
+    ) -> UInt64 {
+        let nodes = block(5, kind, UInt32(length))
+        var left = length &- 1
+        var node = 1
+        while left > 0, node < 16 {
+            left &-= 1
+            let isOne = bit(known &>> UInt64(left) & 1 != 0, nodes &+ node, &coder)
+            node = node &<< 1 | (isOne ? 1 : 0)
+        }
+        guard left > 0 else { return UInt64(node) }
+        let mask: UInt64 = 1 &<< UInt64(left) &- 1
+        return UInt64(node) &<< UInt64(left) | coder.raw(known & mask, left)
+    }
+}
