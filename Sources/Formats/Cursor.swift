@@ -1,7 +1,7 @@
 // The fence around memory: the unsafe loads and stores of Formats stand here and, for tables of rows,
 // in Tables.swift, each behind its own bounds check, so that the rest of the room is memory-safe
-// whatever a frame holds. One unaligned 8-byte load decodes a header about four times faster than byte-wise `Span` access (design.md
-// section 8). Owned by one decoder, used on that decoder's queue only.
+// whatever a frame holds. One unaligned 8-byte load decodes a header about four times faster than
+// byte-wise `Span` access (design.md section 8). Owned by one decoder, used on its queue only.
 //
 // Invariants: a `Cursor` lives no longer than the call it is made for (frames) or than its
 // `BytePlane` (scratch); slot numbers are masked, so none is out of range.
