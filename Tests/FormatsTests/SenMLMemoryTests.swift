@@ -151,13 +151,14 @@ struct SenMLMemoryTests {
 
     private func jsonNumber(_ random: inout SplitMix64) -> String {
         let n = Int.random(in: 0...70_000, using: &random)
-        return [
-            "\(n)", "-\(n)", "\(n).25", "-0.0\(n)", "0", "-0", "0.000", "1e3", "2.5E-2", "007",
-            "1.", ".5",
-            "00.1", "12345678901234567", "123456789012345678", "1.2345678901234567", "-", "1 ",
-            "\(n).5",
+        let usual = Int.random(in: 0..<16, using: &random)
+        if usual < 14 { return ["\(n)", "\(n).5", "-\(n).25"][usual % 3] }
+        let others = [
+            "-0.0\(n)", "0", "-0", "0.000", "1e3", "2.5E-2", "007", "1.", ".5", "00.1", "-", "1 ",
+            "12345678901234567", "123456789012345678", "1.2345678901234567",
             "0.00000000000000000", "0.0000000000000000000", "9999999999999999999999",
-        ][Int.random(in: 0..<44, using: &random) % 22]
+        ]
+        return others.randomElement(using: &random) ?? "0"
     }
 
     private func jsonRecord(_ random: inout SplitMix64, isFirst: Bool) -> String {
@@ -235,7 +236,7 @@ struct SenMLMemoryTests {
         let cold = Decoder(format, seed: 7, remembersShapes: false)
         let contexts = contexts()
         var (accepted, read) = (0, 0)
-        for round in 0..<2_500 {
+        for round in 0..<1_200 {
             var bytes = head + (isJSON ? jsonPack(&random) : pack(&random))
             if round % 3 == 0 {
                 for _ in 0..<Int.random(in: 1...2, using: &random) {
@@ -253,8 +254,8 @@ struct SenMLMemoryTests {
             if long.rejection == nil { accepted += 1 }
             read += long.readings.count
         }
-        #expect(accepted > 500, "seed \(seed)")
-        #expect(read > 1_000, "seed \(seed)")
+        #expect(accepted > 200, "seed \(seed)")
+        #expect(read > 500, "seed \(seed)")
     }
 
     @Test("every cut of a known pack is judged as that of an unknown one")
@@ -284,8 +285,8 @@ struct SenMLMemoryTests {
     func crowd() throws {
         let format = try Fixtures.format("senml-cbor")
         let warm = Decoder(format)
-        for round in 0..<3 {
-            for n in 0..<2_000 {
+        for round in 0..<2 {
+            for n in 0..<800 {
                 let bytes =
                     [0x81, 0xA4, 0x21] + text("urn:dev:mac:\(n):") + [0x00] + text("stream_\(n)")
                     + [0x01] + text("V") + [0x02, 0x18, UInt8(24 + round)]
@@ -303,7 +304,7 @@ struct SenMLMemoryTests {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SplitMix64(seed: seed)
         let warm = Decoder(try Fixtures.format("senml-cbor"))
-        for _ in 0..<60 {
+        for _ in 0..<12 {
             let numbers = (0..<100).map { _ in Int.random(in: 0..<1_500, using: &random) }
             var bytes: [UInt8] = head(4, numbers.count)
             for (i, n) in numbers.enumerated() {

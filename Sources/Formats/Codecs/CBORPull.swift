@@ -131,58 +131,18 @@ struct CBORPull {
         }
     }
 
-    /// The next eight bytes, the first in the highest place, zeros behind the end; and how many there are.
-    @inline(__always)
-    private var ahead: (word: UInt64, count: Int)? {
-        let left = end &- position
-        if left >= 8 { return cursor.big(position, width: 8).map { ($0, 8) } }
-        guard left > 0, let word = cursor.big(end &- 8, width: 8) else { return nil }
-        return (word << UInt64(truncatingIfNeeded: 64 &- 8 &* left), left)
-    }
-
-    /// A number in one of its usual forms: an integer of up to 32 bits, a decimal fraction of one with a
-    /// short exponent, a float. Nil, and nothing taken, for all others and where bytes lack.
+    /// A number in one of its usual forms: those of `CBORNumber`, or a float. Nil, and nothing taken, for
+    /// all others and where bytes lack.
     @inline(__always)
     mutating func usualNumber() -> Value? {
-        guard let (word, count) = ahead else { return nil }
-        let first = UInt8(truncatingIfNeeded: word >> 56)
-        if first < 0x40 {
-            guard let (number, size) = CBORPull.usualInteger(word), size <= count else {
-                return nil
-            }
-            position &+= size
-            return .decimal(number)
-        }
-        if word >> 48 == 0xC482 {
-            let exponent = UInt8(truncatingIfNeeded: word >> 40)
-            guard exponent & 0x1F < 24, exponent < 0x40,
-                let (number, size) = CBORPull.usualInteger(word << 24), size &+ 3 <= count
-            else { return nil }
-            position &+= size &+ 3
-            let power = Int8(bitPattern: exponent & 0x1F)
-            return .decimal(number, exponent: exponent < 0x20 ? power : ~power)
-        }
-        return usualFloat(first)
+        let number = CBORNumber(cursor, position, end)
+        guard number.size > 0 else { return usualFloat() }
+        position &+= number.size
+        return .decimal(number.mantissa, exponent: number.exponent)
     }
 
-    /// An integer of at most 32 bits in the first bytes of `word`, and how many bytes it has.
-    @inline(__always)
-    private static func usualInteger(_ word: UInt64) -> (Int64, Int)? {
-        let first = UInt8(truncatingIfNeeded: word >> 56)
-        let info = first & 0x1F
-        guard first < 0x40, info <= 26 else { return nil }
-        var number = Int64(info)
-        var size = 1
-        if info >= 24 {
-            let width = 1 << Int(info &- 24)
-            number = Int64(
-                truncatingIfNeeded: (word << 8) >> UInt64(truncatingIfNeeded: 64 &- 8 &* width))
-            size = 1 &+ width
-        }
-        return (first < 0x20 ? number : ~number, size)
-    }
-
-    private mutating func usualFloat(_ first: UInt8) -> Value? {
+    private mutating func usualFloat() -> Value? {
+        guard position < end, let first = cursor.byte(position) else { return nil }
         let float: Double
         let at = position &+ 1
         switch first {
@@ -243,6 +203,51 @@ struct CBORPull {
             result = exponent.mantissa < 0 ? result / step : result * step
         }
         return result.isFinite ? .double(result) : Value.none
+    }
+}
+
+/// An integer of up to 32 bits, or a decimal fraction of one with a short exponent; anything else has the
+/// size 0.
+struct CBORNumber {
+    var mantissa: Int64 = 0
+    var exponent: Int8 = 0
+    /// Bytes that it takes.
+    var size = 0
+
+    /// The number at `at`, which ends before `end`.
+    @inline(__always)
+    init(_ bytes: Cursor, _ at: Int, _ end: Int) {
+        // Eight bytes, the first in the highest place, zeros behind the end: none of these is longer.
+        let left = end &- at
+        var word: UInt64
+        if left >= 8 {
+            word = bytes.big(at, width: 8) ?? .max
+        } else {
+            guard left > 0 else { return }
+            word = bytes.big(end &- 8, width: 8) ?? .max
+            word <<= UInt64(truncatingIfNeeded: 64 &- 8 &* left)
+        }
+        var size = 1
+        if word >> 48 == 0xC482 {
+            let power = UInt8(truncatingIfNeeded: word >> 40)
+            guard power < 0x40, power & 0x1F < 24 else { return }
+            exponent = Int8(truncatingIfNeeded: power < 0x20 ? Int(power) : 0x1F &- Int(power))
+            word <<= 24
+            size = 4
+        }
+        let head = word >> 56
+        let info = head & 0x1F
+        guard head < 0x40, info <= 26 else { return }
+        var number = Int64(truncatingIfNeeded: info)
+        if info >= 24 {
+            // One, two or four bytes.
+            let bits = UInt64(8) << (info &- 24)
+            number = Int64(truncatingIfNeeded: (word << 8) >> (64 &- bits))
+            size &+= Int(truncatingIfNeeded: bits >> 3)
+        }
+        guard size <= left else { return }
+        mantissa = head < 0x20 ? number : ~number
+        self.size = size
     }
 }
 

@@ -5,11 +5,10 @@
 
 import Model
 
-/// What the short way needs to know of a pack; made once a frame.
+/// What the short way needs to know of a pack; made once a frame. Plain words only, so that passing it on
+/// counts no references.
 struct SenMLLane {
     let heads: SenMLHeads
-    let memory: SenMLMemory
-    let names: NameArena
     /// Bytes of the conversation's path before a name.
     let prefix: Int
 
@@ -17,18 +16,14 @@ struct SenMLLane {
     init?(_ work: Workspace) {
         guard work.names.memory.isOn, let heads = work.names.memory.heads else { return nil }
         self.heads = heads
-        memory = work.names.memory
-        names = work.names
-        let path = work.path
-        guard path.count <= 200 else { return nil }
-        prefix =
-            path.count == 0
-            ? 0
-            : path.count &+ (path.cursor(count: path.count).byte(path.count &- 1) == 0x2F ? 0 : 1)
+        let count = work.path.count
+        guard count <= 200 else { return nil }
+        let last = count == 0 ? nil : work.path.cursor(count: count).byte(count &- 1)
+        prefix = count == 0 || last == 0x2F ? count : count &+ 1
     }
 }
 
-/// A record on the short way.
+/// What stands around name and value of a record on the short way.
 private struct LaneRecord {
     var base: Range<Int>?
     var baseTime: Value?
@@ -39,6 +34,41 @@ extension Machine {
     /// Takes the record that stands next. False, and nothing taken or changed, for one of another kind.
     @inline(__always)
     func takeKnown<S: FrameSink>(
+        _ lane: SenMLLane, _ pull: inout CBORPull, _ state: inout SenMLState, _ at: CodecPlace,
+        _ sink: inout S
+    ) -> Bool {
+        let bytes = pull.cursor
+        let end = pull.end
+        guard pull.position < end, let map = bytes.byte(pull.position), map == 0xA2 || map == 0xA3
+        else { return takeLong(lane, &pull, &state, at, &sink) }
+        let start = pull.position &+ 1
+        let place = lane.heads.find(bytes, start, end, path: state.path)
+        guard place >= 0 else { return takeLong(lane, &pull, &state, at, &sink) }
+        guard map &- 0xA0 == lane.heads.pairs(place), state.base.isOwn == true,
+            !state.hasBaseNumbers, let moment = state.moment,
+            state.baseUnit == nil || lane.heads.hasUnit(place)
+        else { return takeLong(lane, &pull, &state, at, &sink) }
+        let after = start &+ lane.heads.count(place)
+        let number = CBORNumber(bytes, after, end)
+        let (nameCount, unitCount) = lane.heads.counts(place)
+        guard number.size > 0, state.baseName.range.count &+ nameCount <= 255,
+            sink.readingCount < Machine.maximumReadings,
+            work.names.hasRoom(lane.prefix, nameCount, unitCount)
+        else { return takeLong(lane, &pull, &state, at, &sink) }
+        pull.position = after &+ number.size
+        let stream = lane.heads.use(place)
+        work.names.put(stream, nameCount: lane.prefix &+ nameCount, unitCount: unitCount)
+        sink.reading(
+            output: at.output, discriminator: stream,
+            value: .decimal(number.mantissa, exponent: number.exponent), quality: [],
+            at: moment.milliseconds)
+        if moment.isRelative { sink.timeIsRelative() }
+        return true
+    }
+
+    /// The same for records with base values, with times, or with numbers that are no decimals.
+    @inline(never)
+    private func takeLong<S: FrameSink>(
         _ lane: SenMLLane, _ pull: inout CBORPull, _ state: inout SenMLState, _ at: CodecPlace,
         _ sink: inout S
     ) -> Bool {
@@ -53,9 +83,8 @@ extension Machine {
         let start = ahead.position
         let place = lane.heads.find(ahead.cursor, start, ahead.end, path: state.path)
         guard place >= 0 else { return false }
-        let head = lane.heads.row(place)
-        left &-= Int(head.pairs)
-        ahead.position = start &+ head.bytes.count
+        left &-= Int(lane.heads.pairs(place))
+        ahead.position = start &+ lane.heads.count(place)
         guard left >= 0, left <= 1, let value = ahead.usualNumber() else { return false }
         if left == 1 {
             guard ahead.position < ahead.end, ahead.cursor.byte(ahead.position) == 6 else {
@@ -65,7 +94,7 @@ extension Machine {
             guard let time = ahead.usualNumber() else { return false }
             record.time = time
         }
-        guard yield(value, place, head, record, lane, &state, at, &sink) else { return false }
+        guard yield(value, place, record, lane, &state, at, &sink) else { return false }
         pull.position = ahead.position
         return true
     }
@@ -73,25 +102,24 @@ extension Machine {
     /// Yields a record on the short way. False, and nothing changed, when it is none for it.
     @inline(__always)
     private func yield<S: FrameSink>(
-        _ value: Value, _ place: Int, _ head: SenMLHead, _ record: LaneRecord, _ lane: SenMLLane,
+        _ value: Value, _ place: Int, _ record: LaneRecord, _ lane: SenMLLane,
         _ state: inout SenMLState, _ at: CodecPlace, _ sink: inout S
     ) -> Bool {
-        let (nameCount, unitCount) = (Int(head.nameCount), Int(head.unitCount))
-        guard head.unit > 0 || state.baseUnit == nil, !state.hasBaseNumbers,
+        let (nameCount, unitCount) = lane.heads.counts(place)
+        guard state.baseUnit == nil || lane.heads.hasUnit(place), !state.hasBaseNumbers,
             sink.readingCount < Machine.maximumReadings,
-            lane.names.hasRoom(lane.prefix, nameCount, unitCount),
-            settle(record, nameCount, lane, &state, &sink)
+            work.names.hasRoom(lane.prefix, nameCount, unitCount),
+            settle(record, nameCount, &state, &sink)
         else { return false }
-        lane.heads.use(place)
-        lane.names.put(
-            head.discriminator, nameCount: lane.prefix &+ nameCount, unitCount: unitCount)
+        let stream = lane.heads.use(place)
+        work.names.put(stream, nameCount: lane.prefix &+ nameCount, unitCount: unitCount)
         let moment: SenMLMoment
         if let time = record.time {
             moment = SenMLMoment(state.baseTime.plus(time))
         } else {
             moment = state.moment ?? state.settle()
         }
-        yield(value, head.discriminator, moment, at, &sink)
+        yield(value, stream, moment, at, &sink)
         return true
     }
 
@@ -121,11 +149,10 @@ extension Machine {
     /// when its base name is not known or not the frame's device.
     @inline(__always)
     private func settle<S: FrameSink>(
-        _ record: LaneRecord, _ nameCount: Int, _ lane: SenMLLane, _ state: inout SenMLState,
-        _ sink: inout S
+        _ record: LaneRecord, _ nameCount: Int, _ state: inout SenMLState, _ sink: inout S
     ) -> Bool {
         if let base = record.base {
-            guard base.count &+ nameCount <= 255, let known = lane.memory.base(cursor, base),
+            guard base.count &+ nameCount <= 255, let known = work.names.memory.base(cursor, base),
                 state.device ?? known.hash == known.hash
             else { return false }
             state.baseName = JSONString(range: base, isPlain: true)
@@ -158,15 +185,14 @@ extension Machine {
         let start = ahead.position
         let place = lane.heads.find(ahead.cursor, start, ahead.end, path: state.path)
         guard place >= 0 else { return false }
-        let head = lane.heads.row(place)
-        ahead.pass(to: start &+ head.bytes.count)
+        ahead.pass(to: start &+ lane.heads.count(place))
         guard let value = ahead.usualNumber() else { return false }
         if ahead.takeLetters(0x2C22_7422_3A, width: 5) {
             guard let time = ahead.usualNumber() else { return false }
             record.time = time
         }
         guard ahead.takeLetters(0x7D, width: 1),
-            yield(value, place, head, record, lane, &state, at, &sink)
+            yield(value, place, record, lane, &state, at, &sink)
         else { return false }
         pull.pass(to: ahead.position)
         return true

@@ -108,13 +108,26 @@ struct SenMLHeads {
         return place
     }
 
-    /// A row that `find` found.
-    @inline(__always)
-    func row(_ place: Int) -> SenMLHead { rows[place] }
+    // Of a row that `find` found.
 
-    /// Keeps the row until the next pack, for the words of its stream.
     @inline(__always)
-    func use(_ place: Int) { uses[place] = pack }
+    func pairs(_ place: Int) -> UInt8 { rows[place].pairs }
+    @inline(__always)
+    func count(_ place: Int) -> Int { rows[place].bytes.count }
+    @inline(__always)
+    func hasUnit(_ place: Int) -> Bool { rows[place].unit > 0 }
+    /// Bytes of name and unit.
+    @inline(__always)
+    func counts(_ place: Int) -> (name: Int, unit: Int) {
+        (Int(rows[place].nameCount), Int(rows[place].unitCount))
+    }
+
+    /// Keeps the row until the next pack, for the words of its stream, and tells the stream.
+    @inline(__always)
+    func use(_ place: Int) -> UInt64 {
+        uses[place] = pack
+        return rows[place].discriminator
+    }
 
     fileprivate func isInUse(_ place: Int) -> Bool { uses[place] == pack }
 
@@ -208,7 +221,7 @@ struct SenMLMemory {
     func words(_ discriminator: UInt64) -> (name: String, unit: String)? {
         guard let heads else { return nil }
         for place in 0..<SenMLHeads.count {
-            let row = heads.row(place)
+            let row = heads.rows[place]
             guard row.bytes.count > 0, row.discriminator == discriminator,
                 row.path == state.value.pathHash
             else { continue }
