@@ -26,7 +26,7 @@ struct ByteSet {
 
 struct PlanRecorder: FrameSink {
     var frame: DecodedFrame
-    private let program: Program
+    let program: Program
     private(set) var isPossible = true
     /// This frame makes no plan; others of its format may.
     private var isApart = false
@@ -36,7 +36,7 @@ struct PlanRecorder: FrameSink {
     /// Slots whose content the plan's reads make; all others hold what the steering bytes say.
     private var fresh = Set<UInt16>()
     private var usesAsked = false
-    private var steps: [PlanStep] = []
+    private(set) var steps: [PlanStep] = []
 
     init(_ frame: consuming DecodedFrame, _ program: Program) {
         self.frame = frame
@@ -365,138 +365,5 @@ struct PlanRecorder: FrameSink {
         table.add(
             count: bytes.count, direction: direction, asked: asked, words: words,
             steps: fused(needed()))
-    }
-
-    /// The steps without reads that nothing uses.
-    private func needed() -> [PlanStep] {
-        var used = Set<UInt16>()
-        var kept: [PlanStep] = []
-        for step in steps.reversed() {
-            let op = step.op
-            if step.kind != .op {
-                kept.append(step)
-                continue
-            }
-            switch op.code {
-            case .readInteger, .readOrdered, .readFloat, .readBCD, .readBytes, .constant:
-                guard used.remove(op.a) != nil else { continue }
-            case .readTime:
-                guard used.contains(op.a) || used.contains(op.b) else { continue }
-                used.remove(op.a)
-                used.remove(op.b)
-            case .bits, .missing, .toTime: guard used.contains(op.a) else { continue }
-            case .copy:
-                guard used.remove(op.a) != nil else { continue }
-                used.insert(op.b)
-            case .emit:
-                used.insert(op.a)
-                used.insert(program.values[Int(op.meta)].divisor)
-            case .observe, .identitySlot, .answerSlot, .answerDigits: used.insert(op.a)
-            case .duplicate where !op.flags.contains(.rest):
-                for i in 0..<UInt16(op.width) { used.insert(op.b &+ i) }
-            default: break
-            }
-            kept.append(step)
-        }
-        return kept.reversed()
-    }
-
-    /// A read whose slot only the yield behind it uses becomes one step with it.
-    private func fused(_ steps: [PlanStep]) -> [PlanStep] {
-        var result: [PlanStep] = []
-        for (i, step) in steps.enumerated() {
-            guard step.kind == .op, step.op.code == .emit, let last = result.last,
-                last.kind == .op, last.plane == step.plane || step.op.a == last.op.a,
-                last.op.code == .readInteger || last.op.code == .readBCD,
-                last.op.a == step.op.a, !isUsed(step.op.a, in: steps[(i + 1)...])
-            else {
-                result.append(step)
-                continue
-            }
-            var take = last
-            take.kind = .take
-            take.output = step.output
-            take.rule = step.rule
-            take.discriminator = step.discriminator
-            shorten(&take)
-            result[result.count - 1] = take
-        }
-        return identified(clocked(result))
-    }
-
-    /// A value that is what was read but for its exponent needs no rule.
-    private func shorten(_ take: inout PlanStep) {
-        let rule = program.values[Int(take.rule)]
-        guard rule.kind == .decimal, rule.multiplier == 1, rule.addend == 0,
-            rule.divisor == SlotFile.none
-        else { return }
-        take.exponent = rule.exponent
-        if take.op.code == .readBCD {
-            if take.op.x == 0 { take.kind = .digits }
-        } else if take.op.width < 8 || take.op.flags.contains(.signed) {
-            take.kind = .number
-        }
-    }
-
-    /// A read, the change to a time and its use become one step.
-    private func clocked(_ steps: [PlanStep]) -> [PlanStep] {
-        var result: [PlanStep] = []
-        for (i, step) in steps.enumerated() {
-            guard step.kind == .op, step.op.code == .observe, result.count >= 2,
-                case let (read, change) = (result[result.count - 2], result[result.count - 1]),
-                read.kind == .op, read.op.code == .readInteger, read.op.a == step.op.a,
-                change.kind == .op, change.op.code == .toTime, change.op.a == step.op.a,
-                read.op.width < 8 || read.op.flags.contains(.signed),
-                !isUsed(step.op.a, in: steps[(i + 1)...])
-            else {
-                result.append(step)
-                continue
-            }
-            var clock = read
-            clock.kind = .clock
-            clock.op.imm = change.op.imm
-            result.removeLast(2)
-            result.append(clock)
-        }
-        return result
-    }
-
-    /// An identity that is the digits of at most eight bytes, and nothing else, becomes one step.
-    private func identified(_ steps: [PlanStep]) -> [PlanStep] {
-        guard let at = steps.firstIndex(where: { $0.isOp(.identitySlot) }),
-            at + 1 < steps.count, steps[at + 1].isOp(.identityEnd),
-            !steps.contains(where: { $0.isOp(.identityText) }),
-            let style = Machine.IdentityStyle(rawValue: steps[at].op.x),
-            style != .number, style != .text,
-            let from = steps[..<at].lastIndex(where: {
-                $0.isOp(.readBytes) && $0.op.a == steps[at].op.a
-            }), (1...8).contains(steps[from].op.imm),
-            !isUsed(steps[at].op.a, in: steps[(from + 1)..<at] + steps[(at + 2)...])
-        else { return steps }
-        var step = steps[from]
-        step.kind = .identify
-        step.op.x = steps[at].op.x
-        step.op.imm += Int64(step.op.at)
-        var result = steps
-        result.replaceSubrange(at...at + 1, with: [step])
-        result.remove(at: from)
-        return result
-    }
-
-    private func isUsed(_ slot: UInt16, in steps: ArraySlice<PlanStep>) -> Bool {
-        for step in steps where step.kind == .op {
-            switch step.op.code {
-            case .readInteger, .readOrdered, .readFloat, .readBCD, .readBytes, .readTime, .constant:
-                if step.op.a == slot { return false }
-            case .duplicate: if !step.op.flags.contains(.rest) { return true }
-            case .copy: if step.op.b == slot || step.op.a == slot { return true }
-            case .emit:
-                if step.op.a == slot || program.values[Int(step.op.meta)].divisor == slot {
-                    return true
-                }
-            default: if step.op.a == slot { return true }
-            }
-        }
-        return false
     }
 }
