@@ -92,7 +92,7 @@ class Coded:
         for _ in range(3):
             self.value = self.value << 16 | self.next()
         self.shift = 22
-        while self.shift > 19 and 1 << (32 - self.shift) < 4 * readings:
+        while self.shift > 20 and 1 << (32 - self.shift) < 2 * readings:
             self.shift -= 1
         self.slots, self.column = {}, 0
 

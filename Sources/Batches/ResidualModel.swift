@@ -46,7 +46,7 @@ private struct Experience {
     private var signs = 0
 
     private static let start: UInt32 = 0x8000_0000
-    private static let bits: ClosedRange<UInt32> = 10...13
+    private static let bits: ClosedRange<UInt32> = 10...12
 
     /// For batches of at most `readings`; `reset` before use.
     init(readings: Int) {
@@ -69,10 +69,10 @@ private struct Experience {
         unsafe tables.deallocate()
     }
 
-    /// The table has 2^bits blocks: four for each reading, within limits.
+    /// The table has 2^bits blocks: two for each reading, within limits.
     private static func tableBits(_ readings: Int) -> UInt32 {
         var bits = ResidualModel.bits.lowerBound
-        while bits < ResidualModel.bits.upperBound, 1 << Int(bits) < 4 * readings { bits += 1 }
+        while bits < ResidualModel.bits.upperBound, 1 << Int(bits) < 2 * readings { bits += 1 }
         return bits
     }
 
@@ -169,10 +169,12 @@ private struct Experience {
     mutating func decode(
         _ count: Int, shift: Int, _ coder: inout RangeDecoder, into residuals: inout [Int64]
     ) {
-        for _ in 0..<count {
+        let start = residuals.count
+        residuals.append(contentsOf: repeatElement(0, count: count))
+        for i in start..<start + count {
             let high = residual(0, &coder)
             let low = shift > 0 ? coder.raw(0, shift) : 0
-            residuals.append(high &<< Int64(shift) | Int64(bitPattern: low))
+            residuals[i] = high &<< Int64(shift) | Int64(bitPattern: low)
         }
     }
 

@@ -156,7 +156,7 @@ extension Deflater {
         guard count > 8 else { return [] }
         switch effort {
         case .stored: return []
-        case .fast: return [(4, .standard)]
+        case .fast: return [(1, .standard)]
         case .normal: return [(6, .standard)]
         case .deflated, .best: return [(9, .standard), (9, .filtered), (9, .huffman), (9, .runs)]
         }
