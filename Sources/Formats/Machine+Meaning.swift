@@ -217,7 +217,7 @@ extension Machine {
     func duplicate<S: FrameSink>(_ op: Op, _ sink: inout S) {
         var hash = DuplicateHash(seed: work.seed, salt: UInt64(bitPattern: op.imm))
         if op.flags.contains(.rest) {
-            hash.mix(frame, 0..<frame.count)
+            hash.mixFrame(frame, seed: work.seed)
         } else {
             for i in 0..<UInt16(op.width) {
                 let slot = slots[op.b &+ i]
