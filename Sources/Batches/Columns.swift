@@ -105,6 +105,7 @@ struct ColumnEncoder: ~Copyable {
     private static let groupsFrom = 5_000
     /// Shorter columns say too little about themselves.
     private static let judgedFrom = 12
+    private static let classedFrom = 24
 
     mutating func begin(readings: Int, isCoded: Bool) {
         self.isCoded = isCoded
@@ -290,7 +291,9 @@ struct ColumnEncoder: ~Copyable {
         guard sum > 0 else { return }
         let mean = sum / residuals.count
         form.shift = max(0, mean - 8)
-        form.width = 1 + min(7, (mean - form.shift) / 2)
+        // A form more in the tables costs more than a short column gains from the right one.
+        let isShort = residuals.count < ColumnEncoder.classedFrom
+        form.width = isShort ? (mean < 4 ? 2 : 4) : 1 + min(7, (mean - form.shift) / 2)
         model.begin(isTime: isTime, activity: form.width)
         let own = residuals
         model.encode(own.span, shift: form.shift, &coder)
