@@ -81,7 +81,7 @@ let package = Package(
     ],
     targets: [
         .target(name: "CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
-        .target(name: "CAllocations", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        .target(name: "CBench", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
         .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -111,7 +111,7 @@ let package = Package(
                 "Store", "Host",
             ]),
         program("sluiced", ["Field"]),
-        program("sluice", ["CAllocations", "Field"]),
+        program("sluice", ["CBench", "Field"]),
         program("sluice-store", ["Field"]),
 
         // What the tests of several rooms share.

@@ -6,8 +6,11 @@
 import Glibc
 
 package enum Programs {
-    /// The field tool; `allocations` counts what its thread allocated, for `sluice bench`.
-    package static func sluice(allocations: (@Sendable () -> UInt64)? = nil) -> Program {
+    /// The field tool. For `sluice bench`: `allocations` counts what its thread allocated, `queue` is
+    /// the ring's yardstick.
+    package static func sluice(
+        allocations: (@Sendable () -> UInt64)? = nil, queue: QueueYardstick? = nil
+    ) -> Program {
         Program(
             name: "sluice", summary: "field tool for a Sluice gateway and its store",
             details: [
@@ -23,7 +26,7 @@ package enum Programs {
                 LoadVerb.verb,
                 QueryVerb.verb,
                 AdminVerbs.ledger, AdminVerbs.status, BatchVerb.verb,
-                BenchVerb.verb(allocations: allocations),
+                BenchVerb.verb(allocations: allocations, queue: queue),
             ])
     }
 

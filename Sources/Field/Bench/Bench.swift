@@ -5,10 +5,13 @@ import Formats
 
 enum BenchVerb {
     /// `allocations` counts what this thread allocated; only the field tool's own program has it.
-    static func verb(allocations: (@Sendable () -> UInt64)?) -> Verb {
+    static func verb(allocations: (@Sendable () -> UInt64)?, queue: QueueYardstick?) -> Verb {
         Verb(
             "bench", "measures the parts in this process, beside a yardstick",
             details: [
+                "ring: nanoseconds a reading through the ring, in batches of 1, 8 and 64, on one "
+                    + "thread (CPU time) and between two (wall time), beside a plain queue in C that "
+                    + "takes one element at a time.",
                 "decode: nanoseconds of CPU and allocations a frame, from bytes to readings, "
                     + "identity and duplicate key; the ratio is to a decoder written by hand for "
                     + "the vendor frame, measured in turns with it. With --format the format's "
@@ -18,7 +21,7 @@ enum BenchVerb {
                     + "codec with deflate alone, gzip of the same lines, and the figures of "
                     + "others on the recordings in question.",
             ],
-            operands: "decode|codec [FILE…]", operandCount: 1...Int.max,
+            operands: "ring|decode|codec [FILE…]", operandCount: 1...Int.max,
             flags: [
                 .toggle("json", "print one JSON object"),
                 .value("format", "NAME", "measure this format"),
@@ -34,9 +37,13 @@ enum BenchVerb {
             ]
         ) { invocation, console throws(UsageError) in
             if invocation.operands[0] == "codec" { return try CodecBench.run(invocation, console) }
+            if invocation.operands[0] == "ring" {
+                return try RingBench.run(invocation, console, queue)
+            }
             guard invocation.operands[0] == "decode" else {
                 throw UsageError(
-                    "bench", "no bench \"\(invocation.operands[0])\"", "write decode or codec")
+                    "bench", "no bench \"\(invocation.operands[0])\"",
+                    "write ring, decode or codec")
             }
             guard invocation.operands.count == 1 else {
                 throw UsageError("bench decode", "takes no file", "write frames with --hex")
