@@ -3,6 +3,7 @@
 // Owned by the bench verb; the second thread lives for one measurement.
 
 import Dispatch
+import Formats
 import Glibc
 import Host
 import Model
@@ -94,7 +95,7 @@ enum RingBench {
     private static func numbered(_ count: Int) -> [Reading] {
         (1...count).map { n in
             Reading(
-                stream: StreamID(rawValue: UInt32(n)), value: .decimal(Int64(n)),
+                stream: StreamID(UInt32(n)), value: .decimal(Int64(n)),
                 quality: Quality(), observedAt: Timestamp(milliseconds: 0),
                 receivedAt: Timestamp(milliseconds: 0))
         }
