@@ -34,9 +34,11 @@ compile() { # module object sources...
         -emit-module-path "$SCRATCH/$module.swiftmodule" -c -o "$SCRATCH/$object" "$@"
 }
 
-# Links the driver with the ring in object $1, runs it and tells what came of it.
-# Sets `status` and `races`.
+# Builds the driver against the ring in object $1, whose small functions it takes in, runs it and tells
+# what came of it. Sets `status` and `races`.
 run() {
+    swiftc "${flags[@]}" -module-name driver -c -o "$SCRATCH/driver.o" \
+        "$here/Transfer.swift" "$here/tsan/main.swift" || broken "the driver with $1"
     swiftc -sanitize=thread -o "$SCRATCH/driver" \
         "$SCRATCH/model.o" "$SCRATCH/$1" "$SCRATCH/driver.o" || broken "$1"
     TSAN_OPTIONS="halt_on_error=1 exitcode=66" SWIFT_BACKTRACE=enable=no \
@@ -58,8 +60,6 @@ report() { # ok|bad text
 
 compile Model model.o "$root"/Sources/Model/*.swift || broken Model
 compile Ring ring.o "$root"/Sources/Ring/*.swift || broken Ring
-swiftc "${flags[@]}" -module-name driver -c -o "$SCRATCH/driver.o" \
-    "$here/Transfer.swift" "$here/tsan/main.swift" || broken driver
 
 run ring.o
 if [[ $status == 0 && $races == 0 ]]; then

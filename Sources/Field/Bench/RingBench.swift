@@ -2,7 +2,6 @@
 // and between two, beside a plain queue in C that takes one element at a time (Sources/CBench/queue.c).
 // Owned by the bench verb; the second thread lives for one measurement.
 
-import Dispatch
 import Formats
 import Glibc
 import Host
@@ -84,9 +83,10 @@ enum RingBench {
         var producer = ring.takeProducer()
         var consumer = ring.takeConsumer()
         let readings = numbered(batch)
+        let one = readings[0]
         var sum: UInt64 = 0
         for _ in 0..<rounds {
-            _ = batch == 1 ? producer.publish(readings[0]) : producer.publish(readings.span)
+            _ = batch == 1 ? producer.publish(one) : producer.publish(readings.span)
             _ = consumer.drain(batch) { sum &+= $0[0].bits }
         }
         precondition(sum == UInt64(rounds), "the ring lost a reading")
@@ -130,19 +130,22 @@ enum RingBench {
     }
 
     /// Wall time a reading of both ends at work.
-    private static func wallNanoseconds(_ end: @Sendable (_ isProducer: Bool) -> Void) -> Double {
+    private static func wallNanoseconds(
+        _ end: @escaping @Sendable (_ isProducer: Bool) -> Void
+    ) -> Double {
         let start = SendingClock.now
-        DispatchQueue.concurrentPerform(iterations: 2) { end($0 == 0) }
+        TwoThreads.run { end($0 == 0) }
         return Double(SendingClock.now - start) / Double(perTransfer)
     }
 
     private static func produce(_ ring: Ring, _ batch: Int) {
         var producer = ring.takeProducer()
         let readings = numbered(batch)
+        let one = readings[0]
         var (sent, spins) = (0, 0)
         while sent < perTransfer {
             let isIn =
-                batch == 1 ? producer.publish(readings[0]) : producer.publish(readings.span)
+                batch == 1 ? producer.publish(one) : producer.publish(readings.span)
             if isIn { sent += batch } else { wait(&spins) }
         }
     }
