@@ -15,7 +15,7 @@ private func announcePlaces(_ start: UnsafeRawPointer, _ end: UnsafeRawPointer)
 
 enum Coverage {
     /// Counters that are announced together; libFuzzer has room for 4096 modules.
-    static let block = 64
+    static let block = 16
     /// Bytes of a row of the table of places: address and flags.
     static let placeBytes = 16
 
