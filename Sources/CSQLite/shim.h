@@ -5,6 +5,9 @@
 
 #include <sqlite3.h>
 
+/// Once, before anything else: no statistics of memory, whose mutex every allocation would take.
+static inline int csqlite_configure(void) { return sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); }
+
 /// Defensive mode: SQL text cannot write to the file's own structures.
 static inline int csqlite_set_defensive(sqlite3 *db) {
     int on = 0;

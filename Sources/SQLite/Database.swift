@@ -17,6 +17,9 @@ internal import CSQLite
 
     private let handle: OpaquePointer
 
+    /// SQLite refuses it where somebody in the process was faster, and then only costs more.
+    private static let isConfigured = csqlite_configure() == SQLITE_OK
+
     /// `path` is a plain path, never a URI. The parent directory must exist.
     package init(path: String, mode: Mode) throws(SQLiteError) {
         // Safety: the handle is open and from here on owned by this value alone.
@@ -107,6 +110,7 @@ internal import CSQLite
     }
 
     private static func open(_ path: String, _ mode: Mode) throws(SQLiteError) -> OpaquePointer {
+        _ = isConfigured
         let access =
             switch mode {
             case .readWriteCreate: SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE

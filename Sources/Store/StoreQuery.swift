@@ -1,9 +1,81 @@
-// Finding readings: settled ones stream by stream in their order, fresh ones by one scan, merged by
-// (stream, observed, row). A page at a time, so that a reader of any length of answer holds little.
+// Finding readings: settled ones stream by stream in their order, fresh ones sorted once for each
+// cursor, merged by (stream, observed, row). Whoever asks over the network gets pages; a reader of
+// the file walks one cursor, or the fresh rows would be sorted again for each page.
 
 import Model
 internal import SQLite
 import Uplink
+
+/// Walks the rows that match a filter, in order. Holds one row of each kind.
+struct StoreCursor: ~Copyable {
+    private let fresh: Statement
+    private let streams: Statement
+    private let settled: Statement
+    private let names: StoreQuery.Names
+    private let after: RowPosition?
+    private let from: Int64
+    private let to: Int64
+    private var nextFresh: StoreQuery.Raw?
+    private var nextSettled: StoreQuery.Raw?
+    private var isInStream = false
+    private var isBegun = false
+
+    /// From the row behind `after`; no more than `limit` rows will be asked for.
+    init(
+        _ database: borrowing Database, _ filter: QueryFilter, after: RowPosition?, limit: Int
+    ) throws(SQLiteError) {
+        let names = try StoreQuery.Names(database)
+        let fresh = try StoreQuery.freshRows(database, filter, after, limit)
+        let streams = try StoreQuery.matchingStreams(database, filter, from: after?.stream ?? 0)
+        let settled = try database.prepare(
+            "SELECT \(StoreQuery.columns) FROM settled_readings r WHERE r.stream = ?1"
+                + " AND r.observed_at >= ?2 AND r.observed_at < ?3"
+                + " AND (r.observed_at, r.id) > (?4, ?5) ORDER BY r.observed_at, r.id")
+        self.after = after
+        from = filter.from?.milliseconds ?? .min
+        to = filter.to?.milliseconds ?? .max
+        self.names = names
+        self.fresh = fresh
+        self.streams = streams
+        self.settled = settled
+    }
+
+    /// nil behind the last row.
+    mutating func next() throws(SQLiteError) -> StoredReading? {
+        if !isBegun {
+            isBegun = true
+            nextFresh = try fresh.step() ? StoreQuery.Raw(fresh) : nil
+            nextSettled = try stepSettled()
+        }
+        if let row = nextFresh, nextSettled.map({ row.position < $0.position }) ?? true {
+            nextFresh = try fresh.step() ? StoreQuery.Raw(fresh) : nil
+            return try names.reading(row)
+        }
+        guard let row = nextSettled else { return nil }
+        nextSettled = try stepSettled()
+        return try names.reading(row)
+    }
+
+    private mutating func stepSettled() throws(SQLiteError) -> StoreQuery.Raw? {
+        while true {
+            if isInStream {
+                if try settled.step() { return StoreQuery.Raw(settled) }
+                settled.reset()
+                isInStream = false
+            }
+            guard try streams.step() else { return nil }
+            let stream = streams.int64(0)
+            let isFirst = after.map { Int64(bitPattern: $0.stream) == stream } ?? false
+            let last = isFirst ? after : nil
+            try settled.bind(stream, at: 1)
+            try settled.bind(from, at: 2)
+            try settled.bind(to, at: 3)
+            try settled.bind(last?.observedAt.milliseconds ?? .min, at: 4)
+            try settled.bind(last.map { Int64(bitPattern: $0.row) } ?? .min, at: 5)
+            isInStream = true
+        }
+    }
+}
 
 enum StoreQuery {
     /// At most `limit` rows after `after`. `hasMore`: the page is full, ask on after its last row.
@@ -11,51 +83,19 @@ enum StoreQuery {
         _ database: borrowing Database, _ filter: QueryFilter, after: RowPosition?, limit: Int
     ) throws(SQLiteError) -> (rows: [StoredReading], hasMore: Bool) {
         guard limit > 0 else { return ([], false) }
-        let names = try Names(database)
-        let fresh = try freshRows(database, filter, after, limit)
-        var nextFresh = 0
+        var cursor = try StoreCursor(database, filter, after: after, limit: limit)
         var rows: [StoredReading] = []
-        let streams = try matchingStreams(database, filter, from: after?.stream ?? 0)
-        let settled = try database.prepare(
-            "SELECT \(columns) FROM settled_readings r WHERE r.stream = ?1"
-                + " AND r.observed_at >= ?2 AND r.observed_at < ?3"
-                + " AND (r.observed_at, r.id) > (?4, ?5) ORDER BY r.observed_at, r.id LIMIT ?6")
-        while rows.count < limit, try streams.step() {
-            let stream = streams.int64(0)
-            let isFirst = after.map { Int64(bitPattern: $0.stream) == stream } ?? false
-            let last = isFirst ? after : nil
-            try settled.bind(stream, at: 1)
-            try settled.bind(filter.from?.milliseconds ?? .min, at: 2)
-            try settled.bind(filter.to?.milliseconds ?? .max, at: 3)
-            try settled.bind(last?.observedAt.milliseconds ?? .min, at: 4)
-            try settled.bind(last.map { Int64(bitPattern: $0.row) } ?? .min, at: 5)
-            try settled.bind(limit - rows.count, at: 6)
-            while rows.count < limit, try settled.step() {
-                let row = Raw(settled)
-                while nextFresh < fresh.count, fresh[nextFresh].position < row.position {
-                    rows.append(try names.reading(fresh[nextFresh]))
-                    nextFresh += 1
-                }
-                rows.append(try names.reading(row))
-            }
-            settled.reset()
-        }
-        while rows.count < limit, nextFresh < fresh.count {
-            rows.append(try names.reading(fresh[nextFresh]))
-            nextFresh += 1
-        }
-        // Fresh rows in between may have made it one or more too many.
-        let isFull = rows.count >= limit
-        return (Array(rows.prefix(limit)), isFull)
+        while rows.count < limit, let row = try cursor.next() { rows.append(row) }
+        return (rows, rows.count >= limit)
     }
 
-    private static let columns = """
+    fileprivate static let columns = """
         r.stream, r.observed_at, r.id, r.batch, r.delay, r.mantissa, r.exponent, r.kind, r.quality,
         typeof(r.mantissa) = 'integer'
         """
 
     /// A row before its names are looked up.
-    private struct Raw {
+    fileprivate struct Raw {
         var position: RowPosition
         var batch: Int64
         var receivedAt: Timestamp
@@ -97,7 +137,7 @@ enum StoreQuery {
         if let name = filter.stream { try statement.bind(name, at: 4) }
     }
 
-    private static func matchingStreams(
+    fileprivate static func matchingStreams(
         _ database: borrowing Database, _ filter: QueryFilter, from stream: UInt64
     ) throws(SQLiteError) -> Statement {
         let statement = try database.prepare(
@@ -107,9 +147,9 @@ enum StoreQuery {
     }
 
     /// The first `limit` matching fresh rows in order: one scan of what is not settled.
-    private static func freshRows(
+    fileprivate static func freshRows(
         _ database: borrowing Database, _ filter: QueryFilter, _ after: RowPosition?, _ limit: Int
-    ) throws(SQLiteError) -> [Raw] {
+    ) throws(SQLiteError) -> Statement {
         var text = "SELECT \(columns) FROM fresh_readings r WHERE r.observed_at >= ?5"
         text += " AND r.observed_at < ?6 AND (r.stream, r.observed_at, r.id) > (?7, ?8, ?9)"
         text += " AND r.stream IN (SELECT s.id FROM \(condition(filter)))"
@@ -122,13 +162,11 @@ enum StoreQuery {
         try statement.bind(after?.observedAt.milliseconds ?? .min, at: 8)
         try statement.bind(after.map { Int64(bitPattern: $0.row) } ?? .min, at: 9)
         try statement.bind(limit, at: 10)
-        var rows: [Raw] = []
-        while try statement.step() { rows.append(Raw(statement)) }
-        return rows
+        return statement
     }
 
     /// Looks names up once a stream and once a batch.
-    private final class Names {
+    fileprivate final class Names {
         private let findStream: Statement
         private let findBatch: Statement
         private var stream: UInt64 = 0

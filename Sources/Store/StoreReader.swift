@@ -62,16 +62,13 @@ package final class StoreReader {
     package func query(
         _ filter: QueryFilter, _ body: (StoredReading) -> Void
     ) throws(SQLiteError) {
+        guard filter.limit > 0 else { return }
         try reading { () throws(SQLiteError) in
+            var cursor = try StoreCursor(database, filter, after: nil, limit: filter.limit)
             var left = filter.limit
-            var after: RowPosition?
-            while left > 0 {
-                let page = try StoreQuery.page(
-                    database, filter, after: after, limit: min(left, UplinkProtocol.rowsPerQuery))
-                page.rows.forEach(body)
-                left -= page.rows.count
-                after = page.rows.last?.position
-                guard page.hasMore else { return }
+            while left > 0, let row = try cursor.next() {
+                body(row)
+                left -= 1
             }
         }
     }
