@@ -193,7 +193,8 @@ package final class AdminServer: ByteStreamOwner {
             "HTTP/1.1 \(response.status) \(AdminRequest.reason(response.status))\r\n"
             + "Content-Type: \(response.contentType); charset=utf-8\r\n"
             + "Content-Length: \(body.count)\r\nConnection: close\r\n"
-            + "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+            + "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+            + "Content-Security-Policy: \(StatusPage.policy)\r\nReferrer-Policy: no-referrer\r\n\r\n"
         visitor.stream.send(Array(head.utf8) + (visitor.wantsBody ? body : []))
         visitor.stream.closeWhenSent()
     }

@@ -125,6 +125,9 @@ final class GatewayReports: Sendable {
         admin.route("/metrics") { [self] _, reply in
             gather { reply(AdminResponse(body: self.metrics($0))) }
         }
+        admin.route("/") { _, reply in
+            reply(AdminResponse(contentType: "text/html", body: StatusPage.html))
+        }
         // Cuts the open epoch now, for tests and for an operator who will not wait.
         admin.route("/cut") { [self] _, reply in
             intake.post(.mark(.cut))

@@ -19,6 +19,10 @@ enum Clients {
     private static let coapClient = "/usr/bin/coap-client-notls"
 
     static let havePython = named != nil || isProgram(python)
+    /// Debian's package chromium.
+    private static let browser = "/usr/bin/chromium"
+
+    static let haveBrowser = named != nil || isProgram(browser)
     static let haveLibcoap = named != nil || isProgram(coapClient)
     static let remedy = "the clients are not there: run Tests/run once, which prepares them"
 
@@ -53,6 +57,19 @@ enum Clients {
         let log = "\(folder.path)/coap-client.\(SendingClock.now).log"
         return try finish(coapClient, arguments, log: log).split(separator: "\n")
             .filter { $0.hasPrefix("v:1 ") }
+    }
+
+    /// What a browser without a screen makes of a page after so many seconds of its own clock.
+    static func browse(
+        _ address: String, seconds: Int, in folder: Folder
+    ) throws(DistrictError) -> String {
+        let profile = "\(folder.path)/browser"
+        return try finish(
+            browser,
+            [
+                "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir=\(profile)",
+                "--virtual-time-budget=\(1000 * seconds)", "--dump-dom", address,
+            ], log: "\(folder.path)/browser.\(SendingClock.now).log")
     }
 
     private static func spawn(

@@ -31,6 +31,8 @@ final class District {
     /// Where each source listens.
     let targets: [Target]
     private let storePort: UInt16
+    /// Where a browser finds the status page; nil unless asked for.
+    let page: HostPort?
     private(set) var gateway: Program?
     private(set) var store: Program?
 
@@ -41,9 +43,12 @@ final class District {
 
     init(
         _ sources: [Source], interval: String = "200ms", formats: [String: String]? = nil,
-        keys: [String: String] = [:]
+        keys: [String: String] = [:], hasPage: Bool = false
     ) throws {
         folder = try Folder()
+        page =
+            hasPage
+            ? HostPort(host: "127.0.0.1", port: try District.port(isStream: true)) : nil
         if let formats {
             self.formats = folder.path + "/formats"
             try Files.makeFolder(self.formats)
@@ -107,7 +112,12 @@ final class District {
                 ("batch", .object([("interval", .string(interval))])),
                 ("spool", .object([("directory", .string(spoolFolder))])),
                 ("store", .object([("address", .string("127.0.0.1:\(storePort)"))])),
-                ("admin", .object([("socket", .string(adminSocket))])),
+                (
+                    "admin",
+                    .object(
+                        [("socket", .string(adminSocket))]
+                            + (page.map { [("http", .string($0.description))] } ?? []))
+                ),
             ])
     }
 

@@ -71,7 +71,7 @@ package final class LocalDistrict {
     package var adminSocket: String { "\(folder)/gateway.sock" }
     /// Where a person finds the state.
     package var statusAddress: String {
-        httpPort.map { "http://127.0.0.1:\($0)/status" } ?? "sluice status --admin \(adminSocket)"
+        httpPort.map { "http://127.0.0.1:\($0)/" } ?? "sluice status --admin \(adminSocket)"
     }
     package var storeFolder: String { "\(folder)/store" }
     package var spoolFolder: String { "\(folder)/spool" }
