@@ -52,7 +52,8 @@ enum StatusPage {
         #level { height: 100%; width: 0; background: #1d6fb8; }
         #level.high { background: #c22121; }
         svg { width: 100%; height: 4.5rem; background: #fff; border-radius: .4rem; display: block; }
-        polyline { fill: none; stroke: #1d6fb8; stroke-width: 2; vector-effect: non-scaling-stroke; }
+        polyline { fill: none; stroke: #1d6fb8; stroke-width: 2;
+          vector-effect: non-scaling-stroke; }
         .pair { display: flex; flex-wrap: wrap; }
         .pair > div { flex: 1 1 18rem; margin: .3rem; }
         .scroll { overflow-x: auto; }
@@ -82,7 +83,8 @@ enum StatusPage {
         <header>
         <h1>Sluice <span id="gateway"></span></h1>
         <p class="quiet" id="when">asking the gateway…</p>
-        <noscript><p>This page needs scripts. <code>sluice status</code> shows the same.</p></noscript>
+        <noscript><p>This page needs scripts. <code>sluice status</code> shows the same.</p>
+        </noscript>
         <div id="health" role="status" aria-live="polite"><strong id="verdict">asking…</strong>
         <ul id="reasons"></ul></div>
         </header>

@@ -61,8 +61,9 @@ extension StatusPage {
             };
           }
 
-          // One stage: what flows, what to know about it, and what was lost there since the start, as
-          // [how many, one, more]. It is marked while a loss of the last five minutes is among them.
+          // One stage: what flows, what to know about it, and what was lost there since the
+          // start, as [how many, one, more]. It is marked while a loss of the last five minutes
+          // is among them.
           function stage(list, name, figure, unit, lines, losses, isLast) {
             var li = add(list, 'li'), h = add(li, 'h3', name), i, hurt = false;
             if (!isLast) { add(h, 'span', '\\u2192', 'arrow').setAttribute('aria-hidden', 'true'); }
@@ -115,21 +116,25 @@ extension StatusPage {
               lines.push('tries again in ' + span(Math.max(0, u.nextAttemptSeconds)));
             }
             if (!isUp && u.lastError) { lines.push(u.lastError); }
-            var li = stage(list, 'Uplink', r ? size(r.sent) : '…', 'a second to the store', lines, []);
+            var li = stage(list, 'Uplink', r ? size(r.sent) : '…', 'a second to the store', lines,
+              []);
             if (!isUp && u.store) { li.className = 'hurt'; }
           }
 
           function way(now, r) {
             var list = empty('way'), l = now.ledger, i = now.intake;
             var connections = 0, k;
-            for (k = 0; k < now.sources.length; k += 1) { connections += now.sources[k].connections; }
+            for (k = 0; k < now.sources.length; k += 1) {
+              connections += now.sources[k].connections;
+            }
             stage(list, 'Sources', perSecond(r && r.datagrams), 'datagrams a second',
               [many(now.sources.length, 'source', 'sources') + ', ' +
                 many(connections, 'connection', 'connections')],
               [[l.kernelDrops, 'dropped by the kernel', 'dropped by the kernel']]);
             stage(list, 'Intake', perSecond(r && r.frames), 'frames a second',
               [many(i.devices, 'device', 'devices') + ', ' + many(i.streams, 'stream', 'streams'),
-                count(l.framesDuplicate) + ' repeated', i.isWithoutRoom ? 'sources are held back' : ''],
+                count(l.framesDuplicate) + ' repeated',
+                i.isWithoutRoom ? 'sources are held back' : ''],
               [[l.framesRejected, 'frame refused', 'frames refused'],
                 [l.bodiesGivenUp, 'body given up', 'bodies given up']]);
             stage(list, 'Buckets', count(l.readingsInBuckets + l.readingsAwaitingSpool),
