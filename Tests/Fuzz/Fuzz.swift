@@ -1,6 +1,6 @@
 // libFuzzer's entry points: bytes that nobody meant go through everything that reads bytes from outside.
-// One program, one target a run, named by the environment variable FUZZ_TARGET (`list` prints them;
-// with FUZZ_SEEDS_TO good inputs of all are written there):
+// One program, one target a run, named by the environment variable FUZZ_TARGET (`list` prints them, `each`
+// how many inputs a call tries; with FUZZ_SEEDS_TO good inputs of all are written there):
 // `format:NAME` decodes as a datagram and as a stream, `exchange:KIND` leads conversations, the others
 // are single readers. A trap, a hang, a leak or a broken law ends the run. Built only with FUZZ set
 // (Package.swift, Tests/Fuzz/run). One thread.
@@ -75,7 +75,13 @@ private let testOneInput: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32 =
     // Safety: libFuzzer lends `size` readable bytes at `data` for the call; they are copied.
     let bytes = unsafe Array(UnsafeBufferPointer(start: data, count: size))
     // Safety: one thread, see there.
-    unsafe Subject.shared.take(bytes)
+    let subject = unsafe Subject.shared
+    subject.take(bytes)
+    var variants = Variants(bytes)
+    for _ in 1..<Variants.each {
+        variants.make(of: bytes)
+        subject.take(variants.bytes)
+    }
     return 0
 }
 
@@ -87,6 +93,10 @@ public func fuzzMain(
     let target = environment("FUZZ_TARGET") ?? "list"
     if target == "list" {
         for name in Subject.names { print(name) }
+        return 0
+    }
+    if target == "each" {
+        print(Variants.each)
         return 0
     }
     if let folder = environment("FUZZ_SEEDS_TO") {
