@@ -84,7 +84,8 @@ package final class GatewayProcess {
         let sockets: IntakeSockets
         do throws(HostError) {
             sockets = try IntakeSockets(
-                sources: configuration.sources, queue: intakeQueue, clock: clock)
+                sources: configuration.sources, queue: intakeQueue, clock: clock,
+                inherited: InheritedSockets())
         } catch {
             throw StartError(error.description)
         }

@@ -26,7 +26,8 @@ package final class IntakeSockets {
     /// Binds every source. `queue` is serial and the intake's own: it is blocked for up to
     /// `moderation` of the sources (the shortest counts) while traffic flows.
     package init(
-        sources: [Configuration.Source], queue: DispatchQueue, clock: Clock = .real
+        sources: [Configuration.Source], queue: DispatchQueue, clock: Clock = .real,
+        inherited: InheritedSockets? = nil
     ) throws(HostError) {
         precondition(sources.count <= Configuration.maximumSources)
         self.sources = sources
@@ -38,11 +39,16 @@ package final class IntakeSockets {
                 endpoints.append(.ipv4(0, port: 0))
                 continue
             }
-            opened.append(try OpenedSource(source, number: number))
+            opened.append(try OpenedSource(source, number: number, inherited))
             endpoints.append(opened[opened.count - 1].endpoint)
         }
         self.endpoints = endpoints
         unopened = opened
+        for socket in inherited?.untaken() ?? [] {
+            warnings.append(
+                "systemd opened \(socket), and no source listens there: name it as a source's "
+                    + "`listen`, or take it out of sluiced.socket")
+        }
         let absence = sources.map(\.moderation).min() ?? 0
         loop = try SocketLoop(
             queue: queue,
@@ -162,8 +168,18 @@ private final class OpenedSource {
     let endpoint: Endpoint
     private var descriptor: Descriptor?
 
-    init(_ source: Configuration.Source, number: Int) throws(HostError) {
+    init(
+        _ source: Configuration.Source, number: Int, _ inherited: InheritedSockets?
+    ) throws(HostError) {
         self.number = number
+        if let taken = inherited?.take(source.listen.transport, at: source.listen.endpoint) {
+            if source.listen.transport == .udp {
+                sluice_udp_buffer(taken.number, UInt32(source.receiveBuffer))
+            }
+            endpoint = taken.localEndpoint
+            descriptor = consume taken
+            return
+        }
         var at = source.listen.endpoint.raw
         let result: Int32
         // Safety: `at` outlives the calls, which only read it.

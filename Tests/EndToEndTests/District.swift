@@ -39,7 +39,7 @@ final class District {
     var adminSocket: String { folder.path + "/gateway.sock" }
     var storeFolder: String { folder.path + "/store" }
     var spoolFolder: String { folder.path + "/spool" }
-    private var gatewayFile: String { folder.path + "/gateway.json5" }
+    var gatewayFile: String { folder.path + "/gateway.json5" }
 
     init(
         _ sources: [Source], interval: String = "200ms", formats: [String: String]? = nil,
