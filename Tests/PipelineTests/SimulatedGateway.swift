@@ -336,10 +336,10 @@ final class SimulatedGateway {
             forwarder: Forwarder(settings: settings, seed: seed), clock: time.clock,
             ports: UplinkPorts(
                 connect: outside.connect, close: outside.close, send: outside.send,
-                lease: { [unowned self] excluding, limit, bytes in
+                lease: { [unowned self] excluding, room, bytes in
                     post(.spool) { [unowned self] in
                         let leased = stage.lease(
-                            excluding: excluding, limit: limit, maximumBytes: bytes)
+                            excluding: excluding, room: room, maximumBytes: bytes)
                         if knobs.mutation == .forgetsWhenSent {
                             stage.acknowledge(leased.map(\.sequence))
                         }
@@ -357,8 +357,10 @@ final class SimulatedGateway {
                 acknowledged: { [unowned self] sequences in
                     post(.spool) { [unowned self] in stage.acknowledge(sequences) }
                 },
-                rejected: { [unowned self] sequence, reason in
-                    post(.spool) { [unowned self] in stage.reject(sequence, reason: reason) }
+                rejected: { [unowned self] sequence, reason, isDivisible in
+                    post(.spool) { [unowned self] in
+                        stage.reject(sequence, reason: reason, isDivisible: isDivisible)
+                    }
                 },
                 state: { _ in }, wakeAt: { [unowned self] in wake(.uplink, at: $0) }))
     }
