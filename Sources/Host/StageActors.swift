@@ -187,6 +187,8 @@ final class UplinkActor {
     private let address: HostPort?
     private let clock: Clock
     private var connection: UplinkConnection?
+    /// The kernel has not taken everything that was sent.
+    private var isHeldUp = false
     private(set) lazy var mailbox = Mailbox<UplinkJob>(queue) { [unowned self] in take($0) }
     private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
 
@@ -202,7 +204,12 @@ final class UplinkActor {
             case .connected: stage?.step(.connected)
             case .failed(let error): stage?.step(.connectFailed(error.description))
             case .received(let bytes): stage?.step(.received(bytes))
-            case .drained, .progressed: stage?.step(.progressed)
+            case .progressed: stage?.step(.progressed)
+            case .drained:
+                // What the kernel takes at once says nothing of the peer: a ping into a dead connection
+                // would put its end off.
+                if isHeldUp { stage?.step(.progressed) }
+                isHeldUp = false
             case .closed(let error):
                 stage?.step(.disconnected(error?.description ?? "the store closed"))
             }
@@ -223,7 +230,10 @@ final class UplinkActor {
         stage = nil
     }
 
-    func send(_ bytes: [UInt8]) { connection?.send(bytes) }
+    func send(_ bytes: [UInt8]) {
+        connection?.send(bytes)
+        isHeldUp = (connection?.unsentBytes ?? 0) > 0
+    }
 
     private func take(_ job: UplinkJob) {
         switch job {

@@ -23,6 +23,8 @@ enum Mutation {
     case forgetsDuplicates
     /// The spool forgets batches when they are lent to the uplink.
     case forgetsWhenSent
+    /// The store answers and then finds that it could not commit.
+    case storeAnswersBeforeCommit
     /// A cut may reach the spool before the journal of its frames (a bug that this simulation found).
     case cutBeforeJournal
 }
@@ -208,6 +210,8 @@ final class SimulatedGateway {
     func probe(_ reply: @escaping @Sendable (Ledger) -> Void) {
         post(.intake) { [unowned self] in intake.mark(.probe(LedgerProbe(reply: reply))) }
     }
+
+    func content(of batch: [UInt8]) -> [Reading]? { try? BatchCodec.decode(batch).readings }
 
     func cutSoon() { post(.batch) { [unowned self] in batch.requestCut() } }
 
