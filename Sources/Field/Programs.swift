@@ -25,7 +25,7 @@ package enum Programs {
                 DemoVerb.verb, DecodeVerb.verb, FormatsVerb.verb, VectorsVerb.verb, ReplayVerb.verb,
                 LoadVerb.verb,
                 QueryVerb.verb,
-                AdminVerbs.ledger, AdminVerbs.status, BatchVerb.verb,
+                AdminVerbs.ledger, AdminVerbs.status, SpoolVerb.verb, BatchVerb.verb,
                 BenchVerb.verb(allocations: allocations, queue: queue),
             ])
     }

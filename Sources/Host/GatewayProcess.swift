@@ -128,6 +128,7 @@ package final class GatewayProcess {
             incarnation: disk.spool.incarnation, software: software, seed)
         spool.stage = makeSpoolStage(disk)
         spool.toUplink = uplink.mailbox
+        spool.toIntake = intake.mailbox
         try recover(disk.spool)
         warnings += disk.spool.warnings.dropFirst(disk.warnings.count)
     }
@@ -265,7 +266,14 @@ package final class GatewayProcess {
                 trouble: { text in
                     Log.state(text.map { "spool: \($0)" } ?? "spool: the disk takes data again")
                 },
-                wakeAt: { [unowned spool] in spool.timer.wake(at: $0) }))
+                wakeAt: { [unowned spool] in spool.timer.wake(at: $0) },
+                paced: { isPaced in
+                    toIntake.post(.paced(isPaced))
+                    Log.state(
+                        isPaced
+                            ? "spool: above its high water: devices are asked for patience"
+                            : "spool: below its low water: devices are welcome again")
+                }))
     }
 
     private func makeUplinkStage(
@@ -274,8 +282,9 @@ package final class GatewayProcess {
         guard let incarnation = Incarnation(incarnation) else {
             preconditionFailure("the spool makes 16 bytes")
         }
-        let settings = ForwarderSettings(
+        var settings = ForwarderSettings(
             gateway: configuration.gateway, incarnation: incarnation, software: software)
+        configuration.uplink.apply(to: &settings)
         let jobs = spool.mailbox
         let log = UplinkLog(store: configuration.store.address?.description ?? "–")
         return UplinkStage(
@@ -285,11 +294,11 @@ package final class GatewayProcess {
                 close: { [unowned uplink] in uplink.close() },
                 send: { [unowned uplink] in uplink.send($0) },
                 lease: {
-                    jobs.post(.lease(excluding: $0, limit: $1, maximumBytes: $2))
+                    jobs.post(.lease(excluding: $0, room: $1, maximumBytes: $2))
                 },
                 needEntries: { jobs.post(.needEntries(afterDevice: $0, afterStream: $1)) },
                 acknowledged: { jobs.post(.acknowledged($0)) },
-                rejected: { jobs.post(.rejected($0, reason: $1)) },
+                rejected: { jobs.post(.rejected($0, reason: $1, isDivisible: $2)) },
                 state: { log.changed(to: $0) },
                 wakeAt: { [unowned uplink] in uplink.timer.wake(at: $0) }))
     }

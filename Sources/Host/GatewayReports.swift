@@ -128,6 +128,7 @@ final class GatewayReports: Sendable {
         admin.route("/") { _, reply in
             reply(AdminResponse(contentType: "text/html", body: StatusPage.html))
         }
+        QuarantineRoutes(spool: spool).serve(on: admin)
         // Cuts the open epoch now, for tests and for an operator who will not wait.
         admin.route("/cut") { [self] _, reply in
             intake.post(.mark(.cut))
@@ -189,7 +190,6 @@ final class GatewayReports: Sendable {
 
     private func statusJSON(_ gathered: Gathered) -> JSON {
         let now = clock.now()
-        let uplink = gathered.uplink
         let reasons = reasons(gathered)
         return .object([
             ("gateway", .string(gateway)), ("software", .string(software)),
@@ -220,24 +220,9 @@ final class GatewayReports: Sendable {
             ("spool", spoolJSON(gathered)),
             (
                 "uplink",
-                .object([
-                    ("store", storeAddress.map { .string($0) } ?? .null),
-                    ("state", .string(uplink.state.rawValue)),
-                    ("stateSeconds", .integer(now.milliseconds(since: uplink.since) / 1000)),
-                    ("inFlight", .integer(Int64(uplink.inFlight))),
-                    ("credit", .integer(Int64(uplink.credit))),
-                    (
-                        "nextAttemptSeconds",
-                        uplink.nextAttempt.map { .integer($0.milliseconds(since: now) / 1000) }
-                            ?? .null
-                    ),
-                    ("lastError", uplink.lastError.map { .string($0) } ?? .null),
-                    ("connections", .unsigned(uplink.connections)),
-                    ("batchesSent", .unsigned(uplink.batchesSent)),
-                    ("batchesAcknowledged", .unsigned(uplink.batchesAcknowledged)),
-                    ("bytesSent", .unsigned(uplink.bytesSent)),
-                    ("bytesReceived", .unsigned(uplink.bytesReceived)),
-                ])
+                UplinkReport.json(
+                    gathered.uplink, store: storeAddress,
+                    bytesPending: gathered.spool.bytesPending.total, now: now)
             ),
             ("process", processJSON()),
             ("ledger", LedgerReport.json(gathered.ledger)),

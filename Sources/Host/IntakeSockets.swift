@@ -108,6 +108,12 @@ package final class IntakeSockets {
         loop.roomAgain()
     }
 
+    /// Whether streams are read; datagrams always are. On the intake's queue.
+    package func setPaced(_ isPaced: Bool) {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        for source in streamSources { source.setPaced(isPaced) }
+    }
+
     package var isWithoutRoom: Bool { loop.isWithoutRoom }
 
     /// Closes every socket and connection. On the intake's queue.

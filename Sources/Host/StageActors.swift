@@ -13,6 +13,8 @@ enum IntakeJob: Sendable {
     case mark(MarkNote.Purpose)
     case replaceFormats([Format])
     case statistics(@Sendable (IntakeStatistics) -> Void)
+    case release(ReleasedFrame, @Sendable (ReleaseOutcome) -> Void)
+    case paced(Bool)
     /// The last job: sockets closed, everything handed over, then the probe.
     case stop(LedgerProbe)
 }
@@ -57,6 +59,10 @@ final class IntakeActor {
             lookForRoom()
         case .mark(let purpose): stage.mark(purpose)
         case .replaceFormats(let formats): stage.replaceFormats(formats)
+        case .release(let frame, let reply): reply(stage.release(frame))
+        case .paced(let isPaced):
+            stage.setPaced(isPaced)
+            if !isStopped { sockets.setPaced(isPaced) }
         case .statistics(let reply):
             let counts = sockets.loopCounts
             reply(
@@ -106,17 +112,20 @@ final class BatchActor {
 
 enum SpoolWork: Sendable {
     case job(SpoolJob)
-    case lease(excluding: [UInt64], limit: Int, maximumBytes: Int)
+    case lease(excluding: [UInt64], room: LeaseRoom, maximumBytes: Int)
     case needEntries(afterDevice: UInt32, afterStream: UInt32)
     case acknowledged([UInt64])
-    case rejected(UInt64, reason: String)
+    case rejected(UInt64, reason: String, isDivisible: Bool)
     case details(@Sendable (SpoolDetails, _ trouble: String?) -> Void)
+    case quarantined(after: Int64, limit: Int, @Sendable ([QuarantineEntry]) -> Void)
+    case release(Int64, @Sendable (ReleaseOutcome) -> Void)
     case close(@Sendable () -> Void)
 }
 
 final class SpoolActor {
     var stage: SpoolStage?
     var toUplink: Mailbox<UplinkJob>?
+    var toIntake: Mailbox<IntakeJob>?
     private(set) lazy var mailbox = Mailbox<SpoolWork>(queue) { [unowned self] in take($0) }
     private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
     private let queue: DispatchQueue
@@ -130,22 +139,40 @@ final class SpoolActor {
         guard let stage else { return }
         switch work {
         case .job(let job): stage.take(job)
-        case .lease(let excluding, let limit, let maximumBytes):
+        case .lease(let excluding, let room, let maximumBytes):
             let leased = stage.lease(
-                excluding: excluding, limit: limit, maximumBytes: maximumBytes)
+                excluding: excluding, room: room, maximumBytes: maximumBytes)
             toUplink?.post(.event(.leased(leased)))
         case .needEntries(let device, let stream):
             let entries = stage.entries(
                 afterDevice: device, afterStream: stream, limit: SpoolActor.entriesPerRequest)
             toUplink?.post(.event(.entries(entries)))
         case .acknowledged(let sequences): stage.acknowledge(sequences)
-        case .rejected(let sequence, let reason): stage.reject(sequence, reason: reason)
+        case .rejected(let sequence, let reason, let isDivisible):
+            stage.reject(sequence, reason: reason, isDivisible: isDivisible)
         case .details(let reply): reply(stage.spool.details, stage.trouble)
+        case .quarantined(let number, let limit, let reply):
+            reply(stage.quarantined(after: number, limit: limit))
+        case .release(let number, let reply): release(number, stage, reply)
         case .close(let done):
             stage.spool.close()
             self.stage = nil
             done()
         }
+    }
+}
+
+extension SpoolActor {
+    /// A frame goes back to the intake, everything else is the spool's own.
+    private func release(
+        _ number: Int64, _ stage: SpoolStage, _ reply: @escaping @Sendable (ReleaseOutcome) -> Void
+    ) {
+        guard let entry = stage.quarantinedFrame(number), let toIntake else {
+            return reply(stage.release(number))
+        }
+        let frame = ReleasedFrame(
+            number: number, source: entry.source, receivedAt: entry.receivedAt, bytes: entry.bytes)
+        toIntake.post(.release(frame, reply))
     }
 }
 
@@ -160,6 +187,8 @@ final class UplinkActor {
     private let address: HostPort?
     private let clock: Clock
     private var connection: UplinkConnection?
+    /// The kernel has not taken everything that was sent.
+    private var isHeldUp = false
     private(set) lazy var mailbox = Mailbox<UplinkJob>(queue) { [unowned self] in take($0) }
     private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
 
@@ -175,7 +204,12 @@ final class UplinkActor {
             case .connected: stage?.step(.connected)
             case .failed(let error): stage?.step(.connectFailed(error.description))
             case .received(let bytes): stage?.step(.received(bytes))
-            case .drained, .progressed: stage?.step(.progressed)
+            case .progressed: stage?.step(.progressed)
+            case .drained:
+                // What the kernel takes at once says nothing of the peer: a ping into a dead connection
+                // would put its end off.
+                if isHeldUp { stage?.step(.progressed) }
+                isHeldUp = false
             case .closed(let error):
                 stage?.step(.disconnected(error?.description ?? "the store closed"))
             }
@@ -196,7 +230,10 @@ final class UplinkActor {
         stage = nil
     }
 
-    func send(_ bytes: [UInt8]) { connection?.send(bytes) }
+    func send(_ bytes: [UInt8]) {
+        connection?.send(bytes)
+        isHeldUp = (connection?.unsentBytes ?? 0) > 0
+    }
 
     private func take(_ job: UplinkJob) {
         switch job {

@@ -8,7 +8,7 @@
 package import Catalog
 package import Model
 package import Spool
-package import Uplink
+import Uplink
 
 /// A question that passes through all stages behind the readings before it; the reply is the ledger as
 /// of that place.
@@ -25,6 +25,8 @@ package enum SpoolJob: Sendable {
     case cut(EpochCut)
     case quarantine([QuarantinedFrame])
     case probe(LedgerProbe)
+    /// An entry of the quarantine was taken in by the intake; its frame is in a part before this job.
+    case released(Int64)
 }
 
 package struct SpoolPorts {
@@ -38,12 +40,16 @@ package struct SpoolPorts {
     package var trouble: (String?) -> Void
     /// Asks for a call of `timer()` at that time or somewhat later; an earlier wish still holds.
     package var wakeAt: (Instant) -> Void
+    /// The spool is above its high water, or below its low water again.
+    package var paced: (Bool) -> Void
 
     package init(
         committed: @escaping (UInt64) -> Void, cutStored: @escaping () -> Void,
         catalogGrew: @escaping () -> Void, batchesAvailable: @escaping () -> Void,
-        trouble: @escaping (String?) -> Void, wakeAt: @escaping (Instant) -> Void
+        trouble: @escaping (String?) -> Void, wakeAt: @escaping (Instant) -> Void,
+        paced: @escaping (Bool) -> Void = { _ in }
     ) {
+        self.paced = paced
         self.committed = committed
         self.cutStored = cutStored
         self.catalogGrew = catalogGrew
@@ -60,8 +66,12 @@ package final class SpoolStage {
     private var deadline: Instant?
     package private(set) var trouble: String?
 
-    private let clock: Clock
-    private let ports: SpoolPorts
+    let clock: Clock
+    let ports: SpoolPorts
+    /// Divisions of rejected batches since the store last took one (SpoolStage+Rejection.swift).
+    var divisionsInVain = 0
+    var lanes: LaneBoundary
+    package internal(set) var isPaced = false
     private var waiting: [SpoolJob] = []
     /// Bytes of quarantined frames in `waiting`; above the limit they are let go, being counted already.
     private var quarantineBytes = 0
@@ -73,6 +83,8 @@ package final class SpoolStage {
         self.catalog = catalog
         self.clock = clock
         self.ports = ports
+        lanes = LaneBoundary(spool.counters.lastSequence)
+        lookAtWater()
     }
 
     package func take(_ job: SpoolJob) {
@@ -101,36 +113,10 @@ package final class SpoolStage {
 
     // MARK: For the uplink
 
-    package func lease(
-        excluding: [UInt64], limit: Int, maximumBytes: Int
-    ) -> [OutgoingBatch] {
-        do {
-            var leased: [SpooledBatch] = []
-            var bytes = 0
-            for lane in Priority.allCases where leased.count < limit && bytes < maximumBytes {
-                let found = try spool.lease(
-                    lane: lane, after: 0, excluding: Set(excluding), limit: limit - leased.count,
-                    maximumBytes: maximumBytes - bytes)
-                bytes = found.reduce(bytes) { $0 + $1.bytes.count }
-                leased += found
-            }
-            return leased.map {
-                OutgoingBatch(
-                    sequence: $0.sequence, priority: $0.priority,
-                    readings: UInt32(clamping: $0.readings), bytes: $0.bytes)
-            }
-        } catch {
-            report(error)
-            return []
-        }
-    }
-
     package func acknowledge(_ sequences: [UInt64]) {
+        divisionsInVain = 0
         do { try spool.acknowledge(sequences) } catch { report(error) }
-    }
-
-    package func reject(_ sequence: UInt64, reason: String) {
-        do { _ = try spool.reject(sequence, reason: reason) } catch { report(error) }
+        lookAtWater()
     }
 
     package func entries(afterDevice: UInt32, afterStream: UInt32, limit: Int) -> [CatalogEntry] {
@@ -191,6 +177,7 @@ package final class SpoolStage {
             }
         }
         waiting.removeFirst(done)
+        lookAtWater()
     }
 
     private func perform(_ job: SpoolJob) throws {
@@ -202,9 +189,11 @@ package final class SpoolStage {
             preconditionFailure("parts and quarantine are stored together in work()")
         case .cut(let cut):
             try spool.commit(cut)
+            lanes.note(spool.counters.lastSequence, at: clock.now())
             ports.cutStored()
             if !cut.batches.isEmpty { ports.batchesAvailable() }
         case .probe(let probe): answer(probe, awaiting: 0)
+        case .released(let number): try spool.forget(number)
         }
     }
 
@@ -230,7 +219,7 @@ package final class SpoolStage {
         probe.reply(ledger)
     }
 
-    private func report(_ error: (any Error)?) {
+    func report(_ error: (any Error)?) {
         let text = error.map { "\($0)" }
         guard text != trouble else { return }
         trouble = text

@@ -122,11 +122,19 @@ extension Spool {
     private func insert(
         _ batch: CutBatch, _ epoch: UInt64, _ change: inout Change
     ) throws(SQLiteError) {
+        change.tally.counters.lastSequence &+= 1
+        try insert(batch, epoch, as: change.tally.counters.lastSequence, &change)
+        change.tally.counters.readingsReceived &+= UInt64(batch.readings)
+    }
+
+    /// Adds a row to what is pending; `readingsReceived` is the caller's.
+    func insert(
+        _ batch: CutBatch, _ epoch: UInt64, as sequence: UInt64, _ change: inout Change
+    ) throws(SQLiteError) {
         precondition(batch.readings >= 0, "a batch has a number of readings")
         let readings = UInt64(batch.readings)
-        change.tally.counters.lastSequence &+= 1
         let row = BatchRow(
-            sequence: change.tally.counters.lastSequence, priority: batch.priority, epoch: epoch,
+            sequence: sequence, priority: batch.priority, epoch: epoch,
             bucketStart: batch.bucketStart, revision: batch.revision, readings: readings,
             firstObservedAt: batch.firstObservedAt, lastObservedAt: batch.lastObservedAt)
         try segment.insertBatch.bind(Int64(bitPattern: row.sequence), at: 1)
@@ -141,7 +149,6 @@ extension Spool {
         try segment.insertBatch.bind(Int64(row.crc(batch.bytes)), at: 10)
         try segment.insertBatch.bind(batch.bytes, at: 11)
         try segment.insertBatch.run()
-        change.tally.counters.readingsReceived &+= readings
         change.tally.addPending(
             batch.priority, readings: readings, bytes: UInt64(batch.bytes.count))
     }

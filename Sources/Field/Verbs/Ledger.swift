@@ -118,13 +118,13 @@ enum AdminVerbs {
         return .done
     }
 
-    private static func socket(_ invocation: Invocation) -> String {
+    static func socket(_ invocation: Invocation) -> String {
         if let given = invocation.text("admin") { return given }
         let folder = Console.environment("RUNTIME_DIRECTORY") ?? "/run/sluice"
         return folder + "/admin.sock"
     }
 
-    private static func ask(_ route: String, _ socket: String, _ console: Console) -> String? {
+    static func ask(_ route: String, _ socket: String, _ console: Console) -> String? {
         do throws(HostError) {
             let answer = try adminGet(socket: socket, route: route)
             if answer.status == 200 { return answer.body }
