@@ -23,9 +23,10 @@ package enum Programs {
             section: 1,
             verbs: [
                 DemoVerb.verb, DecodeVerb.verb, FormatsVerb.verb, VectorsVerb.verb, ReplayVerb.verb,
-                LoadVerb.verb,
+                CaptureVerb.verb, LoadVerb.verb,
                 QueryVerb.verb,
-                AdminVerbs.ledger, AdminVerbs.status, BatchVerb.verb,
+                AdminVerbs.ledger, TopVerbs.status, TopVerbs.top, DevicesVerb.list, DevicesVerb.one,
+                BatchVerb.verb,
                 BenchVerb.verb(allocations: allocations, queue: queue),
             ])
     }
