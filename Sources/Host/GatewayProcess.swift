@@ -112,7 +112,8 @@ package final class GatewayProcess {
             gateway: configuration.gateway, software: software, startedAt: clock.wall(),
             clock: clock, storeAddress: configuration.store.address?.description,
             sources: configuration.sources, endpoints: sockets.endpoints, intake: intake.mailbox,
-            spool: spool.mailbox, uplink: uplink.mailbox, formats: reloader)
+            spool: spool.mailbox, uplink: uplink.mailbox, formats: reloader,
+            spoolMaximumBytes: configuration.spool.maximumBytes)
         reports.serve(on: admin)
 
         let ring = Ring(capacity: 1 << 16)

@@ -80,17 +80,20 @@ final class GatewayReports: Sendable {
     private let storeAddress: String?
     private let sources: [Configuration.Source]
     private let endpoints: [Endpoint]
-    private let intake: Mailbox<IntakeJob>
+    let intake: Mailbox<IntakeJob>
     private let spool: Mailbox<SpoolWork>
     private let uplink: Mailbox<UplinkJob>
     private let formats: FormatReloader
+    private let spoolMaximumBytes: Int
 
     init(
         gateway: String, software: String, startedAt: Timestamp, clock: Clock,
         storeAddress: String?, sources: [Configuration.Source], endpoints: [Endpoint],
         intake: Mailbox<IntakeJob>, spool: Mailbox<SpoolWork>, uplink: Mailbox<UplinkJob>,
-        formats: FormatReloader
+        formats: FormatReloader,
+        spoolMaximumBytes: Int
     ) {
+        self.spoolMaximumBytes = spoolMaximumBytes
         self.gateway = gateway
         self.software = software
         self.startedAt = startedAt
@@ -128,7 +131,12 @@ final class GatewayReports: Sendable {
         admin.route("/") { _, reply in
             reply(AdminResponse(contentType: "text/html", body: StatusPage.html))
         }
+<<<<<<< HEAD
         QuarantineRoutes(spool: spool).serve(on: admin)
+=======
+        serveRecordings(on: admin)
+        serveDevices(on: admin)
+>>>>>>> toolbox
         // Cuts the open epoch now, for tests and for an operator who will not wait.
         admin.route("/cut") { [self] _, reply in
             intake.post(.mark(.cut))
@@ -246,6 +254,7 @@ final class GatewayReports: Sendable {
             ])
         }
         return .object([
+            ("maximumBytes", .integer(Int64(spoolMaximumBytes))),
             ("trouble", gathered.trouble.map { .string($0) } ?? .null),
             ("batchesPending", lanes(spool.batchesPending)),
             ("readingsPending", lanes(spool.readingsPending)),

@@ -22,6 +22,10 @@ package final class IntakeSockets {
     private var datagramSources: [UDPSource] = []
     private var streamSources: [StreamSource] = []
     private let numbers = ConnectionNumbers()
+    private(set) var recording: Recording?
+    private var lastRecording: UInt64 = 0
+    /// Where everything goes when nobody records.
+    private var plainDoor: (any IntakeDoor)?
 
     /// Binds every source. `queue` is serial and the intake's own: it is blocked for up to
     /// `moderation` of the sources (the shortest counts) while traffic flows.
@@ -59,6 +63,7 @@ package final class IntakeSockets {
     /// Begins to take in. On the intake's queue, once.
     package func start(door: any IntakeDoor) throws(HostError) {
         dispatchPrecondition(condition: .onQueue(loop.queue))
+        plainDoor = door
         let longest = sources.indices.map { door.maximumFrame(source: $0) }.max() ?? 0
         let slab = try UDPSlab(slotBytes: UDPSlab.slotBytes(forFrame: longest))
         let streamSlab = StreamSlab(maximumFrame: longest)
@@ -119,6 +124,7 @@ package final class IntakeSockets {
     /// Closes every socket and connection. On the intake's queue.
     package func stop() {
         dispatchPrecondition(condition: .onQueue(loop.queue))
+        endRecording()
         refreshDrops()
         for source in streamSources { source.stop() }
         answers.detachAll()
@@ -149,6 +155,38 @@ package final class IntakeSockets {
 
     private func endTurns() {
         for source in streamSources { source.endTurn() }
+        if recording != nil { endForgottenRecording() }
+    }
+
+    // MARK: recording
+
+    var sourceNames: [String] { sources.map(\.name) }
+
+    func begin(_ filter: RecordingFilter, only: Int?, of stage: IntakeStage) -> Recording {
+        lastRecording &+= 1
+        let begun = Recording(
+            stage, number: lastRecording, filter: filter, only: only, servers: endpoints,
+            clock: clock)
+        recording = begun
+        answers.recording = begun
+        setDoor(begun)
+        return begun
+    }
+
+    func endRecording() {
+        guard recording != nil else { return }
+        recording = nil
+        answers.recording = nil
+        if let plainDoor { setDoor(plainDoor) }
+    }
+
+    func endForgottenRecording() {
+        if recording?.isForgotten == true { endRecording() }
+    }
+
+    private func setDoor(_ door: any IntakeDoor) {
+        for source in datagramSources { source.door = door }
+        for source in streamSources { source.door = door }
     }
 
     private func refreshDrops() {

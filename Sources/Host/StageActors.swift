@@ -13,8 +13,13 @@ enum IntakeJob: Sendable {
     case mark(MarkNote.Purpose)
     case replaceFormats([Format])
     case statistics(@Sendable (IntakeStatistics) -> Void)
+<<<<<<< HEAD
     case release(ReleasedFrame, @Sendable (ReleaseOutcome) -> Void)
     case paced(Bool)
+=======
+    case record(RecordingAsk, AdminReply)
+    case devices(DevicesAsk, AdminReply)
+>>>>>>> toolbox
     /// The last job: sockets closed, everything handed over, then the probe.
     case stop(LedgerProbe)
 }
@@ -71,6 +76,12 @@ final class IntakeActor {
                     wakes: counts.wakes, isWithoutRoom: sockets.isWithoutRoom,
                     levels: stage.levels, lines: stage.lineReports(),
                     lineStates: isStopped ? [:] : sockets.lineStates()))
+        case .record(let ask, let reply):
+            reply(
+                isStopped
+                    ? AdminResponse(status: 503, body: "the gateway is ending\n")
+                    : sockets.record(ask, of: stage))
+        case .devices(let ask, let reply): reply(DevicesReport.answer(ask, stage))
         case .stop(let probe):
             guard !isStopped else { return }
             isStopped = true

@@ -14,7 +14,8 @@ class StreamSource {
     private static let farewell: Int64 = 10_000
 
     let number: Int
-    let door: any IntakeDoor
+    /// The intake, or a recording before it.
+    final var door: any IntakeDoor
     let clock: Clock
     let slab: StreamSlab
     let maximumFrame: Int
