@@ -131,12 +131,9 @@ final class GatewayReports: Sendable {
         admin.route("/") { _, reply in
             reply(AdminResponse(contentType: "text/html", body: StatusPage.html))
         }
-<<<<<<< HEAD
         QuarantineRoutes(spool: spool).serve(on: admin)
-=======
         serveRecordings(on: admin)
         serveDevices(on: admin)
->>>>>>> toolbox
         // Cuts the open epoch now, for tests and for an operator who will not wait.
         admin.route("/cut") { [self] _, reply in
             intake.post(.mark(.cut))

@@ -13,13 +13,10 @@ enum IntakeJob: Sendable {
     case mark(MarkNote.Purpose)
     case replaceFormats([Format])
     case statistics(@Sendable (IntakeStatistics) -> Void)
-<<<<<<< HEAD
     case release(ReleasedFrame, @Sendable (ReleaseOutcome) -> Void)
     case paced(Bool)
-=======
     case record(RecordingAsk, AdminReply)
     case devices(DevicesAsk, AdminReply)
->>>>>>> toolbox
     /// The last job: sockets closed, everything handed over, then the probe.
     case stop(LedgerProbe)
 }
