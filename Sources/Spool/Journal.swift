@@ -166,6 +166,8 @@ struct StoredPart {
     let newestReceivedAt: Timestamp
     let sources: [JournalSource]
     let counters: IntakeCounters
+    /// Bytes of the whole part.
+    var size: Int { reader.bytes.count }
     private let firstReceivedAt: Timestamp
     private let reader: ByteReader
     private let framesEnd: Int

@@ -37,6 +37,14 @@ package struct BucketRevision: Hashable, Sendable {
     }
 }
 
+/// Readings of batches that were let go in memory while the spool could not be written.
+package struct ShedReadings: Hashable, Sendable {
+    package var readings = ByPriority()
+    package var batches: UInt64 = 0
+
+    package init() {}
+}
+
 /// Everything that one cut makes durable together.
 package struct EpochCut: Sendable {
     package var epoch: UInt64
@@ -46,6 +54,9 @@ package struct EpochCut: Sendable {
     /// For each intake its counters as of `covered`.
     package var counters: [IntakeCounters]
     package var revisions: [BucketRevision]
+    /// Batches of this and earlier epochs that are no longer there to be stored; they are counted as
+    /// received and evicted.
+    package var shed: ShedReadings?
 
     package init(
         epoch: UInt64, batches: [CutBatch], covered: [UInt64], counters: [IntakeCounters],
