@@ -295,6 +295,16 @@ package final class IntakeStage: IntakeDoor {
             pending.release(upTo: committed, through: ports.answers))
     }
 
+    /// Frames before `position` that are not durable yet will not be stored: their answers do not leave, and
+    /// what was in flight with them makes room.
+    package func released(upTo position: UInt64) {
+        while let first = partsInFlight.first, first.end <= position {
+            bytesInFlight -= first.bytes
+            partsInFlight.removeFirst()
+        }
+        pending.forget(upTo: position)
+    }
+
     /// Ends the turn with a mark, for a cut or for a probe of the ledger.
     package func mark(_ purpose: MarkNote.Purpose) {
         finishTurn()

@@ -56,7 +56,13 @@ final class SegmentFile {
     /// reading only, which a read-only device allows.
     static func older(path: String, number: Int, hasLog: Bool) throws(SQLiteError) -> SegmentFile {
         if hasLog { return try opened(path: path, number: number, mode: .readWrite) }
-        return try opened(path: path, number: number, mode: .readOnly)
+        do throws(SQLiteError) {
+            return try opened(path: path, number: number, mode: .readOnly)
+        } catch {
+            // A crash while it was closed: its change of mode is still to be taken back.
+            guard error.isReadOnly || error.isCannotOpen else { throw error }
+            return try opened(path: path, number: number, mode: .readWrite)
+        }
     }
 
     private static func opened(

@@ -26,6 +26,7 @@ extension Spool {
             try expire(&change)
         }
         state.cut = next
+        state.markStranded()
         for (intake, position) in next.covered.enumerated() {
             state.reach(position, ofIntake: intake)
         }
@@ -125,6 +126,7 @@ extension Spool {
         var next = state.cut
         next.epoch = epochCut.epoch
         next.revisions = epochCut.revisions
+        if hasRecovered { next.stranded = nil }
         for (intake, position) in epochCut.covered.enumerated() {
             next.covered.fill(upTo: intake, with: 0)
             next.counters.fill(upTo: intake, with: IntakeCounters())

@@ -63,8 +63,12 @@ extension Spool {
     package func recover(
         _ body: (JournaledFrame, Span<UInt8>) -> Void
     ) throws(SpoolError) -> [UInt64] {
+        hasRecovered = true
         var lost = state.nextPositions.enumerated().map { intake, next in
             next &- min(next, coveredPosition(intake: intake))
+        }
+        if let stranded = state.cut.stranded, !lost.isEmpty {
+            lost[0] &+= stranded.upperBound - stranded.lowerBound
         }
         for part in state.retained where !part.isDamaged {
             let stored: StoredPart?
@@ -73,13 +77,42 @@ extension Spool {
             } catch {
                 throw SpoolError(error)
             }
-            _ = stored?.forEach(coveredBefore: coveredPosition(intake: part.intake)) {
+            let covered =
+                part.isStranded
+                ? state.cut.stranded?.lowerBound ?? 0 : coveredPosition(intake: part.intake)
+            _ = stored?.forEach(coveredBefore: covered) {
                 frame, bytes in
                 if !frame.isCovered { lost[part.intake] &-= min(1, lost[part.intake]) }
                 body(frame, bytes)
             }
         }
         return lost
+    }
+
+    /// True when frames wait to be decoded again.
+    package var hasUncovered: Bool {
+        state.cut.stranded != nil
+            || state.nextPositions.enumerated().contains { $1 > coveredPosition(intake: $0) }
+    }
+
+    /// For a run that began without this spool and has it now: what it counts begins at 0, what is stored
+    /// here goes on. Frames that wait to be decoded again go on waiting, for the next start.
+    package func join() throws(SpoolError) -> SpoolOffsets {
+        let next = nextPosition(intake: 0)
+        let covered = coveredPosition(intake: 0)
+        var cut = state.cut
+        let from = min(cut.stranded?.lowerBound ?? covered, covered)
+        if cut.stranded != nil || covered < next { cut.stranded = from..<next }
+        cut.covered.fill(upTo: 0, with: 0)
+        cut.counters.fill(upTo: 0, with: IntakeCounters())
+        cut.covered[0] = next
+        var counters = recovered.first ?? IntakeCounters()
+        counters.framesReceived &-= cut.stranded.map { $0.upperBound - $0.lowerBound } ?? 0
+        cut.counters[0] = counters
+        try write(incoming: 0) { (_: inout Change) throws(SQLiteError) in try segment.put(cut) }
+        state.cut = cut
+        state.markStranded()
+        return SpoolOffsets(position: next, epoch: cut.epoch, counters: counters)
     }
 
     /// Covered parts that the duplicate memory no longer needs: further from the arrival of the part

@@ -49,6 +49,13 @@ extension Spool {
         }
     }
 
+    /// Writes something and waits until it is durable: does the device take data?
+    package func touch() throws(SpoolError) {
+        try write(incoming: 0) { (_: inout Change) throws(SQLiteError) in
+            try segment.put(ledger: "spool.touched", state.cut.epoch)
+        }
+    }
+
     private func transact<T>(
         _ body: (inout Change) throws(SQLiteError) -> T
     ) throws(SQLiteError) -> T {

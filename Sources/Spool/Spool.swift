@@ -46,7 +46,9 @@ package final class Spool {
     let quota: Int
     let files: SpoolFiles
     private let folder: SpoolFolder
-    private let recovered: [IntakeCounters]
+    let recovered: [IntakeCounters]
+    /// The journal was given back in this run, so the next cut covers all of it.
+    var hasRecovered = false
 
     static let warningsKept = 200
 
@@ -77,10 +79,13 @@ package final class Spool {
         partEnds = state.partEnds
         let none = IntakeCounters()
         let (cut, newest) = (state.cut.counters, state.newest)
+        let stranded = state.cut.stranded.map { $0.upperBound - $0.lowerBound } ?? 0
         recovered = (0..<max(cut.count, newest.count)).map { intake in
-            CounterCoding.restore(
+            var counters = CounterCoding.restore(
                 cut: intake < cut.count ? cut[intake] : none,
                 newest: intake < newest.count ? newest[intake] : none)
+            if intake == 0 { counters.framesReceived &+= stranded }
+            return counters
         }
         countBadFiles()
         releaseOlder()

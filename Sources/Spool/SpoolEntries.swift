@@ -70,6 +70,33 @@ package struct EpochCut: Sendable {
     }
 }
 
+/// Where the counts of a run that joined its spool late begin there.
+package struct SpoolOffsets: Sendable {
+    package var position: UInt64
+    package var epoch: UInt64
+    package var counters: IntakeCounters
+
+    package func applied(to cut: EpochCut) -> EpochCut {
+        var cut = cut
+        cut.epoch &+= epoch
+        cut.covered = cut.covered.map { $0 &+ position }
+        cut.counters = cut.counters.map { $0.adding(counters) }
+        return cut
+    }
+}
+
+extension IntakeCounters {
+    /// Each counter with its counterpart added.
+    package func adding(_ other: IntakeCounters) -> IntakeCounters {
+        var sum = self
+        let mine = named
+        for (place, entry) in other.named.enumerated() {
+            sum.set(entry.name, to: entry.value &+ mine[place].value)
+        }
+        return sum
+    }
+}
+
 /// A pending batch lent to the uplink; it stays in the spool until its verdict.
 package struct SpooledBatch: Hashable, Sendable {
     package var sequence: UInt64

@@ -29,6 +29,7 @@ struct SpoolImage {
         try readCut(ledger)
         try readBatches()
         try readJournal()
+        state.markStranded()
         balance()
     }
 

@@ -63,6 +63,14 @@ package enum SpoolError: Error, Hashable, Sendable {
         }
     }
 
+    /// The device may do tomorrow what it does not do now.
+    package var mayPass: Bool {
+        switch self {
+        case .storage, .full, .database, .damaged: true
+        case .inUse, .directory, .layout: false
+        }
+    }
+
     /// What, why, what to do.
     package var description: String {
         switch self {

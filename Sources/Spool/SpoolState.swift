@@ -15,11 +15,13 @@ struct RetainedPart {
     let size: Int
     /// The CRC did not match; the numbers above are only what the columns say.
     let isDamaged: Bool
+    /// Below what is covered, and yet in no batch (`CutState.stranded`).
+    var isStranded = false
 
     var end: UInt64 { firstPosition &+ UInt64(frameCount) }
 
     func isCovered(by covered: [UInt64]) -> Bool {
-        intake < covered.count && end <= covered[intake]
+        intake < covered.count && end <= covered[intake] && !isStranded
     }
 }
 
@@ -111,6 +113,17 @@ struct SpoolState {
             ends[part.intake] = max(ends[part.intake], part.end)
         }
         return ends
+    }
+
+    mutating func markStranded() {
+        for place in retained.indices {
+            let part = retained[place]
+            retained[place].isStranded =
+                part.intake == 0
+                && cut.stranded.map {
+                    part.end > $0.lowerBound && part.firstPosition < $0.upperBound
+                } ?? false
+        }
     }
 
     /// Rows of the journal in a segment that may still be needed; nil when none is.
