@@ -30,6 +30,7 @@ extension Spool {
         for (intake, position) in next.covered.enumerated() {
             state.reach(position, ofIntake: intake)
         }
+        files.note(lastSequence: state.tally.counters.lastSequence)
         releaseOlder()
         // What came may have taken more than was asked for; the cut is stored, so nothing is said here.
         try? makeRoom(0)
@@ -84,7 +85,7 @@ extension Spool {
         if known.isEmpty { return }
         try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
             for batch in known {
-                try remove(batch, &change)
+                guard try remove(batch, &change) else { continue }
                 change.tally.counters.readingsAcknowledged &+= batch.readings
                 change.tally.counters.batchesAcknowledged &+= 1
             }
@@ -111,7 +112,7 @@ extension Spool {
             batch: sequence, reason: reason, observedAt: found.lastObservedAt,
             readings: batch.readings, crc: Int64(CRC32.of(found.bytes)), bytes: found.bytes)
         try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
-            try remove(batch, &change)
+            guard try remove(batch, &change) else { return }
             change.tally.counters.readingsRejected &+= batch.readings
             change.tally.details.batchesRejected &+= 1
         }
@@ -205,7 +206,7 @@ extension Spool {
                 file.selectBatch.reset()
             }
             try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
-                try remove(batch, &change)
+                guard try remove(batch, &change) else { return }
                 change.tally.counters.readingsRejected &+= batch.readings
                 change.tally.details.batchesDamaged &+= 1
                 change.tally.details.readingsDamaged &+= batch.readings
@@ -218,10 +219,13 @@ extension Spool {
         }
     }
 
-    /// Takes a batch out of what is pending.
-    func remove(_ batch: PendingBatch, _ change: inout Change) throws(SQLiteError) {
-        guard change.gone.insert(batch.sequence).inserted else { return }
+    /// Takes a batch out of what is pending. False when it is not: making room for the transaction may have
+    /// evicted it since the caller looked.
+    func remove(_ batch: PendingBatch, _ change: inout Change) throws(SQLiteError) -> Bool {
+        guard state.pending[batch.sequence] != nil, change.gone.insert(batch.sequence).inserted
+        else { return false }
         try segment.putGone(batch.sequence)
         change.tally.removePending(batch)
+        return true
     }
 }

@@ -29,6 +29,7 @@ struct SpoolOpening {
             var generator = SystemRandomNumberGenerator()
             state.incarnation = (0..<16).map { _ in UInt8.random(in: 0...255, using: &generator) }
             segment = try begin(highest + 1, files)
+            files.note(lastSequence: 0)
         }
         openQuarantine(files)
     }
@@ -52,6 +53,14 @@ struct SpoolOpening {
             }
             let image = try read(found, files)
             state = image.state
+            let noted = files.notedLastSequence()
+            if noted > state.tally.counters.lastSequence, !isBehind {
+                state.tally.counters.lastSequence = noted
+                isBehind = true
+                warnings.append(
+                    "segment \(number): its log has lost its end: what was stored last is not there"
+                )
+            }
             if isBehind {
                 // What the lost segment had given out is skipped: none holds as many.
                 state.tally.counters.lastSequence &+= 1 << 20

@@ -100,12 +100,11 @@ extension Spool {
         let incoming = batches.reduce(0) { $0 + $1.bytes }
         try write(incoming: incoming) { (change: inout Change) throws(SQLiteError) in
             let old = try file(number)
-            for batch in batches {
+            for batch in batches where state.pending[batch.sequence] != nil {
                 if try segment.copyBatch(batch.sequence, from: old) {
                     change.moved.append(batch.sequence)
                 } else {
-                    try remove(batch, &change)
-                    countDamaged(batch, &change)
+                    if try remove(batch, &change) { countDamaged(batch, &change) }
                 }
             }
         }
@@ -138,7 +137,7 @@ extension Spool {
     func evict(_ victims: [PendingBatch], isTooOld: Bool) throws(SpoolError) {
         try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
             for batch in victims {
-                try remove(batch, &change)
+                guard try remove(batch, &change) else { continue }
                 change.tally.counters.readingsEvicted &+= batch.readings
                 change.tally.details.readingsEvicted[batch.lane] &+= batch.readings
                 change.tally.details.batchesEvicted &+= 1
@@ -204,9 +203,13 @@ extension Spool {
     func relieve(_ incoming: Int) throws(SpoolError) {
         if isRelieving { throw .full }
         let hadBallast = files.releaseBallast()
+        let needed = incoming + settings.logBytes(limit: quota)
+        let available = files.freeBytes()
+        // Somebody else's room, and they gave it back.
+        if available > 2 * needed { return }
         let target: Int
         do throws(SQLiteError) {
-            target = try usedBytes() - incoming - limit() / 32
+            target = try usedBytes() - (needed - min(needed, available)) - incoming
         } catch {
             throw SpoolError(error)
         }

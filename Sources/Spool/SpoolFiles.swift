@@ -6,6 +6,8 @@
 //     segment-00000001.db-wal    its write-ahead log
 //     segment-00000001.db.bad-1  set aside because it was damaged (with its -wal); the oldest go when
 //                                the quota needs their room
+//     last                       the newest sequence that was given out, in decimal; not flushed: it tells
+//                                a newest log that lost its end from one that never had it
 //     quarantine.db              see QuarantineFile.swift
 //     ballast                    room that is given up when the device is full, so that what frees room
 //                                can be written down
@@ -94,6 +96,33 @@ struct SpoolFiles: Hashable, Sendable {
         let (bytes, isTooMany) = UInt64(status.f_bavail).multipliedReportingOverflow(
             by: UInt64(status.f_frsize))
         return isTooMany ? .max : Int(clamping: bytes)
+    }
+
+    func note(lastSequence: UInt64) {
+        // Safety: Swift lends the text with its ending zero for the call.
+        let descriptor = unsafe open(
+            path + "/last", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { return }
+        let digits = String(lastSequence)
+        let text = Array(
+            (String(repeating: "0", count: max(0, 20 - digits.utf8.count)) + digits).utf8)
+        // Safety: the array is valid for its own count during the call. What is not written is not missed
+        // before the log is damaged as well.
+        _ = unsafe pwrite(descriptor, text, text.count, 0)
+        _ = close(descriptor)
+    }
+
+    /// 0 when it says nothing.
+    func notedLastSequence() -> UInt64 {
+        // Safety: Swift lends the text with its ending zero for the call.
+        let descriptor = unsafe open(path + "/last", O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return 0 }
+        var text = [UInt8](repeating: 0, count: 20)
+        // Safety: the array is valid for its own count during the call.
+        let count = unsafe read(descriptor, &text, text.count)
+        _ = close(descriptor)
+        let number = UInt64(String(decoding: text.prefix(max(0, count)), as: UTF8.self)) ?? 0
+        return number < 1 << 62 ? number : 0
     }
 
     var ballast: String { path + "/ballast" }
