@@ -4,8 +4,8 @@
 // Counters, layout 1: u8 layout = 1 | varint n, n × varint (the plain counters in the order of
 //     `plain`) | varint n, n × varint (rejected, by raw value) | varint n, n × varint (dropped, by
 //     raw value)
-// Cut, layout 2 (1: without the last): u8 layout | u64 epoch | varint intakes, each: u64 covered, varint length,
-//     counters | varint n, n × (varint zigzag bucketStart ms, varint revision)
+// Cut, layout 2 (1: without the last): u8 layout | u64 epoch | varint intakes, each: u64 covered,
+//     varint length, counters | varint n, n × (varint zigzag bucketStart ms, varint revision)
 //     | u64 from, u64 to: journal of intake 0 that waits for the next start (from = to: none)
 
 import Model

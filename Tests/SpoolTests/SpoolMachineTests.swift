@@ -1,5 +1,5 @@
-// The same rows with the machine's own means: a small tmpfs, a read-only remount, strace that kills before a
-// system call or makes it fail. Where the machine has them not, the tests are skipped by their names.
+// The same rows with the machine's own means: a small tmpfs, a read-only remount, strace that kills
+// before a system call or makes it fail. Where the machine has them not, the tests are skipped by their names.
 
 import Model
 import TestSupport
