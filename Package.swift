@@ -155,6 +155,8 @@ let package = Package(
         tests("HostTests", ["Host", "Exchanges", "Catalog", "Pipeline", "Formats", "Model"]),
         tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),
         tests("TidyTests", []),
-        tests("EndToEndTests", ["Field", "Host", "Store", "Uplink", "Formats", "Model"]),
+        tests(
+            "EndToEndTests",
+            ["Field", "Host", "Store", "Batches", "Uplink", "Formats", "Model"]),
     ] + fuzz
 )

@@ -2,24 +2,35 @@
 #define _GNU_SOURCE
 #include "address.h"
 
+#include <fcntl.h>
 #include <linux/sock_diag.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+
+void sluice_udp_buffer(int32_t fd, uint32_t buffer_bytes) {
+    int size = buffer_bytes > 1u << 30 ? 1 << 30 : (int)buffer_bytes;
+    // Forced beyond net.core.rmem_max where CAP_NET_ADMIN allows it, else up to that cap.
+    if (size > 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+}
+
+static void tell_drops_and_times(int fd) {
+    int one = 1;
+    setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
+}
 
 int32_t sluice_udp_open(const sluice_endpoint *at, uint32_t buffer_bytes, int32_t reuse_port) {
     struct sockaddr_in6 address;
     socklen_t length = sluice_to_address(at, !sluice_is_ipv4(at), &address);
     int fd = socket(address.sin6_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
-    int one = 1, zero = 0, size = buffer_bytes > 1u << 30 ? 1 << 30 : (int)buffer_bytes;
+    int one = 1, zero = 0;
     if (address.sin6_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
-    // Forced beyond net.core.rmem_max where CAP_NET_ADMIN allows it, else up to that cap.
-    if (size > 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0)
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-    setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof one);
-    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
+    sluice_udp_buffer(fd, buffer_bytes);
+    tell_drops_and_times(fd);
     if ((reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
         || bind(fd, (struct sockaddr *)&address, length) != 0) {
         int32_t failure = -errno;
@@ -27,6 +38,33 @@ int32_t sluice_udp_open(const sluice_endpoint *at, uint32_t buffer_bytes, int32_
         return failure;
     }
     return fd;
+}
+
+uint32_t sluice_inherited_count(void) {
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    long sockets = 0;
+    if (pid != NULL && count != NULL && strtol(pid, NULL, 10) == (long)getpid())
+        sockets = strtol(count, NULL, 10);
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    return sockets > 0 && sockets <= 256 ? (uint32_t)sockets : 0;
+}
+
+int32_t sluice_inherited_prepare(int32_t fd) {
+    int type = 0, listens = 0;
+    socklen_t length = sizeof type;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0
+        || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0)
+        return SLUICE_INHERITED_OTHER;
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    if (type == SOCK_DGRAM) {
+        tell_drops_and_times(fd);
+        return SLUICE_INHERITED_UDP;
+    }
+    length = sizeof listens;
+    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length);
+    return type == SOCK_STREAM && listens ? SLUICE_INHERITED_TCP : SLUICE_INHERITED_OTHER;
 }
 
 int32_t sluice_meminfo_read(int32_t fd, sluice_meminfo *info) {

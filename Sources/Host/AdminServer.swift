@@ -67,6 +67,8 @@ package final class AdminServer: ByteStreamOwner {
     private let socketPath: String
     private var acceptors: [Acceptor] = []
     private var routes: [String: Route] = [:]
+    /// Not for everyone on this machine: over the Unix socket only, whose mode says who may.
+    private var privateRoutes: Set<String> = []
     private var visitors: [UInt64: Visitor] = [:]
     private var numbers: [ObjectIdentifier: UInt64] = [:]
     private var lastNumber: UInt64 = 0
@@ -111,7 +113,10 @@ package final class AdminServer: ByteStreamOwner {
 
     /// `path` such as `/health`. Before `start`; `route` runs on the admin queue and must not
     /// block.
-    package func route(_ path: String, _ route: @escaping Route) { routes[path] = route }
+    package func route(_ path: String, isPrivate: Bool = false, _ route: @escaping Route) {
+        routes[path] = route
+        if isPrivate { privateRoutes.insert(path) }
+    }
 
     package func start() throws(HostError) {
         dispatchPrecondition(condition: .onQueue(loop.queue))
@@ -181,6 +186,10 @@ package final class AdminServer: ByteStreamOwner {
             let known = routes.keys.sorted().joined(separator: " ")
             return answer(
                 visitor.number, AdminResponse(status: 404, body: "not here; there is: \(known)\n"))
+        }
+        guard visitor.isUnix || !privateRoutes.contains(request.path) else {
+            return answer(
+                visitor.number, AdminResponse(status: 403, body: "over the Unix socket only\n"))
         }
         route(request.query, AdminReply(request: visitor.number, mailbox: mailbox))
     }

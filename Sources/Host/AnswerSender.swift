@@ -17,6 +17,8 @@ package final class AnswerSender: AnswerPort {
     private var items: [sluice_outgoing] = []
     private var itemsSource = -1
     package private(set) var lost: UInt64 = 0
+    /// Somebody records.
+    var recording: Recording?
 
     init() {
         bytes.reserveCapacity(Int(SLUICE_OUTGOING_MAX) * 64)
@@ -32,6 +34,7 @@ package final class AnswerSender: AnswerPort {
     }
 
     package func answer(_ answer: Span<UInt8>, to recipient: Recipient) {
+        if let recording { recording.answer(answer, to: recipient) }
         switch recipient {
         case .connection(let connection):
             let source = streamSources[ConnectionNumbers.source(of: connection)]

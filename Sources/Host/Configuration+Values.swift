@@ -4,6 +4,7 @@ import Catalog
 import Formats
 import Glibc
 import Model
+import Store
 
 extension Configuration {
     init(_ values: KeyValues, _ reader: inout ConfigurationReader) {
@@ -31,6 +32,7 @@ extension Configuration {
         spool.duplicateWindow = values.number("spool.duplicateWindow") ?? spool.duplicateWindow
         spool.maximumAge = values.number("spool.maxAge")
         if case .hostPort(let address) = values.values["store.address"] { store.address = address }
+        uplink = Uplink(values, &reader)
         admin = Admin(values, &reader, of: "sluice")
         limits.devices = values.number("limits.devices").map { Int($0) } ?? limits.devices
         limits.streams = values.number("limits.streams").map { Int($0) } ?? limits.streams
@@ -172,6 +174,9 @@ extension StoreConfiguration {
             at: values.place("listen"), &reader)
         data = directory(values.text("data"), "STATE_DIRECTORY", "/var/lib/sluice-store")
         gateways = values.number("gateways").map { Int($0) } ?? gateways
+        retention = values.number("retention")
+        readings.maximumAge = values.number("readings.maximumAge")
+        readings.maximumAhead = values.number("readings.maximumAhead")
         admin = Configuration.Admin(values, &reader, of: "sluice-store")
     }
 }

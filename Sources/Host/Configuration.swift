@@ -5,6 +5,7 @@ package import Catalog
 package import Exchanges
 package import Formats
 package import Model
+package import Store
 
 /// An endpoint to listen on, `udp://127.0.0.1:9001`.
 package struct ListenAddress: Hashable, Sendable {
@@ -152,6 +153,7 @@ package struct Configuration: Hashable, Sendable {
     package var batch = Batch()
     package var spool = Spool()
     package var store = Store()
+    package var uplink = Uplink()
     package var admin = Admin()
     package var limits = Limits()
 
@@ -184,7 +186,10 @@ package struct StoreConfiguration: Hashable, Sendable {
     package var listen: Endpoint = .ipv4(0x7F00_0001, port: 9100)
     package var isExposed = false
     package var data = ""
-    package var gateways = 256
+    package var gateways = 1024
+    /// Readings older than this go (ms); nil: they stay.
+    package var retention: Int64?
+    package var readings = ReadingRules()
     package var admin = Configuration.Admin()
 
     package init() {}

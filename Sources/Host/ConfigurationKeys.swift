@@ -67,7 +67,7 @@ private let second: Int64 = 1000
 private let day: Int64 = 86_400_000
 
 extension Configuration {
-    static let keys: [Key] = ownKeys + lineKeys
+    static let keys: [Key] = ownKeys + uplinkKeys + lineKeys
 
     private static let ownKeys: [Key] = [
         Key("gateway", .name, "\"gateway\"", "Name of this gateway, as the store will know it."),
@@ -204,7 +204,17 @@ extension StoreConfiguration {
             "data", .path, "\"\"",
             "Directory of the database; empty: $STATE_DIRECTORY of the service, else "
                 + "/var/lib/sluice-store."),
-        Key("gateways", .count(1...65_536), "256", "Gateways connected at the same time."),
+        Key("gateways", .count(1...65_536), "1024", "Gateways connected at the same time."),
+        Key(
+            "retention", .duration(3600 * second...36_500 * day), "",
+            "Readings observed longer ago than this go; when it is left out, they stay."),
+        Key("readings", .group, "{}", "Which readings are taken, by their time."),
+        Key(
+            "readings.maximumAge", .duration(60 * second...36_500 * day), "",
+            "Readings observed longer ago than this are refused; when it is left out, none."),
+        Key(
+            "readings.maximumAhead", .duration(0...36_500 * day), "",
+            "Readings observed further in the future are refused; when it is left out, none."),
         Key("admin", .group, "{}", "Health, status and metrics."),
         Key(
             "admin.socket", .path, "\"\"",

@@ -84,7 +84,8 @@ package final class GatewayProcess {
         let sockets: IntakeSockets
         do throws(HostError) {
             sockets = try IntakeSockets(
-                sources: configuration.sources, queue: intakeQueue, clock: clock)
+                sources: configuration.sources, queue: intakeQueue, clock: clock,
+                inherited: InheritedSockets())
         } catch {
             throw StartError(error.description)
         }
@@ -111,7 +112,8 @@ package final class GatewayProcess {
             gateway: configuration.gateway, software: software, startedAt: clock.wall(),
             clock: clock, storeAddress: configuration.store.address?.description,
             sources: configuration.sources, endpoints: sockets.endpoints, intake: intake.mailbox,
-            spool: spool.mailbox, uplink: uplink.mailbox, formats: reloader)
+            spool: spool.mailbox, uplink: uplink.mailbox, formats: reloader,
+            spoolMaximumBytes: configuration.spool.maximumBytes)
         reports.serve(on: admin)
 
         let ring = Ring(capacity: 1 << 16)
@@ -125,6 +127,7 @@ package final class GatewayProcess {
             counters: counters, seed: seed, answers: sockets.answers)
         spool.stage = makeSpoolStage(disk)
         spool.toUplink = uplink.mailbox
+        spool.toIntake = intake.mailbox
         guard let stored = disk.spool else {
             // Batches are told apart by the spool's incarnation: none are sent before it is known.
             uplink.makeStage = { [unowned self] in
@@ -280,7 +283,14 @@ package final class GatewayProcess {
             trouble: { text in
                 Log.state(text.map { "spool: \($0)" } ?? "spool: the disk takes data again")
             },
-            wakeAt: { [unowned spool] in spool.timer.wake(at: $0) })
+            wakeAt: { [unowned spool] in spool.timer.wake(at: $0) },
+            paced: { isPaced in
+                toIntake.post(.paced(isPaced))
+                Log.state(
+                    isPaced
+                        ? "spool: above its high water: devices are asked for patience"
+                        : "spool: below its low water: devices are welcome again")
+            })
         guard let stored = disk.spool else {
             let configuration = configuration
             return SpoolStage(
@@ -301,8 +311,9 @@ package final class GatewayProcess {
         guard let incarnation = Incarnation(incarnation) else {
             preconditionFailure("the spool makes 16 bytes")
         }
-        let settings = ForwarderSettings(
+        var settings = ForwarderSettings(
             gateway: configuration.gateway, incarnation: incarnation, software: software)
+        configuration.uplink.apply(to: &settings)
         let jobs = spool.mailbox
         let log = UplinkLog(store: configuration.store.address?.description ?? "–")
         return UplinkStage(
@@ -312,11 +323,11 @@ package final class GatewayProcess {
                 close: { [unowned uplink] in uplink.close() },
                 send: { [unowned uplink] in uplink.send($0) },
                 lease: {
-                    jobs.post(.lease(excluding: $0, limit: $1, maximumBytes: $2))
+                    jobs.post(.lease(excluding: $0, room: $1, maximumBytes: $2))
                 },
                 needEntries: { jobs.post(.needEntries(afterDevice: $0, afterStream: $1)) },
                 acknowledged: { jobs.post(.acknowledged($0)) },
-                rejected: { jobs.post(.rejected($0, reason: $1)) },
+                rejected: { jobs.post(.rejected($0, reason: $1, isDivisible: $2)) },
                 state: { log.changed(to: $0) },
                 wakeAt: { [unowned uplink] in uplink.timer.wake(at: $0) }))
     }

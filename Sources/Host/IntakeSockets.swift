@@ -22,11 +22,16 @@ package final class IntakeSockets {
     private var datagramSources: [UDPSource] = []
     private var streamSources: [StreamSource] = []
     private let numbers = ConnectionNumbers()
+    private(set) var recording: Recording?
+    private var lastRecording: UInt64 = 0
+    /// Where everything goes when nobody records.
+    private var plainDoor: (any IntakeDoor)?
 
     /// Binds every source. `queue` is serial and the intake's own: it is blocked for up to
     /// `moderation` of the sources (the shortest counts) while traffic flows.
     package init(
-        sources: [Configuration.Source], queue: DispatchQueue, clock: Clock = .real
+        sources: [Configuration.Source], queue: DispatchQueue, clock: Clock = .real,
+        inherited: InheritedSockets? = nil
     ) throws(HostError) {
         precondition(sources.count <= Configuration.maximumSources)
         self.sources = sources
@@ -38,11 +43,16 @@ package final class IntakeSockets {
                 endpoints.append(.ipv4(0, port: 0))
                 continue
             }
-            opened.append(try OpenedSource(source, number: number))
+            opened.append(try OpenedSource(source, number: number, inherited))
             endpoints.append(opened[opened.count - 1].endpoint)
         }
         self.endpoints = endpoints
         unopened = opened
+        for socket in inherited?.untaken() ?? [] {
+            warnings.append(
+                "systemd opened \(socket), and no source listens there: name it as a source's "
+                    + "`listen`, or take it out of sluiced.socket")
+        }
         let absence = sources.map(\.moderation).min() ?? 0
         loop = try SocketLoop(
             queue: queue,
@@ -53,6 +63,7 @@ package final class IntakeSockets {
     /// Begins to take in. On the intake's queue, once.
     package func start(door: any IntakeDoor) throws(HostError) {
         dispatchPrecondition(condition: .onQueue(loop.queue))
+        plainDoor = door
         let longest = sources.indices.map { door.maximumFrame(source: $0) }.max() ?? 0
         let slab = try UDPSlab(slotBytes: UDPSlab.slotBytes(forFrame: longest))
         let streamSlab = StreamSlab(maximumFrame: longest)
@@ -102,11 +113,18 @@ package final class IntakeSockets {
         loop.roomAgain()
     }
 
+    /// Whether streams are read; datagrams always are. On the intake's queue.
+    package func setPaced(_ isPaced: Bool) {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        for source in streamSources { source.setPaced(isPaced) }
+    }
+
     package var isWithoutRoom: Bool { loop.isWithoutRoom }
 
     /// Closes every socket and connection. On the intake's queue.
     package func stop() {
         dispatchPrecondition(condition: .onQueue(loop.queue))
+        endRecording()
         refreshDrops()
         for source in streamSources { source.stop() }
         answers.detachAll()
@@ -137,6 +155,38 @@ package final class IntakeSockets {
 
     private func endTurns() {
         for source in streamSources { source.endTurn() }
+        if recording != nil { endForgottenRecording() }
+    }
+
+    // MARK: recording
+
+    var sourceNames: [String] { sources.map(\.name) }
+
+    func begin(_ filter: RecordingFilter, only: Int?, of stage: IntakeStage) -> Recording {
+        lastRecording &+= 1
+        let begun = Recording(
+            stage, number: lastRecording, filter: filter, only: only, servers: endpoints,
+            clock: clock)
+        recording = begun
+        answers.recording = begun
+        setDoor(begun)
+        return begun
+    }
+
+    func endRecording() {
+        guard recording != nil else { return }
+        recording = nil
+        answers.recording = nil
+        if let plainDoor { setDoor(plainDoor) }
+    }
+
+    func endForgottenRecording() {
+        if recording?.isForgotten == true { endRecording() }
+    }
+
+    private func setDoor(_ door: any IntakeDoor) {
+        for source in datagramSources { source.door = door }
+        for source in streamSources { source.door = door }
     }
 
     private func refreshDrops() {
@@ -162,8 +212,18 @@ private final class OpenedSource {
     let endpoint: Endpoint
     private var descriptor: Descriptor?
 
-    init(_ source: Configuration.Source, number: Int) throws(HostError) {
+    init(
+        _ source: Configuration.Source, number: Int, _ inherited: InheritedSockets?
+    ) throws(HostError) {
         self.number = number
+        if let taken = inherited?.take(source.listen.transport, at: source.listen.endpoint) {
+            if source.listen.transport == .udp {
+                sluice_udp_buffer(taken.number, UInt32(source.receiveBuffer))
+            }
+            endpoint = taken.localEndpoint
+            descriptor = consume taken
+            return
+        }
         var at = source.listen.endpoint.raw
         let result: Int32
         // Safety: `at` outlives the calls, which only read it.

@@ -6,9 +6,10 @@ import Pipeline
 import Spool
 
 enum SpoolReporter {
-    static func json(_ report: SpoolReport) -> JSON {
+    static func json(_ report: SpoolReport, maximumBytes: Int) -> JSON {
         let spool = report.details
         return .object([
+            ("maximumBytes", .integer(Int64(maximumBytes))),
             ("trouble", report.trouble.map { .string($0) } ?? .null),
             ("isInMemory", .boolean(report.isInMemory)),
             ("readingsInMemory", .unsigned(report.readingsInMemory)),

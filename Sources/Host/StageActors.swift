@@ -15,107 +15,10 @@ enum IntakeJob: Sendable {
     case mark(MarkNote.Purpose)
     case replaceFormats([Format])
     case statistics(@Sendable (IntakeStatistics) -> Void)
-    /// The last job: sockets closed, everything handed over, then the probe.
-    case stop(LedgerProbe)
-}
-
-struct IntakeStatistics: Sendable {
-    var sources: [SourceStatistics]
-    var visits: UInt64
-    var wakes: UInt64
-    var isWithoutRoom: Bool
-    var levels: IntakeLevels
-    var lines: [LineReport]
-    var lineStates: [Int: LineState]
-}
-
-final class IntakeActor {
-    var stage: IntakeStage?
-    let sockets: IntakeSockets
-    private(set) lazy var mailbox = Mailbox<IntakeJob>(queue) { [unowned self] in take($0) }
-    private(set) lazy var roomPoke = Poke(queue) { [unowned self] in lookForRoom() }
-    private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in
-        stage?.timer()
-        lookForRoom()
-    }
-    private let queue: DispatchQueue
-    private var isStopped = false
-
-    init(queue: DispatchQueue, sockets: IntakeSockets) {
-        self.queue = queue
-        self.sockets = sockets
-    }
-
-    func start() throws(HostError) {
-        guard let stage else { return }
-        try sockets.start(door: stage)
-    }
-
-    private func take(_ job: IntakeJob) {
-        guard let stage else { return }
-        switch job {
-        case .committed(let position):
-            stage.committed(upTo: position)
-            lookForRoom()
-        case .released(let position):
-            stage.released(upTo: position)
-            lookForRoom()
-        case .mark(let purpose): stage.mark(purpose)
-        case .replaceFormats(let formats): stage.replaceFormats(formats)
-        case .statistics(let reply):
-            let counts = sockets.loopCounts
-            reply(
-                IntakeStatistics(
-                    sources: isStopped ? [] : sockets.statistics(), visits: counts.visits,
-                    wakes: counts.wakes, isWithoutRoom: sockets.isWithoutRoom,
-                    levels: stage.levels, lines: stage.lineReports(),
-                    lineStates: isStopped ? [:] : sockets.lineStates()))
-        case .stop(let probe):
-            guard !isStopped else { return }
-            isStopped = true
-            sockets.stop()
-            stage.flush()
-            stage.mark(.cut)
-            stage.mark(.probe(probe))
-        }
-    }
-
-    private func lookForRoom() {
-        // Also when stopped: marks that the ring had no room for go on their way.
-        guard let stage else { return }
-        let hasRoom = stage.roomAgain()
-        if !isStopped, hasRoom, sockets.isWithoutRoom { sockets.roomAgain() }
-    }
-}
-
-enum BatchJob: Sendable {
-    case cutStored
-}
-
-final class BatchActor {
-    var stage: BatchStage?
-    private(set) lazy var mailbox = Mailbox<BatchJob>(queue) { [unowned self] _ in
-        stage?.cutStored()
-        turn()
-    }
-    private(set) lazy var poke = Poke(queue) { [unowned self] in turn() }
-    private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
-    private let queue: DispatchQueue
-
-    init(queue: DispatchQueue) { self.queue = queue }
-
-    private func turn() {
-        if stage?.turn() == true { poke() }
-    }
-}
-
-enum SpoolWork: Sendable {
-    case job(SpoolJob)
-    case lease(excluding: [UInt64], limit: Int, maximumBytes: Int)
-    case needEntries(afterDevice: UInt32, afterStream: UInt32)
-    case acknowledged([UInt64])
-    case rejected(UInt64, reason: String)
+    case rejected(UInt64, reason: String, isDivisible: Bool)
     case details(@Sendable (SpoolReport) -> Void)
+    case quarantined(after: Int64, limit: Int, @Sendable ([QuarantineEntry]) -> Void)
+    case release(Int64, @Sendable (ReleaseOutcome) -> Void)
     case close(@Sendable () -> Void)
 }
 
@@ -132,6 +35,7 @@ struct SpoolReport: Sendable {
 final class SpoolActor {
     var stage: SpoolStage?
     var toUplink: Mailbox<UplinkJob>?
+    var toIntake: Mailbox<IntakeJob>?
     private(set) lazy var mailbox = Mailbox<SpoolWork>(queue) { [unowned self] in take($0) }
     private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
     private let queue: DispatchQueue
@@ -145,16 +49,17 @@ final class SpoolActor {
         guard let stage else { return }
         switch work {
         case .job(let job): stage.take(job)
-        case .lease(let excluding, let limit, let maximumBytes):
+        case .lease(let excluding, let room, let maximumBytes):
             let leased = stage.lease(
-                excluding: excluding, limit: limit, maximumBytes: maximumBytes)
+                excluding: excluding, room: room, maximumBytes: maximumBytes)
             toUplink?.post(.event(.leased(leased)))
         case .needEntries(let device, let stream):
             let entries = stage.entries(
                 afterDevice: device, afterStream: stream, limit: SpoolActor.entriesPerRequest)
             toUplink?.post(.event(.entries(entries)))
         case .acknowledged(let sequences): stage.acknowledge(sequences)
-        case .rejected(let sequence, let reason): stage.reject(sequence, reason: reason)
+        case .rejected(let sequence, let reason, let isDivisible):
+            stage.reject(sequence, reason: reason, isDivisible: isDivisible)
         case .details(let reply):
             stage.tend()
             reply(
@@ -162,11 +67,28 @@ final class SpoolActor {
                     details: stage.spool?.details ?? SpoolDetails(), trouble: stage.trouble,
                     forecast: stage.forecast, isInMemory: stage.isInMemory,
                     readingsInMemory: stage.readingsWaiting))
+        case .quarantined(let number, let limit, let reply):
+            reply(stage.quarantined(after: number, limit: limit))
+        case .release(let number, let reply): release(number, stage, reply)
         case .close(let done):
             stage.spool?.close()
             self.stage = nil
             done()
         }
+    }
+}
+
+extension SpoolActor {
+    /// A frame goes back to the intake, everything else is the spool's own.
+    private func release(
+        _ number: Int64, _ stage: SpoolStage, _ reply: @escaping @Sendable (ReleaseOutcome) -> Void
+    ) {
+        guard let entry = stage.quarantinedFrame(number), let toIntake else {
+            return reply(stage.release(number))
+        }
+        let frame = ReleasedFrame(
+            number: number, source: entry.source, receivedAt: entry.receivedAt, bytes: entry.bytes)
+        toIntake.post(.release(frame, reply))
     }
 }
 
@@ -185,6 +107,8 @@ final class UplinkActor {
     private let address: HostPort?
     private let clock: Clock
     private var connection: UplinkConnection?
+    /// The kernel has not taken everything that was sent.
+    private var isHeldUp = false
     private(set) lazy var mailbox = Mailbox<UplinkJob>(queue) { [unowned self] in take($0) }
     private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
 
@@ -200,7 +124,12 @@ final class UplinkActor {
             case .connected: stage?.step(.connected)
             case .failed(let error): stage?.step(.connectFailed(error.description))
             case .received(let bytes): stage?.step(.received(bytes))
-            case .drained, .progressed: stage?.step(.progressed)
+            case .progressed: stage?.step(.progressed)
+            case .drained:
+                // What the kernel takes at once says nothing of the peer: a ping into a dead connection
+                // would put its end off.
+                if isHeldUp { stage?.step(.progressed) }
+                isHeldUp = false
             case .closed(let error):
                 stage?.step(.disconnected(error?.description ?? "the store closed"))
             }
@@ -221,7 +150,10 @@ final class UplinkActor {
         stage = nil
     }
 
-    func send(_ bytes: [UInt8]) { connection?.send(bytes) }
+    func send(_ bytes: [UInt8]) {
+        connection?.send(bytes)
+        isHeldUp = (connection?.unsentBytes ?? 0) > 0
+    }
 
     private func take(_ job: UplinkJob) {
         switch job {

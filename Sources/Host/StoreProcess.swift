@@ -3,6 +3,7 @@
 // number at a time, so that a batch never waits long.
 
 import Dispatch
+import Formats
 import Glibc
 package import Model
 import Store
@@ -26,11 +27,18 @@ package final class StoreProcess {
             throw StartError(error.description)
         }
         do throws(StoreError) {
-            store = try Store(directory: configuration.data, settings: StoreSettings())
+            var settings = StoreSettings()
+            settings.rules = configuration.readings
+            settings.now = clock.now
+            store = try Store(directory: configuration.data, settings: settings)
+            store.noteFree(bytes: freeBytes(in: configuration.data))
         } catch {
             throw StartError("store \(configuration.data): \(error.description)")
         }
-        let (store, settling) = (store, Settling(store: store, queue: queue, clock: clock))
+        let settling = Settling(
+            store: store, queue: queue, clock: clock, directory: configuration.data,
+            retention: configuration.retention)
+        let store = store
         self.settling = settling
         var limits = StoreServer.Limits()
         limits.gateways = configuration.gateways
@@ -49,7 +57,12 @@ package final class StoreProcess {
         }
         endpoint = server.endpoint
         httpEndpoint = admin?.httpEndpoint
-        admin?.route("/health") { _, reply in reply(.json("{\"isHealthy\":true}\n")) }
+        // Admin shares the store's queue.
+        let server = server
+        admin?.route("/health") { _, reply in reply(StoreReport.health(store.status)) }
+        admin?.route("/status") { _, reply in
+            reply(StoreReport.status(store.status, server.statistics))
+        }
     }
 
     package func start() throws(StartError) {
@@ -91,6 +104,8 @@ package final class StoreProcess {
         }
 
         func ended() { session.ended() }
+
+        var heldBytes: Int { session.heldBytes }
     }
 
     /// Settles readings while nobody speaks. On the store's queue.
@@ -101,13 +116,23 @@ package final class StoreProcess {
         private let store: Store
         private let clock: Clock
         private let queue: DispatchQueue
+        private let directory: String
+        private let retention: Int64?
         private var quietSince: Instant
         private var settledAt: Instant
+        private var prunedAt: Instant?
+        /// Pruning begins anew so long after it found nothing more.
+        private static let pruneMilliseconds: Int64 = 600_000
+        private static let freeMilliseconds: Int64 = 5000
         /// Nil once stopped.
         private lazy var timer: StageTimer? = StageTimer(queue: queue) { [unowned self] in settle()
         }
 
-        init(store: Store, queue: DispatchQueue, clock: Clock) {
+        init(
+            store: Store, queue: DispatchQueue, clock: Clock, directory: String, retention: Int64?
+        ) {
+            self.directory = directory
+            self.retention = retention
             self.store = store
             self.queue = queue
             self.clock = clock
@@ -132,12 +157,79 @@ package final class StoreProcess {
                 return
             }
             settledAt = clock.now()
+            // While gateways speak this comes every five seconds at least; while none does, the next wake
+            // looks whether the disk has room again.
+            store.noteFree(bytes: freeBytes(in: directory))
+            var next = clock.now().adding(milliseconds: Settling.freeMilliseconds)
             do throws(StoreError) {
-                if try store.settle() { timer?.wake(at: clock.now()) }
+                let isMore = try store.settle()
+                if try isMore ? true : prune() { next = clock.now() }
             } catch {
                 Log.warning("store: settling readings: \(error.description): trying again later")
             }
+            timer?.wake(at: next)
         }
+
+        private func prune() throws(StoreError) -> Bool {
+            guard let retention else { return false }
+            let now = clock.now()
+            if let prunedAt, now.milliseconds(since: prunedAt) < Settling.pruneMilliseconds {
+                return false
+            }
+            let cutoff = Timestamp(milliseconds: clock.wall().milliseconds - retention)
+            if try store.prune(before: cutoff) { return true }
+            prunedAt = now
+            return false
+        }
+    }
+}
+
+/// Free bytes for this user where `path` lies; nil when the system does not say.
+func freeBytes(in path: String) -> Int? {
+    var info = statvfs()
+    // Safety: `info` outlives the call, which fills it; Swift lends a NUL-terminated copy of `path`.
+    guard unsafe statvfs(path, &info) == 0 else { return nil }
+    let (bytes, overflow) = Int(clamping: info.f_bavail)
+        .multipliedReportingOverflow(by: Int(clamping: info.f_frsize))
+    return overflow ? nil : bytes
+}
+
+/// Health and status of a store, for its admin endpoint.
+enum StoreReport {
+    static func reasons(_ status: StoreStatus) -> [String] {
+        var reasons: [String] = []
+        if let failure = status.failure { reasons.append("store: \(failure)") }
+        if status.credit == 0 { reasons.append("store: too little disk is left: free some") }
+        return reasons
+    }
+
+    static func health(_ status: StoreStatus) -> AdminResponse {
+        let reasons = reasons(status)
+        let body = JSON.object([
+            ("isHealthy", .boolean(reasons.isEmpty)),
+            ("reasons", .array(reasons.map { .string($0) })),
+        ])
+        return .json(body.text() + "\n", status: reasons.isEmpty ? 200 : 503)
+    }
+
+    static func status(
+        _ status: StoreStatus, _ server: StoreServer.Statistics
+    ) -> AdminResponse {
+        let reasons = reasons(status)
+        return .json(
+            JSON.object([
+                ("isHealthy", .boolean(reasons.isEmpty)),
+                ("reasons", .array(reasons.map { .string($0) })),
+                ("gateways", .integer(Int64(status.gateways))),
+                ("connections", .integer(Int64(server.connections))),
+                ("connectionsAccepted", .unsigned(server.accepted)),
+                ("connectionsRefused", .unsigned(server.refused)),
+                ("connectionsSilenced", .unsigned(server.silenced)),
+                ("bytesReceived", .unsigned(server.bytesReceived)),
+                ("credit", .integer(Int64(status.credit))),
+                ("lastCommitMs", .integer(status.lastCommitMilliseconds)),
+                ("freeBytes", status.freeBytes.map { .integer(Int64($0)) } ?? .null),
+            ]).text(pretty: true) + "\n")
     }
 }
 

@@ -12,11 +12,19 @@ package protocol StoreSessionDoor: AnyObject {
     func receive(_ bytes: [UInt8]) -> (reply: [UInt8], close: Bool)
     /// The connection is gone. Called once, also after `close`.
     func ended()
+    /// Bytes that it holds of a frame that has not wholly arrived.
+    var heldBytes: Int { get }
+}
+
+extension StoreSessionDoor {
+    package var heldBytes: Int { 0 }
 }
 
 package final class StoreServer: ByteStreamOwner {
     package struct Limits: Sendable {
         package var gateways = 256
+        /// Bytes of unfinished frames of all gateways together; who goes beyond is cut off.
+        package var heldBytes = 256 << 20
         /// Milliseconds without a byte in either direction after which a connection is closed.
         package var silence: Int64 = 120_000
         /// The same for a connection that has not sent anything yet.
@@ -43,9 +51,11 @@ package final class StoreServer: ByteStreamOwner {
         let stream: ByteStream
         let door: any StoreSessionDoor
         var hasSpoken = false
+        var held = 0
     }
 
     private var sessions: [ObjectIdentifier: Session] = [:]
+    private var held = 0
     private var timer: (any DispatchSourceTimer)?
 
     /// Binds; accepts nobody before `start`. `makeSession` runs on `queue`.
@@ -109,7 +119,16 @@ package final class StoreServer: ByteStreamOwner {
         statistics.bytesReceived &+= UInt64(bytes.count)
         let (reply, close) = session.door.receive(bytes)
         stream.send(reply)
-        if close { stream.closeWhenSent() }
+        let holds = session.door.heldBytes
+        held += holds - session.held
+        sessions[ObjectIdentifier(stream)]?.held = holds
+        if close {
+            stream.closeWhenSent()
+        } else if held > limits.heldBytes {
+            statistics.refused &+= 1
+            stream.close()
+            ended(stream, error: nil)
+        }
     }
 
     func drained(_ stream: ByteStream) {}
@@ -118,6 +137,7 @@ package final class StoreServer: ByteStreamOwner {
     func ended(_ stream: ByteStream, error: HostError?) {
         guard let session = sessions.removeValue(forKey: ObjectIdentifier(stream)) else { return }
         statistics.connections = sessions.count
+        held -= session.held
         session.door.ended()
         if sessions.isEmpty {
             timer?.cancel()

@@ -14,7 +14,8 @@ class StreamSource {
     private static let farewell: Int64 = 10_000
 
     let number: Int
-    let door: any IntakeDoor
+    /// The intake, or a recording before it.
+    final var door: any IntakeDoor
     let clock: Clock
     let slab: StreamSlab
     let maximumFrame: Int
@@ -32,6 +33,7 @@ class StreamSource {
     private var needsEndTurn = false
     /// Time while we took nothing in is no fault of the devices.
     private var grace: Instant
+    private var isPaced = false
 
     init(
         limits: Configuration.Source,
@@ -85,6 +87,7 @@ class StreamSource {
         }
         connection.token = token
         connections[connection.id] = connection
+        if isPaced { watch(connection, forRoomToSend: false) }
         statistics.connections = connections.count
         statistics.connectionsAccepted &+= 1
         startTimer()
@@ -149,6 +152,17 @@ class StreamSource {
         return !found.hasNoRoom
     }
 
+    /// Leaves what devices send in their windows, or reads again. A line that we poll is as patient as
+    /// its polling.
+    func setPaced(_ wish: Bool) {
+        guard limits.lines.requests.isEmpty, wish != isPaced else { return }
+        isPaced = wish
+        grace = clock.now()
+        for connection in connections.values {
+            watch(connection, forRoomToSend: !connection.isOwedNothing)
+        }
+    }
+
     /// After the last connection of a visit.
     func endTurn() {
         guard needsEndTurn else { return }
@@ -189,7 +203,7 @@ class StreamSource {
 
     func watch(_ connection: StreamConnection, forRoomToSend: Bool) {
         guard let token = connection.token else { return }
-        var interest: Readiness = connection.endedAt == nil ? .readable : []
+        var interest: Readiness = connection.endedAt == nil && !isPaced ? .readable : []
         if forRoomToSend { interest.insert(.writable) }
         guard interest != connection.interest else { return }
         connection.interest = interest
@@ -220,7 +234,7 @@ class StreamSource {
     private func sweep() {
         let now = clock.now()
         willSweep()
-        guard !loop.isWithoutRoom else { return }
+        guard !loop.isWithoutRoom, !isPaced else { return }
         for connection in Array(connections.values) {
             if let endedAt = connection.endedAt {
                 if now.milliseconds(since: endedAt) >= StreamSource.farewell { end(connection) }

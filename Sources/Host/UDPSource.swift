@@ -74,7 +74,8 @@ final class UDPSource: SocketHandler {
     private(set) var statistics: SourceStatistics
     private let isIPv6: Bool
     private let slab: UDPSlab
-    private let door: any IntakeDoor
+    /// The intake, or a recording before it.
+    var door: any IntakeDoor
     private let clock: Clock
     /// The kernel's counter as last seen, and its part not yet told to the door.
     private var dropsSeen: UInt32 = 0

@@ -42,7 +42,8 @@ extension IntakeStage {
     ) {
         let now = clock.now()
         exchange.step(
-            datagram, from: from, isCut: isCut, hasRoom: hasRoom, at: now, into: &talk.effects)
+            datagram, from: from, isCut: isCut, hasRoom: hasRoom && !isPaced, at: now,
+            into: &talk.effects)
         switch talk.effects.verdict {
         case .frames:
             for number in talk.effects.frames.indices {

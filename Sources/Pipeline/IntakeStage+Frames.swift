@@ -119,7 +119,7 @@ extension IntakeStage {
 
     /// Answers the frame that was just journaled: with the commit that holds it.
     func answerKept(_ answer: [UInt8], to recipient: Recipient) {
-        guard answer.count > 0 else { return }
+        guard answer.count > 0, !isReleasing else { return }
         if firstWaitingAt == nil { firstWaitingAt = clock.now() }
         pending.append(answer, to: recipient, needs: journal.nextPosition)
     }
@@ -176,7 +176,7 @@ extension IntakeStage {
             return known
         }
         // At replay the frame was taken in once, under the policy of its time.
-        if !isReplaying {
+        if !isReplaying, !isReleasing {
             switch state.source.policy {
             case .accept: break
             case .quarantine: throw .quarantined
@@ -247,7 +247,7 @@ extension IntakeStage {
     func answerNow(to recipient: Recipient) { answerNow(frame.answer, to: recipient) }
 
     func answerNow(_ answer: [UInt8], to recipient: Recipient) {
-        guard answer.count > 0, !isReplaying else { return }
+        guard answer.count > 0, !isReplaying, !isReleasing else { return }
         pending.append(answer, to: recipient, needs: journal.nextPosition)
         // Behind frames that are not yet durable it waits as one of them.
         if !journal.isEmpty, firstWaitingAt == nil { firstWaitingAt = clock.now() }

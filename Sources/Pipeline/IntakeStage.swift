@@ -52,6 +52,10 @@ package final class IntakeStage: IntakeDoor {
     var firstWaitingAt: Instant?
     var countersDirtySince: Instant?
     var isReplaying = false
+    /// A frame of the quarantine is being taken in: its device is admitted, nobody is answered.
+    var isReleasing = false
+    /// Conversations tell their devices to come later.
+    package internal(set) var isPaced = false
 
     /// A source and its formats. Classes, so that the hot path passes one reference.
     final class SourceState {

@@ -19,6 +19,8 @@ package enum SpoolJob: Sendable {
     case cut(EpochCut)
     case quarantine([QuarantinedFrame])
     case probe(LedgerProbe)
+    /// An entry of the quarantine was taken in by the intake; its frame is in a part before this job.
+    case released(Int64)
 }
 
 package struct SpoolPorts {
@@ -38,14 +40,17 @@ package struct SpoolPorts {
     package var trouble: (String?) -> Void
     /// Asks for a call of `timer()` at that time or somewhat later; an earlier wish still holds.
     package var wakeAt: (Instant) -> Void
+    /// The spool is above its high water, or below its low water again.
+    package var paced: (Bool) -> Void
 
     package init(
         committed: @escaping (UInt64) -> Void, released: @escaping (UInt64) -> Void = { _ in },
         cutStored: @escaping () -> Void, needsCut: @escaping () -> Void = {},
         catalogGrew: @escaping () -> Void, batchesAvailable: @escaping () -> Void,
         opened: @escaping (Spool) -> Void = { _ in }, trouble: @escaping (String?) -> Void,
-        wakeAt: @escaping (Instant) -> Void
+        wakeAt: @escaping (Instant) -> Void, paced: @escaping (Bool) -> Void = { _ in }
     ) {
+        self.paced = paced
         self.committed = committed
         self.released = released
         self.cutStored = cutStored

@@ -83,6 +83,8 @@ extension SpoolStage {
         case .entries(let entries): memory.entries += entries
         case .quarantine(let frames): spool?.countNotQuarantined(frames.count)
         case .probe(let probe): answer(probe, awaiting: memory.readings)
+        // Its frame is not stored either: the entry stays.
+        case .released: return
         }
     }
 
@@ -109,5 +111,6 @@ extension SpoolStage {
         memory.refusedSince = nil
         report(nil)
         if memory.releasedUpTo > 0 { ports.needsCut() }
+        lookAtWater()
     }
 }

@@ -9,7 +9,7 @@
 package import Catalog
 package import Model
 package import Spool
-package import Uplink
+import Uplink
 
 package final class SpoolStage {
     /// nil while it cannot be opened.
@@ -29,6 +29,10 @@ package final class SpoolStage {
     let clock: Clock
     let settings: SpoolStageSettings
     let ports: SpoolPorts
+    /// Divisions of rejected batches since the store last took one (SpoolStage+Rejection.swift).
+    var divisionsInVain = 0
+    var lanes: LaneBoundary
+    package internal(set) var isPaced = false
     var waiting: [SpoolJob] = []
     var memory = SpoolMemory()
     var forecaster = SpoolForecaster()
@@ -48,7 +52,9 @@ package final class SpoolStage {
         self.clock = clock
         self.settings = settings
         self.ports = ports
+        lanes = LaneBoundary(spool.counters.lastSequence)
         storage = nil
+        lookAtWater()
     }
 
     /// Begins without a spool, for `reason`; `storage` is tried from time to time.
@@ -61,6 +67,7 @@ package final class SpoolStage {
         self.settings = settings
         self.ports = ports
         trouble = reason
+        lanes = LaneBoundary(0)
         memory.isOn = true
     }
 
@@ -110,38 +117,10 @@ package final class SpoolStage {
 
     // MARK: For the uplink
 
-    package func lease(
-        excluding: [UInt64], limit: Int, maximumBytes: Int
-    ) -> [OutgoingBatch] {
-        guard let spool else { return [] }
-        tend()
-        do {
-            var leased: [SpooledBatch] = []
-            var bytes = 0
-            for lane in Priority.allCases where leased.count < limit && bytes < maximumBytes {
-                let found = try spool.lease(
-                    lane: lane, after: 0, excluding: Set(excluding), limit: limit - leased.count,
-                    maximumBytes: maximumBytes - bytes)
-                bytes = found.reduce(bytes) { $0 + $1.bytes.count }
-                leased += found
-            }
-            return leased.map {
-                OutgoingBatch(
-                    sequence: $0.sequence, priority: $0.priority,
-                    readings: UInt32(clamping: $0.readings), bytes: $0.bytes)
-            }
-        } catch {
-            report(error)
-            return []
-        }
-    }
-
     package func acknowledge(_ sequences: [UInt64]) {
+        divisionsInVain = 0
         do { try spool?.acknowledge(sequences) } catch { report(error) }
-    }
-
-    package func reject(_ sequence: UInt64, reason: String) {
-        do { _ = try spool?.reject(sequence, reason: reason) } catch { report(error) }
+        lookAtWater()
     }
 
     package func entries(afterDevice: UInt32, afterStream: UInt32, limit: Int) -> [CatalogEntry] {
@@ -175,6 +154,7 @@ package final class SpoolStage {
         }
         waiting.removeFirst(done)
         loseIfLong()
+        lookAtWater()
     }
 
     /// Performs the job at `place` and those that share its transaction; answers how many.
@@ -219,6 +199,7 @@ package final class SpoolStage {
             try store(cut)
             ports.cutStored()
         case .probe(let probe): answer(probe, awaiting: 0)
+        case .released(let number): _ = try spool?.forget(number)
         }
     }
 
@@ -255,6 +236,7 @@ package final class SpoolStage {
         if memory.shed.batches > 0 { stored.shed = memory.shed }
         try spool.commit(stored)
         memory.shed = ShedReadings()
+        lanes.note(spool.counters.lastSequence, at: clock.now())
         if !cut.batches.isEmpty { ports.batchesAvailable() }
         // Frames that were not stored are in batches now: answers for what came after them may leave.
         if memory.releasedUpTo > 0, (cut.covered.first ?? 0) >= memory.releasedUpTo {
@@ -324,6 +306,7 @@ package final class SpoolStage {
             offsets = try spool.join()
             self.spool = spool
             self.catalog = catalog
+            lanes = LaneBoundary(spool.counters.lastSequence)
             ports.opened(spool)
             return true
         } catch {

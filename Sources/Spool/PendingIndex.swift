@@ -64,6 +64,21 @@ struct PendingIndex {
         note(batch, 1)
     }
 
+    /// A batch whose sequence is not pending; seldom below another.
+    mutating func insert(_ batch: PendingBatch) {
+        guard let last = rows.last, batch.sequence <= last.sequence else { return append(batch) }
+        let place = lowerBound(batch.sequence)
+        if rows[place].sequence == batch.sequence {
+            precondition(rows[place].segment == 0, "not pending")
+            rows[place] = batch
+            dead -= 1
+        } else {
+            rows.insert(batch, at: place)
+        }
+        starts = InlineArray(repeating: 0)
+        note(batch, 1)
+    }
+
     /// What was read from the files, in any order; of two with one sequence the later one counts.
     mutating func replace(with batches: [PendingBatch]) {
         self = PendingIndex()

@@ -133,6 +133,20 @@ final class QuarantineFile {
         return found
     }
 
+    /// False when there is no such entry.
+    func remove(_ number: Int64) throws(SQLiteError) -> Bool {
+        let before = (entries, bytes)
+        do throws(SQLiteError) {
+            let delete = try database.prepare(
+                "DELETE FROM quarantine WHERE number = ?1 RETURNING size")
+            try delete.bind(number, at: 1)
+            return try step(delete)
+        } catch {
+            (entries, bytes) = before
+            throw error
+        }
+    }
+
     func list(after number: Int64, limit: Int) throws(SQLiteError) -> [QuarantineEntry] {
         let select = try database.prepare(
             "SELECT number, kind, source, reason, receivedAt, readings, crc, body"

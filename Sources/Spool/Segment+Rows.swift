@@ -24,6 +24,12 @@ extension Segment {
         try insertGone.run()
     }
 
+    func removeGone(_ sequence: UInt64) throws(SQLiteError) {
+        let delete = try file.database.prepare("DELETE FROM gone WHERE sequence = ?1")
+        try delete.bind(Int64(bitPattern: sequence), at: 1)
+        try delete.run()
+    }
+
     /// Everything that a segment begins with.
     func put(_ state: SpoolState) throws(SQLiteError) {
         // Twice: the older of two serves when the newest is damaged.

@@ -140,20 +140,31 @@ extension Spool {
     private func insert(
         _ batch: CutBatch, _ epoch: UInt64, _ change: inout Change
     ) throws(SQLiteError) {
-        precondition(batch.readings >= 0, "a batch has a number of readings")
         change.tally.counters.lastSequence &+= 1
+        let row = try insert(batch, epoch, as: change.tally.counters.lastSequence, &change)
+        change.tally.counters.readingsReceived &+= row.readings
+    }
+
+    /// Adds a row to what is pending; `readingsReceived` is the caller's.
+    @discardableResult
+    func insert(
+        _ batch: CutBatch, _ epoch: UInt64, as sequence: UInt64, _ change: inout Change
+    ) throws(SQLiteError) -> PendingBatch {
+        precondition(batch.readings >= 0, "a batch has a number of readings")
         let pending = PendingBatch(
-            sequence: change.tally.counters.lastSequence, lane: batch.priority,
-            readings: Int64(batch.readings), size: Int64(batch.bytes.count),
-            segment: segment.number, lastObservedAt: batch.lastObservedAt)
+            sequence: sequence, lane: batch.priority, readings: Int64(batch.readings),
+            size: Int64(batch.bytes.count), segment: segment.number,
+            lastObservedAt: batch.lastObservedAt)
         let row = BatchRow(
-            sequence: pending.sequence, priority: batch.priority, epoch: epoch,
+            sequence: sequence, priority: batch.priority, epoch: epoch,
             bucketStart: batch.bucketStart, revision: batch.revision, readings: pending.readings,
             firstObservedAt: batch.firstObservedAt, lastObservedAt: batch.lastObservedAt)
         try segment.put(row, batch.bytes.span, crc: Int64(row.crc(batch.bytes)))
-        change.tally.counters.readingsReceived &+= pending.readings
+        // One that comes back from the quarantine is among those that are gone.
+        if sequence <= state.tally.counters.lastSequence { try segment.removeGone(sequence) }
         change.tally.addPending(pending)
         change.added.append(pending)
+        return pending
     }
 
     /// Batches that memory had no room for while nothing could be written.
@@ -167,7 +178,7 @@ extension Spool {
     }
 
     /// nil: not there, or not what was stored. Throws when the device does not read.
-    private func read(_ batch: PendingBatch) throws(SQLiteError) -> SpooledBatch? {
+    func read(_ batch: PendingBatch) throws(SQLiteError) -> SpooledBatch? {
         do throws(SQLiteError) {
             let file = try file(Int(batch.segment))
             defer { file.selectBatch.reset() }

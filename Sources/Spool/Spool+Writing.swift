@@ -77,7 +77,7 @@ extension Spool {
 
     private func apply(_ change: Change) {
         state.tally = change.tally
-        for batch in change.added { state.pending.append(batch) }
+        for batch in change.added { state.pending.insert(batch) }
         for sequence in change.moved {
             state.pending.move(sequence, toSegment: segment.number)
         }

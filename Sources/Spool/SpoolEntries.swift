@@ -130,13 +130,15 @@ package struct QuarantineEntry: Hashable, Sendable {
     package enum Kind: String, Sendable {
         case frame
         case batch
+        /// One reading that the store rejected: `QuarantinedReading`.
+        case reading
         /// A part of the journal whose CRC did not match.
         case journal
     }
 
     package var number: Int64
     package var kind: Kind
-    /// The source's name; of a batch its sequence, of a journal part `intake:position`.
+    /// The source's name; of a batch or reading its sequence, of a journal part `intake:position`.
     package var source: String
     /// A `Rejection`'s code, or the store's words.
     package var reason: String

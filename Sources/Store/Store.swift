@@ -5,7 +5,7 @@
 // belong to one store process (Host keeps the lock).
 
 package import Batches
-import Model
+package import Model
 package import SQLite
 import Uplink
 
@@ -26,7 +26,14 @@ package enum StoreError: Error, Hashable, Sendable {
 
 package struct StoreSettings: Sendable {
     /// Batches that a gateway may have in flight.
-    package var credit: UInt16 = 8
+    package var credit: UInt16 {
+        get { flow.most }
+        set { flow.most = newValue }
+    }
+    package var flow = CreditSettings()
+    package var rules = ReadingRules()
+    /// The monotonic clock by which commits are timed; nil: they are not.
+    package var now: (@Sendable () -> Instant)?
     /// Bytes of a batch, at most `UplinkProtocol.largestBatch`.
     package var largestBatch = UplinkProtocol.largestBatch
     package var batchLimits = BatchLimits()
@@ -75,7 +82,15 @@ package final class Store {
     private var touched: [IncarnationState] = []
     private var sessionNumber: UInt64 = 0
     /// What the last commit said; a store that cannot write gives little credit.
-    private(set) var lastFailure: SQLiteError?
+    private var lastFailure: SQLiteError? {
+        didSet { if lastFailure != nil { flow.failed() } }
+    }
+    private var flow: StoreCredit
+    private var beganAt: Instant?
+    /// Sessions of gateways that have said hello.
+    private var gateways: Int { states.values.reduce(0) { $0 + $1.sessions } }
+    /// The last stream that a pass of `prune` has looked at.
+    var prunedThrough: Int64 = 0
 
     private struct Key: Hashable {
         var gateway: String
@@ -84,6 +99,7 @@ package final class Store {
 
     package init(directory: String, settings: StoreSettings) throws(StoreError) {
         self.settings = settings
+        flow = StoreCredit(settings.flow)
         do throws(SQLiteError) {
             database = try Database(path: directory + "/" + Store.fileName, mode: .readWriteCreate)
             database.setBusyTimeout(milliseconds: 1000)
@@ -106,7 +122,20 @@ package final class Store {
     }
 
     /// Batches in flight that a gateway is allowed now.
-    var credit: UInt16 { lastFailure == nil ? settings.credit : min(settings.credit, 1) }
+    var credit: UInt16 { flow.value(gateways: gateways) }
+
+    /// Too little disk is left to take anything.
+    var isDiskShort: Bool { flow.isDiskShort }
+
+    /// Host tells from time to time how much room the disk has.
+    package func noteFree(bytes: Int?) { flow.freeBytes = bytes }
+
+    package var status: StoreStatus {
+        StoreStatus(
+            gateways: gateways, credit: credit,
+            lastCommitMilliseconds: flow.lastCommitMilliseconds, freeBytes: flow.freeBytes,
+            failure: lastFailure?.description)
+    }
 
     /// Moves at most `rows` readings from where they arrived to where they are found fast. Call
     /// when the store has been idle for a moment, until it answers false: nothing is left.
@@ -161,6 +190,7 @@ package final class Store {
                 lastFailure = error
                 throw error
             }
+            beganAt = settings.now?()
             // The tables may have been left by a failure; numbers follow what is on disk.
             try writer.readCounters(database)
         }
@@ -173,6 +203,9 @@ package final class Store {
         do throws(SQLiteError) {
             try database.execute("COMMIT")
             lastFailure = nil
+            var took: Int64 = 0
+            if let beganAt, let now = settings.now?() { took = now.milliseconds(since: beganAt) }
+            flow.committed(milliseconds: took)
         } catch {
             rollback(error)
             throw error

@@ -30,6 +30,9 @@ package final class StoreSession {
         self.number = number
     }
 
+    /// Bytes of a frame that has not wholly arrived.
+    package var heldBytes: Int { reader.held }
+
     /// Name in the hello, nil before it.
     package var peer: String? { hello?.name }
 
@@ -193,6 +196,7 @@ package final class StoreSession {
             return before == nil || before == StoreWriter.fingerprint(of: frame.bytes)
                 ? (.duplicate, "") : (.sequenceReused, "committed with other bytes")
         }
+        guard !store.isDiskShort else { return (.storageFull, "too little disk is left") }
         guard frame.bytes.count <= store.settings.largestBatch else {
             return (.tooLarge, "\(frame.bytes.count) bytes")
         }
@@ -208,14 +212,14 @@ package final class StoreSession {
         guard batch.readings.count == Int(frame.readings) else {
             return (.unreadable, "\(batch.readings.count) readings, announced \(frame.readings)")
         }
-        if let (reason, detail) = fault(in: batch.readings, state) { return (reason, detail) }
+        if let fault = fault(in: batch.readings, state, now) { return fault }
         try begin(state, now)
         try store.writer.insert(batch, frame, state, now: now)
         return (.stored, "")
     }
 
     private func fault(
-        in readings: [Reading], _ state: IncarnationState
+        in readings: [Reading], _ state: IncarnationState, _ now: Timestamp
     ) -> (VerdictReason, String)? {
         var last: UInt32?
         for reading in readings {
@@ -227,6 +231,9 @@ package final class StoreSession {
                 return (.unknownStream, "stream \(stream)")
             }
             last = stream
+            if let text = store.settings.rules.fault(reading, now: now) {
+                return (.refusedReading, text)
+            }
         }
         return nil
     }

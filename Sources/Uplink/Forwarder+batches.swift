@@ -73,11 +73,47 @@ extension Forwarder {
     mutating func pump(_ now: Instant, _ effects: inout [Effect]) {
         guard case .streaming = phase, request == nil, mayHaveMore, room > 0 else { return }
         mayHaveMore = false
-        request = Request(kind: .lease)
+        let laneRoom = laneRoom(now)
+        request = Request(kind: .lease, room: laneRoom)
         effects.append(
             .lease(
-                excluding: inFlight.map(\.sequence) + delayed.map(\.sequence), limit: room,
+                excluding: inFlight.map(\.sequence) + delayed.map(\.sequence), room: laneRoom,
                 maximumBytes: settings.leaseBytes))
+    }
+
+    /// What of the room each lane may take, by the window and by the pace.
+    private mutating func laneRoom(_ now: Instant) -> LeaseRoom {
+        let all = room
+        let taken = (inFlight + unsentLanes).reduce(into: (ordinary: 0, backlog: 0)) { sum, one in
+            if one.lane != .alarm { sum.ordinary += 1 }
+            if one.lane == .backlog { sum.backlog += 1 }
+        }
+        let most = window >= 4 ? window - 1 : window
+        var ordinary = min(all, max(0, most - taken.ordinary))
+        var backlog = min(ordinary, max(0, max(1, window / 2) - taken.backlog))
+        if let due = pace.ordinaryWaits(now: now) {
+            (ordinary, backlog) = (0, 0)
+            pacedUntil = due
+        } else if let due = pace.backlogWaits(now: now, wall: wall) {
+            backlog = 0
+            pacedUntil = due
+        } else {
+            pacedUntil = nil
+            // A rate is kept batch by batch.
+            if settings.pace.bytesPerSecond > 0 { ordinary = min(ordinary, 1) }
+            if settings.pace.backlogBytesPerSecond > 0 { backlog = min(backlog, 1) }
+            backlog = min(backlog, ordinary)
+        }
+        return LeaseRoom(all: all, ordinary: ordinary, backlog: backlog)
+    }
+
+    /// Delayed batches keep their place: it is counted for the lane in which they were sent.
+    private var unsentLanes: [InFlight] {
+        delayed.map {
+            InFlight(
+                sequence: $0.sequence, readings: 0, lane: $0.lane, bytes: 0,
+                sentAt: Instant(nanoseconds: 0))
+        }
     }
 
     mutating func leased(
@@ -92,13 +128,15 @@ extension Forwarder {
             needEntries(&effects)
             return
         }
+        isLaneFull = answered.room.isNarrowed(by: batches)
         for batch in batches.prefix(room) where !isKnown(batch.sequence) {
             mayHaveMore = true
             if batch.bytes.count > largestBatch {
                 counters.batchesRejected &+= 1
                 let reason =
                     "too-large: \(batch.bytes.count) bytes, the store takes \(largestBatch)"
-                effects.append(.rejected(sequence: batch.sequence, reason: reason))
+                effects.append(
+                    .rejected(sequence: batch.sequence, reason: reason, isDivisible: true))
             } else {
                 held.append(batch)
             }
@@ -115,8 +153,11 @@ extension Forwarder {
                         sequence: batch.sequence, priority: batch.priority,
                         readings: batch.readings, crc: CRC32.of(batch.bytes), bytes: batch.bytes)))
             counters.batchesSent &+= 1
+            pace.sent(batch.bytes.count, isBacklog: batch.lane == .backlog, now: now)
             inFlight.append(
-                InFlight(sequence: batch.sequence, readings: batch.readings, sentAt: now))
+                InFlight(
+                    sequence: batch.sequence, readings: batch.readings, lane: batch.lane,
+                    bytes: batch.bytes.count, sentAt: now))
         }
         held.removeAll()
     }
@@ -134,16 +175,20 @@ extension Forwarder {
             let batch = inFlight.remove(at: place)
             patience = 0
             lastProgress = now
+            if isLaneFull { mayHaveMore = true }
             switch entry.reason.verdict {
             case .accepted: accepted.append(batch)
-            case .retry: delay(batch.sequence, entry, now)
+            case .retry: delay(batch, entry, now)
             case .rejected:
                 forgetRetry(of: batch.sequence)
                 counters.batchesRejected &+= 1
                 let reason =
                     entry.detail.isEmpty
                     ? entry.reason.code : entry.reason.code + ": " + entry.detail
-                effects.append(.rejected(sequence: batch.sequence, reason: reason))
+                effects.append(
+                    .rejected(
+                        sequence: batch.sequence, reason: reason,
+                        isDivisible: entry.reason.isDivisible))
             }
         }
         settle(accepted, now, &effects)
@@ -158,6 +203,7 @@ extension Forwarder {
             forgetRetry(of: batch.sequence)
             counters.batchesAcknowledged &+= 1
             counters.readingsAcknowledged &+= UInt64(batch.readings)
+            if batch.lane == .backlog { backlogRate.add(batch.bytes, now: now) }
         }
         counters.lastAcknowledgedAt = now
         effects.append(.acknowledged(batches.map(\.sequence)))
@@ -183,8 +229,9 @@ extension Forwarder {
     }
 
     private mutating func delay(
-        _ sequence: UInt64, _ entry: Acknowledgement.Entry, _ now: Instant
+        _ batch: InFlight, _ entry: Acknowledgement.Entry, _ now: Instant
     ) {
+        let sequence = batch.sequence
         counters.retries &+= 1
         counters.lastError = "store said retry: \(entry.reason.code): \(entry.detail)"
         counters.lastErrorAt = now
@@ -193,7 +240,8 @@ extension Forwarder {
             attempts += retries.remove(at: place).attempts
         }
         let until = now.adding(milliseconds: backoff(attempts))
-        retries.append(Retry(sequence: sequence, attempts: attempts, until: until))
+        retries.append(
+            Retry(sequence: sequence, lane: batch.lane, attempts: attempts, until: until))
         // Batches that were evicted after a retry leave their attempts behind: only so many.
         while retries.count > 256, let old = retries.firstIndex(where: { $0.until == nil }) {
             retries.remove(at: old)

@@ -18,6 +18,8 @@ package struct Forwarder {
     struct InFlight {
         var sequence: UInt64
         var readings: UInt32
+        var lane: Priority
+        var bytes: Int
         var sentAt: Instant
     }
 
@@ -25,6 +27,7 @@ package struct Forwarder {
     /// attempts are remembered).
     struct Retry {
         var sequence: UInt64
+        var lane: Priority
         var attempts: Int
         var until: Instant?
     }
@@ -34,6 +37,8 @@ package struct Forwarder {
         enum Kind { case lease, entries }
         var kind: Kind
         var isStale = false
+        /// Of a lease.
+        var room = LeaseRoom(0)
     }
 
     package let settings: ForwarderSettings
@@ -51,6 +56,14 @@ package struct Forwarder {
     var held: [OutgoingBatch] = []
     var request: Request?
     var mayHaveMore = true
+    /// A lane was kept short in the last lease: it may have more when room comes.
+    var isLaneFull = false
+    /// When to lease again because the pace allows more.
+    var pacedUntil: Instant?
+    var pace: Pace
+    var backlogRate = RecentRate()
+    /// The wall clock, for the windows of the backlog; set before each step.
+    package var wall = Timestamp(milliseconds: 0)
     var credit = 0
     var largestBatch = UplinkProtocol.largestBatch
     var sentDevice: UInt32 = 0
@@ -70,6 +83,7 @@ package struct Forwarder {
     package init(settings: ForwarderSettings, seed: UInt64) {
         self.settings = settings
         random = SplitMix64(seed: seed)
+        pace = Pace(settings.pace)
     }
 
     /// One event; effects are appended in the order in which they are to be performed. `now` never
@@ -106,14 +120,26 @@ package struct Forwarder {
         case .connecting(let since), .greeting(let since):
             since.adding(milliseconds: settings.connectTimeoutMilliseconds)
         case .streaming:
-            [pingIsOut ? silenceDeadline : pingDeadline, acknowledgementDeadline, retryDeadline]
-                .compactMap(\.self).min()
+            [
+                pingIsOut ? silenceDeadline : pingDeadline, acknowledgementDeadline, retryDeadline,
+                pacedUntil,
+            ].compactMap(\.self).min()
         }
+    }
+
+    package func status(at now: Instant) -> ForwarderStatus {
+        var (status, pace, rate) = (status, pace, backlogRate)
+        status.backlogBytesPerSecond = rate.bytesPerSecond(now: now)
+        status.pacedUntil = pace.ordinaryWaits(now: now)
+        status.backlogPacedUntil =
+            status.pacedUntil ?? pace.backlogWaits(now: now, wall: wall)
+        return status
     }
 
     package var status: ForwarderStatus {
         var status = counters
         status.inFlight = inFlight.count
+        status.backlogInFlight = inFlight.count { $0.lane == .backlog }
         status.delayed = retries.count { $0.until != nil }
         if case .streaming = phase { status.credit = credit } else { status.credit = 0 }
         if case .waiting(let until) = phase { status.nextAttempt = until }
@@ -263,6 +289,10 @@ package struct Forwarder {
                     send(.ping(token: pingToken))
                 }
                 endDelays(now)
+                if let due = pacedUntil, now >= due {
+                    pacedUntil = nil
+                    mayHaveMore = true
+                }
                 pump(now, &effects)
             }
         }
@@ -292,12 +322,13 @@ package struct Forwarder {
     /// M. Brooker, "Exponential Backoff And Jitter" (AWS, 2015), at least 100 ms.
     mutating func backoff(_ failures: Int) -> Int64 {
         let doublings = min(max(0, failures - 1), 16)
+        let least = min(100, settings.firstBackoffMilliseconds)
         let most = max(
-            100,
+            least,
             min(
                 settings.longestBackoffMilliseconds,
                 settings.firstBackoffMilliseconds << Int64(doublings)))
-        return 100 + Int64(random.next() % UInt64(most - 99))
+        return least + Int64(random.next() % UInt64(most - least + 1))
     }
 
     // MARK: Sending

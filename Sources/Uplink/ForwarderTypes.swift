@@ -8,12 +8,47 @@ package struct OutgoingBatch: Hashable, Sendable {
     package var priority: Priority
     package var readings: UInt32
     package var bytes: [UInt8]
+    /// It has waited so long that fresh batches go before it, whatever its priority.
+    package var isBacklog: Bool
 
-    package init(sequence: UInt64, priority: Priority, readings: UInt32, bytes: [UInt8]) {
+    package init(
+        sequence: UInt64, priority: Priority, readings: UInt32, bytes: [UInt8],
+        isBacklog: Bool = false
+    ) {
         self.sequence = sequence
         self.priority = priority
         self.readings = readings
         self.bytes = bytes
+        self.isBacklog = isBacklog
+    }
+
+    package var lane: Priority { isBacklog ? .backlog : priority }
+}
+
+/// How many batches may be leased, so that alarms find room behind live batches and these behind the
+/// backlog.
+package struct LeaseRoom: Hashable, Sendable {
+    /// Of all lanes together.
+    package var all: Int
+    /// Live and backlog together.
+    package var ordinary: Int
+    package var backlog: Int
+
+    package init(all: Int, ordinary: Int, backlog: Int) {
+        self.all = all
+        self.ordinary = ordinary
+        self.backlog = backlog
+    }
+
+    /// As many of each lane as of all.
+    package init(_ all: Int) { self.init(all: all, ordinary: all, backlog: all) }
+
+    /// `batches` were lent, and a lane took all it was allowed: it may have more.
+    func isNarrowed(by batches: [OutgoingBatch]) -> Bool {
+        let ordinaryLent = batches.count { $0.lane != .alarm }
+        let backlogLent = batches.count { $0.lane == .backlog }
+        return ordinary < all && ordinaryLent >= ordinary
+            || backlog < all && backlogLent >= backlog
     }
 }
 
@@ -22,8 +57,10 @@ package struct ForwarderSettings: Hashable, Sendable {
     package var gateway: String
     package var incarnation: Incarnation
     package var software: String
-    /// Most batches in flight, whatever the store allows.
+    /// Most batches in flight, whatever the store allows. From 4 on one place is kept for alarms; the
+    /// backlog never takes more than half.
     package var inFlight = 8
+    package var pace = PaceSettings()
     /// Most bytes asked of the spool at a time (one batch is always given).
     package var leaseBytes = 1 << 20
     package var connectTimeoutMilliseconds: Int64 = 30_000
@@ -60,6 +97,13 @@ package struct ForwarderStatus: Hashable, Sendable {
     /// When the next attempt begins, while waiting.
     package var nextAttempt: Instant?
     package var inFlight = 0
+    /// Of these, of the backlog.
+    package var backlogInFlight = 0
+    /// Bytes a second of backlog that the store took during the last minute.
+    package var backlogBytesPerSecond = 0
+    /// When live batches, and when the backlog may go on; nil: they do not wait for the pace.
+    package var pacedUntil: Instant?
+    package var backlogPacedUntil: Instant?
     /// Batches that wait because the store said `retry`.
     package var delayed = 0
     package var credit = 0
@@ -115,13 +159,14 @@ extension Forwarder {
         case send([UInt8])
         /// Answer with `leased`. Only one `lease` or `needEntries` is ever outstanding, also across
         /// connections: each is to be answered even when the connection is gone.
-        case lease(excluding: [UInt64], limit: Int, maximumBytes: Int)
+        case lease(excluding: [UInt64], room: LeaseRoom, maximumBytes: Int)
         case needEntries(afterDevice: UInt32, afterStream: UInt32)
         /// On the store's disk: forget them. A sequence that the spool has evicted meanwhile is to
         /// be ignored.
         case acknowledged([UInt64])
-        /// The store will never take these bytes.
-        case rejected(sequence: UInt64, reason: String)
+        /// The store will never take these bytes. `isDivisible`: smaller batches of the same readings
+        /// may fare better, and tell which reading is at fault.
+        case rejected(sequence: UInt64, reason: String, isDivisible: Bool)
         case state(ForwarderState)
     }
 }

@@ -139,12 +139,26 @@ package enum VerdictReason: UInt8, Sendable, CaseIterable {
     case unknownStream = 8
     case sequenceReused = 9
     case empty = 10
+    /// A reading that the store's own rules refuse.
+    case refusedReading = 11
 
     package var verdict: Verdict {
         switch self {
         case .stored, .duplicate: .accepted
         case .storageFull, .storageFailed, .busy: .retry
-        case .unreadable, .tooLarge, .damaged, .unknownStream, .sequenceReused, .empty: .rejected
+        case .unreadable, .tooLarge, .damaged, .unknownStream, .sequenceReused, .empty,
+            .refusedReading:
+            .rejected
+        }
+    }
+
+    /// Smaller batches of the same readings may fare better.
+    package var isDivisible: Bool {
+        switch self {
+        case .unreadable, .tooLarge, .unknownStream, .refusedReading: true
+        case .stored, .duplicate, .storageFull, .storageFailed, .busy, .damaged, .sequenceReused,
+            .empty:
+            false
         }
     }
 
@@ -161,6 +175,7 @@ package enum VerdictReason: UInt8, Sendable, CaseIterable {
         case .unknownStream: "unknown-stream"
         case .sequenceReused: "sequence-reused"
         case .empty: "empty"
+        case .refusedReading: "refused-reading"
         }
     }
 }

@@ -30,21 +30,27 @@ final class District {
     let formats: String
     /// Where each source listens.
     let targets: [Target]
-    private let storePort: UInt16
+    let storePort: UInt16
     /// Where a browser finds the status page; nil unless asked for.
     let page: HostPort?
+    /// Keys of the gateway's configuration beside those that the district needs.
+    private let more: [(String, JSON)]
+    private let batch: [(String, JSON)]
     private(set) var gateway: Program?
     private(set) var store: Program?
 
     var adminSocket: String { folder.path + "/gateway.sock" }
     var storeFolder: String { folder.path + "/store" }
     var spoolFolder: String { folder.path + "/spool" }
-    private var gatewayFile: String { folder.path + "/gateway.json5" }
+    var gatewayFile: String { folder.path + "/gateway.json5" }
 
     init(
         _ sources: [Source], interval: String = "200ms", formats: [String: String]? = nil,
-        keys: [String: String] = [:], hasPage: Bool = false
+        keys: [String: String] = [:], batch: [(String, JSON)] = [], more: [(String, JSON)] = [],
+        hasPage: Bool = false
     ) throws {
+        self.more = more
+        self.batch = batch
         folder = try Folder()
         page =
             hasPage
@@ -109,7 +115,7 @@ final class District {
             secrets + [
                 ("gateway", .string("e2e-gateway")), ("formats", .string(formats)),
                 ("sources", .array(described)),
-                ("batch", .object([("interval", .string(interval))])),
+                ("batch", .object([("interval", .string(interval))] + batch)),
                 ("spool", .object([("directory", .string(spoolFolder))])),
                 ("store", .object([("address", .string("127.0.0.1:\(storePort)"))])),
                 (
@@ -118,7 +124,7 @@ final class District {
                         [("socket", .string(adminSocket))]
                             + (page.map { [("http", .string($0.description))] } ?? []))
                 ),
-            ])
+            ] + more)
     }
 
     // MARK: Processes
@@ -129,10 +135,18 @@ final class District {
         try started.awaitReady()
     }
 
-    func startStore() throws(DistrictError) {
-        let started = try Program(
-            "sluice-store", ["--listen", "127.0.0.1:\(storePort)", "--data", storeFolder],
-            in: folder.path)
+    /// `readings`: which readings it takes, as its configuration says it.
+    func startStore(readings: [(String, JSON)] = []) throws(DistrictError) {
+        let configuration = JSON.object([
+            ("listen", .string("127.0.0.1:\(storePort)")), ("data", .string(storeFolder)),
+            ("admin", .object([("socket", .string(folder.path + "/store.sock"))])),
+            ("readings", .object(readings)),
+        ])
+        guard let file = try? folder.write(configuration.text(pretty: true), to: "store.json5")
+        else {
+            throw DistrictError(what: "store.json5", why: "cannot be written", remedy: folder.path)
+        }
+        let started = try Program("sluice-store", ["--config", file], in: folder.path)
         store = started
         try started.awaitReady()
     }

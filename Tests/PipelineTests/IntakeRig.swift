@@ -14,6 +14,7 @@ final class IntakeRig {
     private(set) var parts: [JournalPart] = []
     private(set) var entries: [CatalogEntry] = []
     private(set) var quarantined: [QuarantinedFrame] = []
+    private(set) var released: [Int64] = []
     private(set) var notes: [MarkNote] = []
     private(set) var answers: [(bytes: [UInt8], to: Recipient)] = []
     private(set) var pokes = 0
@@ -71,6 +72,7 @@ final class IntakeRig {
         case .entries(let new): entries += new
         case .part(let part): parts.append(part)
         case .quarantine(let frames): quarantined += frames
+        case .released(let number): released.append(number)
         case .cut, .probe: preconditionFailure("an intake sends no such job")
         }
     }

@@ -23,6 +23,8 @@ enum Mutation {
     case forgetsDuplicates
     /// The spool forgets batches when they are lent to the uplink.
     case forgetsWhenSent
+    /// The store answers and then finds that it could not commit.
+    case storeAnswersBeforeCommit
     /// A cut may reach the spool before the journal of its frames (a bug that this simulation found).
     case cutBeforeJournal
 }
@@ -209,6 +211,8 @@ final class SimulatedGateway {
         post(.intake) { [unowned self] in intake.mark(.probe(LedgerProbe(reply: reply))) }
     }
 
+    func content(of batch: [UInt8]) -> [Reading]? { try? BatchCodec.decode(batch).readings }
+
     func cutSoon() { post(.batch) { [unowned self] in batch.requestCut() } }
 
     // MARK: Building
@@ -336,10 +340,10 @@ final class SimulatedGateway {
             forwarder: Forwarder(settings: settings, seed: seed), clock: time.clock,
             ports: UplinkPorts(
                 connect: outside.connect, close: outside.close, send: outside.send,
-                lease: { [unowned self] excluding, limit, bytes in
+                lease: { [unowned self] excluding, room, bytes in
                     post(.spool) { [unowned self] in
                         let leased = stage.lease(
-                            excluding: excluding, limit: limit, maximumBytes: bytes)
+                            excluding: excluding, room: room, maximumBytes: bytes)
                         if knobs.mutation == .forgetsWhenSent {
                             stage.acknowledge(leased.map(\.sequence))
                         }
@@ -357,8 +361,10 @@ final class SimulatedGateway {
                 acknowledged: { [unowned self] sequences in
                     post(.spool) { [unowned self] in stage.acknowledge(sequences) }
                 },
-                rejected: { [unowned self] sequence, reason in
-                    post(.spool) { [unowned self] in stage.reject(sequence, reason: reason) }
+                rejected: { [unowned self] sequence, reason, isDivisible in
+                    post(.spool) { [unowned self] in
+                        stage.reject(sequence, reason: reason, isDivisible: isDivisible)
+                    }
                 },
                 state: { _ in }, wakeAt: { [unowned self] in wake(.uplink, at: $0) }))
     }

@@ -54,7 +54,9 @@ extension Simulation {
         figures.dropped = counters.readingsDropped
         figures.answered = answered.count
         if ledger.readingsHeld != 0 { fault("\(ledger.readingsHeld) readings are still held") }
-        if counters.readingsDecoded != ledger.spool.readingsAcknowledged + counters.readingsDropped
+        if counters.readingsDecoded
+            != ledger.spool.readingsAcknowledged + ledger.spool.readingsRejected
+            + counters.readingsDropped
         {
             fault("decoded is not acknowledged + dropped: \(describe(ledger))")
         }
@@ -62,6 +64,7 @@ extension Simulation {
             fault("\(counters[.journalDamaged]) frames of the journal are lost")
         }
         try checkStore(acknowledged: ledger.spool.readingsAcknowledged)
+        try checkQuarantine(ledger.spool.readingsRejected, of: gateway)
         try checkRestart(after: ledger, of: gateway)
     }
 
@@ -88,7 +91,7 @@ extension Simulation {
         var explained = 0
         for (key, frame) in sent {
             var least = answered.contains(key) ? 1 : 0
-            if implausible.contains(key) { least = 0 }
+            if implausible.contains(key) || refused.contains(key) { least = 0 }
             for stream in ReferenceFrame.streams {
                 let place = Place(device: frame.identity, stream: stream, observedAt: frame.time)
                 let count = found[place, default: 0]
@@ -96,6 +99,7 @@ extension Simulation {
                 if count < least { fault("answered and lost: \(key) \(stream)") }
                 if count > 1 { fault("stored \(count) times: \(key) \(stream)") }
                 if count > 0, implausible.contains(key) { fault("dropped and stored: \(key)") }
+                if count > 0, refused.contains(key) { fault("refused and stored: \(key)") }
             }
         }
         if explained != rows.count { fault("\(rows.count - explained) readings were never sent") }

@@ -7,10 +7,12 @@
 //   devices    frames lost, doubled, corrupted, cut, noise of any length, answers lost, connections
 //              that break within a frame, device clocks that are wrong, the gateway's clock stepped
 //   gateway    killed between any two jobs, its disk as it was at that moment
-//   uplink     connects refused, connections broken or swallowing bytes both ways
-//   store      killed between any two calls, its disk as it was at that moment
-// Not simulated: a transaction torn by a power cut (SQLite's own tests do), a disk that refuses
-// (SpoolStageTests), several intakes.
+//   uplink     connects refused, connections broken or swallowing bytes both ways, delays of seconds,
+//              partitions in which nothing arrives and no connection is made
+//   disk       the power goes while a job of the spool writes: any part of the pages of its log is there
+//   store      killed between any two calls, its disk as it was at that moment; in a quarter of the
+//              seeds it refuses old readings, whose batches are divided
+// Not simulated here: a disk that refuses (SpoolStageTests), several intakes.
 //
 // Laws: each probe's ledger balances, also after each restart; when all is calm everything drains;
 // what was answered is in the store once; nothing is in the store twice; nothing that was never sent.
@@ -24,6 +26,9 @@ import Uplink
 
 struct SimulationFigures {
     var crashes = 0
+    var torn = 0
+    var partitions = 0
+    var quarantined = 0
     var crashesOfStore = 0
     var replayed = 0
     var probes = 0
@@ -40,10 +45,10 @@ final class Simulation {
     var faults: [String] = []
     var figures = SimulationFigures()
 
-    private var random: SplitMix64
-    private let time = VirtualTime()
+    var random: SplitMix64
+    let time = VirtualTime()
     let folder = TemporaryFolder()
-    private let mutation: Mutation
+    let mutation: Mutation
     private var knobs = GatewayKnobs()
     private var agenda: [(at: UInt64, order: Int, what: () -> Void)] = []
     private var order = 0
@@ -72,6 +77,11 @@ final class Simulation {
     private var devices: [Device]
     var sent: [Key: ReferenceFrame] = [:]
     var implausible: Set<Key> = []
+    /// The store's rule refuses their readings.
+    var refused: Set<Key> = []
+    private var storeSettings = StoreSettings()
+    /// Nothing passes between gateway and store until then.
+    private var partitionedUntil: UInt64 = 0
     /// Waiting for an answer that the device has not heard.
     var unheard: Set<Key> = []
     /// The gateway let an answer go.
@@ -84,6 +94,8 @@ final class Simulation {
         let session: StoreSession
         var isOpen = true
         var swallows = false
+        /// Its store is gone.
+        var isDead = false
         var free: UInt64 = 0
         init(_ session: StoreSession) { self.session = session }
     }
@@ -104,14 +116,15 @@ final class Simulation {
         knobs.mutation = mutation
         storeDirectory = folder.path + "/store"
         try makeDirectory(storeDirectory)
-        store = try Store(directory: storeDirectory, settings: StoreSettings())
+        if random.chance(0.25) { storeSettings.rules.maximumAge = 43_200_000 }
+        store = try Store(directory: storeDirectory, settings: storeSettings)
         try makeDirectory(folder.path + "/gateway")
         try startGateway(in: folder.path + "/gateway")
     }
 
     // MARK: Scheduler
 
-    private var isCalm: Bool { time.nanoseconds >= calmAt }
+    var isCalm: Bool { time.nanoseconds >= calmAt }
 
     func fault(_ what: String) { faults.append("at \(time.milliseconds) ms: \(what)") }
 
@@ -129,6 +142,7 @@ final class Simulation {
         for device in devices.indices { planNext(of: device) }
         planProbe()
         planStore()
+        planPartition()
         plan(at: calmAt + 1_000_000_000) { [unowned self] in finish() }
         while !isDone, faults.isEmpty {
             figures.steps += 1
@@ -139,19 +153,23 @@ final class Simulation {
             let share = gateway?.waitingQueues.contains(.spool) == true ? 0.006 : 0.001
             if !isCalm, gateway != nil, random.chance(share) { try crash() }
             if !isCalm, random.chance(0.0004) { try crashStore() }
-            step()
+            try step()
             look()
         }
         if faults.isEmpty { try checkEnd() }
     }
 
-    private func step() {
+    private func step() throws {
         var queues = gateway?.waitingQueues.map { $0.rawValue } ?? []
         if !storeJobs.isEmpty { queues.append(-1) }
         if !queues.isEmpty, !random.chance(isCalm ? 0 : 0.03) {
             let drawn = queues[random.below(queues.count)]
             if let queue = SimulatedGateway.Queue(rawValue: drawn) {
-                gateway?.runFirst(of: queue)
+                if queue == .spool, !isCalm, random.chance(0.003), let gateway {
+                    try crashWithin(gateway)
+                } else {
+                    gateway?.runFirst(of: queue)
+                }
             } else {
                 let job = storeJobs.removeFirst()
                 job()
@@ -222,9 +240,14 @@ final class Simulation {
     /// The process is gone between two jobs; the disk is as it was.
     private func crash() throws {
         guard let dead = gateway else { return }
-        figures.crashes += 1
         let directory = folder.path + "/gateway-\(generation)"
         TemporaryFolder.copy(dead.directory, to: directory)
+        try crash(leaving: directory)
+    }
+
+    func crash(leaving directory: String) throws {
+        guard let dead = gateway else { return }
+        figures.crashes += 1
         figures.connections += dead.uplink.status.connections
         graveyard.append(dead)
         gateway = nil
@@ -259,6 +282,7 @@ final class Simulation {
         } else if random.chance(0.1) {
             // Yesterday's value, delivered now.
             frame.time -= 86_400_000
+            if storeSettings.rules.maximumAge != nil { refused.insert(key) }
         }
         sent[key] = frame
         if frame.wantsAnswer { unheard.insert(key) }
@@ -344,7 +368,8 @@ final class Simulation {
         connectAttempt += 1
         let attempt = connectAttempt
         let isRefused = !isCalm && random.chance(0.3)
-        plan(milliseconds: random.below(100)) { [unowned self] in
+        let away = partitionedUntil > time.nanoseconds ? partitionedUntil - time.nanoseconds : 0
+        plan(milliseconds: Int(away / 1_000_000) + random.below(100)) { [unowned self] in
             guard attempt == connectAttempt, let gateway else { return }
             if isRefused { return gateway.tellUplink(.connectFailed("refused")) }
             link = Link(store.openSession())
@@ -387,14 +412,21 @@ final class Simulation {
 
     /// Bytes of one connection keep their order.
     private func nextFree(of link: Link) -> UInt64 {
-        link.free = max(link.free, time.nanoseconds + UInt64(random.below(40)) * 1_000_000) + 1
+        var delay = random.below(40)
+        if !isCalm, random.chance(0.01) { delay += random.below(5000) }
+        link.free =
+            max(link.free, partitionedUntil, time.nanoseconds + UInt64(delay) * 1_000_000) + 1
         return link.free
     }
 
     private func arrive(_ bytes: [UInt8], on link: Link) {
         // Bytes that were under way when the gateway closed still arrive; a session that ended
         // takes nothing.
-        let (reply, closes) = link.session.receive(bytes, now: time.trueWall)
+        guard !link.isDead else { return }
+        let (reply, closes): ([UInt8], Bool)
+        do { (reply, closes) = try storeReceives(bytes, link.session) } catch {
+            return fault("the store: \(error)")
+        }
         if !isCalm, random.chance(0.02) { link.swallows = true }
         guard !link.swallows, link.isOpen else { return }
         plan(at: nextFree(of: link)) { [unowned self] in
@@ -407,17 +439,38 @@ final class Simulation {
     // MARK: Store
 
     private func crashStore() throws {
-        figures.crashesOfStore += 1
         let directory = folder.path + "/store-\(figures.crashesOfStore)"
         TemporaryFolder.copy(storeDirectory, to: directory)
+        try crashStore(leaving: directory, isConnected: false)
+    }
+
+    func crashStore(leaving directory: String, isConnected: Bool) throws {
+        figures.crashesOfStore += 1
         graveyard.append(store)
         storeDirectory = directory
         storeJobs.removeAll()
-        store = try Store(directory: directory, settings: StoreSettings())
+        store = try Store(directory: directory, settings: storeSettings)
+        if isConnected {
+            // The answer that is on its way still arrives.
+            let left = link
+            left?.isDead = true
+            return plan(milliseconds: 6000) { [unowned self] in
+                if let left, link === left { drop(telling: true) }
+            }
+        }
         if random.chance(0.5) {
             drop(telling: true)
         } else {
             link?.swallows = true
+        }
+    }
+
+    private func planPartition() {
+        plan(milliseconds: 1000 + random.below(12_000)) { [unowned self] in
+            guard !isCalm else { return }
+            figures.partitions += 1
+            partitionedUntil = time.nanoseconds + UInt64(random.below(8000)) * 1_000_000
+            planPartition()
         }
     }
 

@@ -99,7 +99,7 @@ private final class Threads: @unchecked Sendable {
 
     private func take(_ job: SpoolJob) {
         switch job {
-        case .entries, .quarantine: break
+        case .entries, .quarantine, .released: break
         case .part(let part):
             newestPart = part.nextPosition
             intakeQueue.async {

@@ -154,8 +154,8 @@ private struct World {
             isOpen = false
             connection += 1
         case .send(let bytes): transmit(bytes)
-        case .lease(let excluded, let limit, _):
-            let found = spool.filter { !excluded.contains($0) }.prefix(limit)
+        case .lease(let excluded, let room, _):
+            let found = spool.filter { !excluded.contains($0) }.prefix(room.ordinary)
             let batches = found.map { number in
                 OutgoingBatch(
                     sequence: number, priority: .live, readings: 1,
@@ -175,7 +175,7 @@ private struct World {
                 if !finished.insert(number).inserted { faults.append("\(number) finished twice") }
                 spool.removeAll { $0 == number }
             }
-        case .rejected(let number, _):
+        case .rejected(let number, _, _):
             if !rejected.contains(number) { faults.append("\(number) was never rejected") }
             if !finished.insert(number).inserted { faults.append("\(number) finished twice") }
             spool.removeAll { $0 == number }

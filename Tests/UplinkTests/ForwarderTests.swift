@@ -113,14 +113,20 @@ struct ForwarderTests {
         #expect(try script.sent() == [.entries([.device(device)])])
         #expect(
             script.step(.entries([]))
-                == [.lease(excluding: [], limit: 4, maximumBytes: 1 << 20)])
+                == [
+                    .lease(
+                        excluding: [], room: LeaseRoom(all: 4, ordinary: 3, backlog: 2),
+                        maximumBytes: 1 << 20)
+                ])
         #expect(
             script.step(.leased([batch(5), batch(2)]))
                 == [.needEntries(afterDevice: 1, afterStream: 0)])
         #expect(sequences(try script.sent()) == [], "not before its definitions")
         #expect(
             script.step(.entries([])).contains(
-                .lease(excluding: [5, 2], limit: 2, maximumBytes: 1 << 20)))
+                .lease(
+                    excluding: [5, 2], room: LeaseRoom(all: 2, ordinary: 1, backlog: 1),
+                    maximumBytes: 1 << 20)))
         #expect(sequences(try script.sent()) == [5, 2])
         script.step(.leased([]))
         #expect(script.acknowledge([2]) == [.acknowledged([2])])
@@ -167,7 +173,9 @@ struct ForwarderTests {
         #expect(sequences(try script.sent()) == [1, 2, 3])
         #expect(
             script.acknowledge([1], credit: 3) == [
-                .acknowledged([1]), .lease(excluding: [2, 3], limit: 1, maximumBytes: 1 << 20),
+                .acknowledged([1]),
+                .lease(
+                    excluding: [2, 3], room: LeaseRoom(1), maximumBytes: 1 << 20),
             ])
         script.step(.leased([batch(4)]))
         _ = script.acknowledge([], credit: 0)
@@ -178,7 +186,11 @@ struct ForwarderTests {
         let pong = UplinkFrame.pong(token: 1, storeTime: Timestamp(milliseconds: 0), credit: 2)
         #expect(
             script.step(.received(pong.encoded()))
-                == [.lease(excluding: [], limit: 2, maximumBytes: 1 << 20)])
+                == [
+                    .lease(
+                        excluding: [], room: LeaseRoom(all: 2, ordinary: 2, backlog: 1),
+                        maximumBytes: 1 << 20)
+                ])
     }
 
     @Test("waits after retry and sends again; the batch keeps its place meanwhile")
@@ -194,7 +206,7 @@ struct ForwarderTests {
         let before = script.now
         let effects = try script.timer()
         #expect(script.now.milliseconds(since: before) >= 100)
-        guard case .lease(let excluded, 1, _) = effects.last else {
+        guard case .lease(let excluded, LeaseRoom(1), _) = effects.last else {
             Issue.record("no lease: \(effects)")
             return
         }
@@ -209,7 +221,7 @@ struct ForwarderTests {
         script.step(.entries([]))
         #expect(
             script.acknowledge([1], .unreadable).contains(
-                .rejected(sequence: 1, reason: "unreadable: d")))
+                .rejected(sequence: 1, reason: "unreadable: d", isDivisible: true)))
         var small = Script()
         small.step(.start)
         small.step(.connected)
@@ -218,7 +230,9 @@ struct ForwarderTests {
         let effects = small.step(.leased([batch(3, 101)]))
         #expect(
             effects.first
-                == .rejected(sequence: 3, reason: "too-large: 101 bytes, the store takes 100"))
+                == .rejected(
+                    sequence: 3, reason: "too-large: 101 bytes, the store takes 100",
+                    isDivisible: true))
         #expect(effects.count == 2, "and leases on")
     }
 
@@ -266,7 +280,7 @@ struct ForwarderTests {
         script.step(.connected)
         _ = script.welcome()
         let effects = script.step(.entries([]))
-        #expect(effects == [.lease(excluding: [], limit: 1, maximumBytes: 1 << 20)])
+        #expect(effects == [.lease(excluding: [], room: LeaseRoom(1), maximumBytes: 1 << 20)])
         script.step(.leased([batch(1)]))
         script.step(.entries([]))
         let second = script.now

@@ -71,6 +71,14 @@ int32_t sluice_local_endpoint(int32_t fd, sluice_endpoint *endpoint);
 // A bound UDP socket with SO_RXQ_OVFL and SO_TIMESTAMPNS on. An IPv6 address also takes IPv4.
 int32_t sluice_udp_open(const sluice_endpoint *at, uint32_t buffer_bytes, int32_t reuse_port);
 int32_t sluice_tcp_listen(const sluice_endpoint *at, uint32_t backlog);
+// How many sockets systemd opened for this process (sd_listen_fds(3)): descriptors 3, 4, … Asked once:
+// the variables are gone afterwards, so that no child takes them for its own.
+uint32_t sluice_inherited_count(void);
+// What such a descriptor is. SLUICE_INHERITED_UDP ones get what sluice_udp_open sets.
+enum { SLUICE_INHERITED_OTHER, SLUICE_INHERITED_UDP, SLUICE_INHERITED_TCP };
+int32_t sluice_inherited_prepare(int32_t fd);
+// Sets the receive buffer as sluice_udp_open does.
+void sluice_udp_buffer(int32_t fd, uint32_t buffer_bytes);
 // With keep-alive that finds a vanished peer within 30 s, and TCP_NODELAY.
 int32_t sluice_accept(int32_t fd, sluice_endpoint *from);
 // Starts a connection: wait for writability, then ask sluice_connect_result.

@@ -22,6 +22,8 @@ package struct CapturedDelivery: Hashable, Sendable {
     package var conversation: Int
     package var isToServer: Bool
     package var bytes: [UInt8]
+    /// What the gateway made of it, where the capture says so.
+    package var note = ""
 }
 
 /// A device's endpoint and a server's endpoint that talked to each other.
@@ -37,16 +39,39 @@ package struct Capture: Sendable {
     package private(set) var counters = CaptureCounters()
     package let damage: CaptureDamage?
 
-    /// Reads all of a capture file's bytes. `serverPort` says which side is the server; without it
-    /// the
-    /// side that opened the connection is the client, then a well-known port decides, then the port
-    /// that more conversations share, then who spoke first.
-    package init(_ bytes: [UInt8], file: String, serverPort: UInt16? = nil) {
+    /// Reads all of a capture file's bytes: pcap, pcapng, our own format, or lines of hex. `serverPort`
+    /// says which side is the server; without it the side that opened the connection is the client,
+    /// then a well-known port decides, then the port that more conversations share, then who spoke
+    /// first. `linesAreStream`: lines of hex are pieces of one stream, not datagrams.
+    package init(
+        _ bytes: [UInt8], file: String, serverPort: UInt16? = nil, linesAreStream: Bool = false
+    ) {
+        if bytes.starts(with: SluiceCapture.magic) {
+            self = SluiceCapture.read(bytes, file: file)
+            return
+        }
+        if !CaptureFile.isKnown(bytes),
+            let transcript = Transcript.read(
+                bytes, file: file, isStream: linesAreStream, serverPort: serverPort)
+        {
+            self = transcript
+            return
+        }
         let captured = CaptureFile(bytes, file: file)
         damage = captured.damage
         var builder = CaptureBuilder(serverPort: serverPort)
         for frame in captured.frames { builder.take(frame, of: bytes) }
         (deliveries, conversations, counters) = builder.finish()
+    }
+
+    init(
+        deliveries: [CapturedDelivery], conversations: [Conversation], counters: CaptureCounters,
+        damage: CaptureDamage?
+    ) {
+        self.deliveries = deliveries
+        self.conversations = conversations
+        self.counters = counters
+        self.damage = damage
     }
 }
 

@@ -41,6 +41,15 @@ package struct CaptureFile: Sendable {
     /// Larger records are damage: no link layer of ours comes near.
     static let maximumFrame = 1 << 20
 
+    /// The file begins as pcap and pcapng do.
+    static func isKnown(_ bytes: [UInt8]) -> Bool {
+        let starts: [[UInt8]] = [
+            [0xD4, 0xC3, 0xB2, 0xA1], [0x4D, 0x3C, 0xB2, 0xA1], [0x0A, 0x0D, 0x0D, 0x0A],
+        ]
+        let first = Array(bytes.prefix(4))
+        return starts.contains { $0 == first || $0 == first.reversed() }
+    }
+
     package init(_ bytes: [UInt8], file: String) {
         do throws(Damage) {
             let magic = try FileBytes(bytes, isBig: false).u32(0)

@@ -41,6 +41,8 @@ package struct CaptureCounters: Hashable, Sendable {
     package var segmentsOutOfOrder = 0
     /// Bytes of streams that the capture does not hold.
     package var bytesMissing = 0
+    /// Lines of a transcript that hold no frame.
+    package var linesPassedOver = 0
 }
 
 /// Takes link-layer frames in order and yields transport content. Holds at most 256 unfinished

@@ -10,6 +10,8 @@ package struct Flag: Sendable {
     /// What stands for the value in help (`N`, `FILE`); nil for a switch.
     package var placeholder: String?
     package var isRepeatable: Bool
+    /// How many arguments it takes: `--diff OLD NEW` takes two.
+    package var valueCount = 1
     /// One sentence without a full stop, starting lower case.
     package var help: String
     /// What holds when the flag is not given; empty when there is nothing to say.
@@ -36,6 +38,15 @@ package struct Flag: Sendable {
         Flag(
             name: name, placeholder: placeholder, isRepeatable: repeatable, help: help,
             fallback: fallback)
+    }
+
+    /// A flag with several values, one argument each: `--diff OLD NEW`.
+    package static func values(_ name: String, _ placeholders: [String], _ help: String) -> Flag {
+        var flag = Flag(
+            name: name, placeholder: placeholders.joined(separator: " "), isRepeatable: false,
+            help: help, fallback: "")
+        flag.valueCount = placeholders.count
+        return flag
     }
 
     /// `--rate N`
@@ -115,6 +126,8 @@ package struct Program: Sendable {
     package func verb(_ name: String) -> Verb? { verbs.first { $0.name == name } }
 
     package static let version = "0.1.0"
+    /// Of the version, for manual pages.
+    package static let date = "2026-11-22"
 
     /// Flags that every verb understands.
     package static let commonFlags: [Flag] = [

@@ -15,7 +15,9 @@ package enum Help {
         let visible = program.verbs.filter { !$0.isHidden }
         let column = (visible.map { $0.name.count }.max() ?? 0) + 4
         for verb in visible { out += entry(verb.name, verb.summary, column: column) }
-        out += "\n`\(program.name) VERB --help` explains one verb.\n"
+        out += "\n`\(program.name) VERB --help` explains one verb, `\(program.name) --man` is the "
+        out +=
+            "manual page,\n`\(program.name) --completions bash|zsh|fish` the shell's completions.\n"
         return out + closing
     }
 
@@ -81,7 +83,7 @@ package enum Help {
 /// The manual page of a program: every visible verb with every flag.
 package enum ManualPage {
     package static func text(_ program: Program) -> String {
-        var out = ".TH \(program.name.uppercased()) \(program.section) \"\" "
+        var out = ".TH \(program.name.uppercased()) \(program.section) \(Program.date) "
         out += "\"Sluice \(Program.version)\" \"Sluice\"\n"
         out += ".SH NAME\n\(escaped(program.name)) \\- \(escaped(program.summary))\n.SH SYNOPSIS\n"
         let visible = program.verbs.filter { !$0.isHidden }

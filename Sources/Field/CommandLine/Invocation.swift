@@ -117,6 +117,7 @@ package enum Request: Sendable {
     case help(Verb?)
     case version
     case manualPage
+    case completions(Completions.Shell)
 }
 
 extension Program {
@@ -134,6 +135,7 @@ extension Program {
                 return .help(try named(name))
             case "--version": return .version
             case "--man": return .manualPage
+            case "--completions": return try completions(rest.first)
             default: verb = try named(first)
             }
         }
@@ -151,15 +153,33 @@ extension Program {
             if argument == "-h" || argument == "--help" { return .help(verb) }
             if argument == "--version" { return .version }
             if argument == "--man" { return .manualPage }
+            if argument == "--completions" { return try completions(rest.first) }
             let (flag, value) = try read(argument, of: verb, rest: &rest)
             if values[flag.name] != nil, !flag.isRepeatable, flag.placeholder != nil {
                 throw UsageError(
                     "--\(flag.name)", "is given twice", "keep one of them")
             }
             values[flag.name, default: []].append(value)
+            for _ in 1..<flag.valueCount {
+                guard let next = rest.popFirst() else {
+                    throw UsageError(
+                        "--\(flag.name)", "needs \(flag.valueCount) values",
+                        "write \(flag.synopsis)")
+                }
+                values[flag.name, default: []].append(next)
+            }
         }
         try check(operands, of: verb)
         return .run(Invocation(verb: verb, operands: operands, values: values))
+    }
+
+    private func completions(_ shell: String?) throws(UsageError) -> Request {
+        guard let shell = shell.flatMap({ Completions.Shell(rawValue: $0) }) else {
+            throw UsageError(
+                "--completions", shell == nil ? "needs a shell" : "knows no such shell",
+                "write bash, zsh or fish")
+        }
+        return .completions(shell)
     }
 
     private func named(_ name: String) throws(UsageError) -> Verb {

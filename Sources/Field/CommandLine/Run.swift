@@ -22,6 +22,7 @@ extension Program {
             case .help(nil): console.write(Help.text(self))
             case .version: console.write("\(name) \(Program.version)\n")
             case .manualPage: console.write(ManualPage.text(self))
+            case .completions(let shell): console.write(Completions.text(self, for: shell))
             }
             return .done
         } catch {

@@ -30,6 +30,19 @@ package struct ReplaySummary: Sendable {
     package var senders = 0
     package var latencies = Latencies()
     package var wallSeconds = 0.0
+    /// Somebody pressed Ctrl-C.
+    package var isInterrupted = false
+
+    /// Where the capture stops making sense, null where it does not.
+    static func json(_ damage: CaptureDamage?) -> JSON {
+        damage.map { damage in
+            .object([
+                ("file", .string(damage.file)), ("offset", .integer(Int64(damage.offset))),
+                ("what", .string(damage.what)),
+                ("framesRead", .integer(Int64(damage.framesRead))),
+            ])
+        } ?? .null
+    }
 
     func json(_ capture: Capture) -> JSON {
         .object([
@@ -40,16 +53,9 @@ package struct ReplaySummary: Sendable {
             ("answers", .integer(Int64(latencies.count))), ("answerLatencyMs", latencies.json),
             ("segmentsRepeated", .integer(Int64(capture.counters.segmentsRepeated))),
             ("bytesMissing", .integer(Int64(capture.counters.bytesMissing))),
-            (
-                "damage",
-                capture.damage.map { damage in
-                    .object([
-                        ("offset", .integer(Int64(damage.offset))),
-                        ("what", .string(damage.what)),
-                        ("framesRead", .integer(Int64(damage.framesRead))),
-                    ])
-                } ?? .null
-            ), ("wallSeconds", .literal(Words.fixed(wallSeconds, 3))),
+            ("damage", ReplaySummary.json(capture.damage)),
+            ("isInterrupted", .boolean(isInterrupted)),
+            ("wallSeconds", .literal(Words.fixed(wallSeconds, 3))),
         ])
     }
 }
@@ -141,7 +147,7 @@ package struct ReplayRun: ~Copyable {
         let total = deliveries.count * plan.loops
         let (pieces, span) = (piecesInAll, Words.span(nanosecondsInAll))
         var done = 0
-        for _ in 0..<plan.loops {
+        loops: for _ in 0..<plan.loops {
             let start = SendingClock.now
             // A capture may be out of order; nothing is sent before the first delivery's time.
             let firstTime = deliveries.first?.time ?? 0
@@ -150,20 +156,25 @@ package struct ReplayRun: ~Copyable {
                     let offset = Double(delivery.time &- firstTime) / speed
                     wait(until: start + Int64(min(max(0, offset), 9e17))) { sent in
                         let gone = Words.span(SendingClock.now - begin)
-                        progress("\(sent) of \(pieces) sent, \(gone) of \(span)")
+                        progress("\(Words.bar(sent, of: pieces)), \(gone) of \(span)")
                     }
                 } else if done.isMultiple(of: 16) {
                     handleReady(nanoseconds: 0)
                 }
+                if done.isMultiple(of: 64), Interrupts.wait(milliseconds: 0) {
+                    summary.isInterrupted = true
+                }
+                if summary.isInterrupted { break loops }
                 try perform(delivery)
                 done += 1
                 if plan.speed == nil, done.isMultiple(of: 256) {
-                    progress("\(done * 100 / max(1, total)) %, \(summary.framesSent) sent")
+                    progress(
+                        "\(Words.bar(done, of: total)), \(Words.grouped(summary.framesSent)) sent")
                 }
             }
             if plan.target.isStream { finishStreams() }
         }
-        if !plan.target.isStream { awaitAnswers() }
+        if !plan.target.isStream, !summary.isInterrupted { awaitAnswers() }
         for player in players { summary.framesUnsent += player.piecesWaiting }
         summary.framesSent -= summary.framesUnsent
         summary.wallSeconds = Double(SendingClock.now - begin) / 1e9
@@ -251,12 +262,13 @@ package struct ReplayRun: ~Copyable {
     private mutating func wait(until due: Int64, _ everyTurn: (Int) -> Void) {
         while true {
             let left = due - SendingClock.now
-            if left <= 0 { return }
+            if left <= 0 || summary.isInterrupted { return }
             if SendingClock.now - shownAt >= 1_000_000_000 {
                 shownAt = SendingClock.now
                 everyTurn(summary.framesSent)
             }
-            handleReady(nanoseconds: min(left, 1_000_000_000))
+            handleReady(nanoseconds: min(left, 250_000_000))
+            if left > 10_000_000, Interrupts.wait(milliseconds: 0) { summary.isInterrupted = true }
         }
     }
 

@@ -97,6 +97,16 @@ package enum Words {
         return shown.isEmpty ? "0 s" : shown.joined(separator: " ")
     }
 
+    /// `[=====     ]  50 %`
+    package static func bar(_ done: Int, of total: Int, width: Int = 24) -> String {
+        let share = min(1, max(0, Double(done) / Double(max(1, total))))
+        let full = Int(share * Double(width))
+        let percent = String(Int(share * 100))
+        return "[" + String(repeating: "=", count: full)
+            + String(repeating: " ", count: width - full) + "] "
+            + String(repeating: " ", count: 3 - percent.count) + percent + " %"
+    }
+
     /// A double with exactly `places` digits after the point.
     package static func fixed(_ number: Double, _ places: Int) -> String {
         guard number.isFinite, number.magnitude < 1e15 else { return "\(number)" }

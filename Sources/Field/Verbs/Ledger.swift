@@ -1,6 +1,5 @@
-// `sluice ledger` and `sluice status`: what the running daemon says of itself. The daemon's JSON
-// is shown
-// as it comes, flattened to lines, so that a counter that it learns tomorrow is shown tomorrow.
+// `sluice ledger`: what the running daemon says of what it counted. Its JSON is shown as it comes,
+// flattened to lines, so that a counter that it learns tomorrow is shown tomorrow.
 
 import Formats
 import Glibc
@@ -101,6 +100,7 @@ enum AdminVerbs {
         return report.number("unaccounted") == 0 ? .done : .foundWrong
     }
 
+<<<<<<< HEAD
     static let status = Verb(
         "status", "prints the running daemon's state in one screen",
         flags: [.toggle("json", "print the daemon's JSON"), adminFlag]
@@ -118,13 +118,15 @@ enum AdminVerbs {
         return .done
     }
 
-    private static func socket(_ invocation: Invocation) -> String {
+=======
+>>>>>>> toolbox
+    static func socket(_ invocation: Invocation) -> String {
         if let given = invocation.text("admin") { return given }
         let folder = Console.environment("RUNTIME_DIRECTORY") ?? "/run/sluice"
         return folder + "/admin.sock"
     }
 
-    private static func ask(_ route: String, _ socket: String, _ console: Console) -> String? {
+    static func ask(_ route: String, _ socket: String, _ console: Console) -> String? {
         do throws(HostError) {
             let answer = try adminGet(socket: socket, route: route)
             if answer.status == 200 { return answer.body }
@@ -134,63 +136,5 @@ enum AdminVerbs {
             console.complain("sluice: \(error.description)")
         }
         return nil
-    }
-}
-
-/// The daemon's state: every group of its JSON as a block, lists of groups as tables.
-struct StatusScreen {
-    private let root: JSONNode
-
-    init(_ root: JSONNode) { self.root = root }
-
-    func write(to console: Console) {
-        var plain = Table([("", .left), ("", .left)])
-        for member in root.members ?? [] where !StatusScreen.isGroup(member.value) {
-            for line in Flattened.lines(member.value, member.key) {
-                plain.add([line.name, line.value])
-            }
-        }
-        for line in plain.lines().dropFirst() { console.line(line) }
-        for member in root.members ?? [] where StatusScreen.isGroup(member.value) {
-            console.line()
-            console.line(console.bold(member.key))
-            block(member.value).forEach { console.line("  " + $0) }
-        }
-    }
-
-    private func block(_ node: JSONNode) -> [String] {
-        if let elements = node.array { return list(elements) }
-        var table = Table([("", .left), ("", .right)])
-        for line in Flattened.lines(node) where !StatusScreen.isNothing(line) {
-            table.add([line.name, line.value])
-        }
-        return table.rows.isEmpty ? ["nothing"] : Array(table.lines().dropFirst())
-    }
-
-    private func list(_ elements: [JSONNode]) -> [String] {
-        var headings: [String] = []
-        let rows = elements.map { Flattened.lines($0) }
-        for row in rows {
-            for cell in row where !headings.contains(cell.name) && !StatusScreen.isNothing(cell) {
-                headings.append(cell.name)
-            }
-        }
-        guard !headings.isEmpty else { return ["none"] }
-        var table = Table(headings.map { ($0, .left) })
-        for row in rows {
-            table.add(
-                headings.map { heading in row.first { $0.name == heading }?.value ?? "" })
-        }
-        return table.lines()
-    }
-
-    /// Counters at 0 and values that are not there would fill the screen; `unaccounted` always shows.
-    private static func isNothing(_ line: (name: String, value: String)) -> Bool {
-        (line.value == "0" || line.value == "–") && line.name != "unaccounted"
-    }
-
-    private static func isGroup(_ node: JSONNode) -> Bool {
-        if node.members != nil { return true }
-        return node.array?.contains { $0.members != nil } ?? false
     }
 }

@@ -21,12 +21,16 @@ enum QueryVerb {
             .value("from", "TIME", "observed at or after"),
             .value("to", "TIME", "observed before"),
             .value("limit", "N", "most rows", default: "1000"),
+            .toggle("plot", "draw the numbers over their times, a plot a stream"),
             .toggle("csv", "print CSV (RFC 4180)"), .toggle("json", "print a JSON array"),
         ],
         examples: [
             Example(
                 "what a meter said in the last two hours",
-                "sluice query --store 127.0.0.1:9100 --device 202600000311 --from 2h")
+                "sluice query --store 127.0.0.1:9100 --device 202600000311 --from 2h"),
+            Example(
+                "a temperature's week as a picture",
+                "sluice query --store 127.0.0.1:9100 --stream temperature --from 7d --plot"),
         ]
     ) { invocation, console throws(UsageError) in
         let place = try invocation.required("store")
@@ -38,6 +42,12 @@ enum QueryVerb {
             limit: try invocation.integer("limit", in: 1...Int.max, default: 1000))
         if invocation.has("csv"), invocation.has("json") {
             throw UsageError("--csv --json", "exclude one another", "keep one of them")
+        }
+        if invocation.has("plot") {
+            if invocation.has("csv") || invocation.has("json") {
+                throw UsageError("--plot", "excludes --csv and --json", "keep one of them")
+            }
+            return plot(place, filter, invocation.has("limit"), console)
         }
         var printer = ReadingPrinter(
             style: invocation.has("csv") ? .csv : invocation.has("json") ? .json : .table,
@@ -56,6 +66,50 @@ enum QueryVerb {
         printer.finish()
         if rows == filter.limit {
             console.complain("sluice: query: stopped at --limit \(rows): raise it for more")
+        }
+        return .done
+    }
+
+    /// At most this many pictures; the rest is told.
+    private static let maximumPlots = 8
+
+    private static func plot(
+        _ place: String, _ filter: QueryFilter, _ isLimited: Bool, _ console: Console
+    ) -> RunStatus {
+        var plots: [String: Plot] = [:]
+        var order: [String] = []
+        var more: Set<String> = []
+        var filter = filter
+        if !isLimited { filter.limit = 1_000_000 }
+        do throws(QuestionError) {
+            try StoreQuestion.ask(place, filter) { reading in
+                let name = "\(reading.device) \(reading.stream)"
+                if plots[name] == nil {
+                    guard order.count < maximumPlots else {
+                        more.insert(name)
+                        return
+                    }
+                    order.append(name)
+                    let unit = reading.unit.isEmpty ? "" : ", \(reading.unit)"
+                    plots[name] = Plot(title: Table.printable(name + unit))
+                }
+                plots[name]?.add(reading.observedAt, reading.value.asDouble)
+            }
+        } catch {
+            console.complain("sluice: \(error.what): \(error.why): \(error.remedy)")
+            return .foundWrong
+        }
+        let rows = order.count > 2 ? 5 : 12
+        for (i, name) in order.enumerated() {
+            if i > 0 { console.line() }
+            let lines = plots[name]?.lines(columns: console.width, rows: rows) ?? []
+            for (k, line) in lines.enumerated() { console.line(k == 0 ? console.bold(line) : line) }
+        }
+        if order.isEmpty { console.line("no readings") }
+        if !more.isEmpty {
+            console.complain(
+                "sluice: query: \(Words.count(more.count, "stream")) more are not drawn: name one "
+                    + "with --device and --stream")
         }
         return .done
     }

@@ -10,17 +10,26 @@ enum ReplayVerb {
     static let verb = Verb(
         "replay", "feeds a capture to a gateway",
         details: [
-            "Sends what devices sent in a pcap or pcapng file to the gateway at --to, each "
-                + "original "
-                + "endpoint from a socket of its own, each TCP connection as a connection of its "
-                + "own, "
-                + "in the capture's timing. Answers are counted and timed.",
+            "Sends what devices sent in a capture to the gateway at --to, each original endpoint "
+                + "from a socket of its own, each TCP connection as a connection of its own, in "
+                + "the capture's timing. Answers are counted and timed.",
+            "A capture is a pcap or pcapng file, a .slcap file of `sluice capture`, or text: a "
+                + "frame a line in hex, before it a time, a direction (RX and TX as the gateway "
+                + "sees them) and an ADDRESS:PORT of the device where they are known.",
             "With --to udp:// the capture's datagrams are sent, with --to tcp:// its streams.",
+            "With --diff nothing is sent: the capture is decoded with two versions of the formats "
+                + "(folders, or single files), and every reading that they read differently is "
+                + "listed.",
+            "With --devices N every device becomes N devices, whose frames carry identities of "
+                + "their own and check values that hold.",
             "A damaged capture is replayed as far as it can be read; the exit status is then 1.",
         ],
         operands: "CAPTURE", operandCount: 1...1,
         flags: [
             .value("to", "URL", "the gateway: udp://HOST:PORT or tcp://HOST:PORT"),
+            .values(
+                "diff", ["OLD", "NEW"],
+                "list what two versions of the formats read differently; send nothing"),
             .value("speed", "N|max", "times the original speed", default: "1"),
             .value("loop", "N", "play it N times", default: "1"),
             .value("port", "N", "only conversations with this server port"),
@@ -29,17 +38,29 @@ enum ReplayVerb {
                 "whose bytes to send: of the side that opened, of the other, or of both in their "
                     + "order, as a source with \"pairing\" hears them",
                 default: "client"),
+            .value("devices", "N", "play each device as N devices", default: "1"),
+            .value(
+                "format", "NAME", "with --diff: only these formats; else the one that fits best",
+                repeatable: true),
+            .value(
+                "formats", "DIR", "for --devices: the format files", default: "protocols nearby"),
+            .value("keys", "FILE", "for --diff and --devices: keys of meters that encipher"),
             .value("wait", "DURATION", "how long to wait for the last answers", default: "2s"),
             .toggle("json", "print the summary as JSON"),
         ],
         examples: [
             Example(
                 "meters of a captured night, ten times as fast",
-                "sluice replay night.pcapng --to udp://127.0.0.1:9645 --speed 10")
+                "sluice replay night.pcapng --to udp://127.0.0.1:9645 --speed 10"),
+            Example(
+                "what a new decoder would change",
+                "sluice replay night.pcapng --diff protocols new/water.json5"),
         ]
     ) { invocation, console throws(UsageError) in
         let path = invocation.operands[0]
+        if invocation.has("diff") { return try diff(invocation, path, console) }
         let target = try Target(invocation.required("to"))
+        let copies = try invocation.integer("devices", in: 1...100_000, default: 1)
         let port = try invocation.integer("port", in: 1...65_535, default: 0)
         let from = invocation.text("from") ?? "client"
         guard let sides = ReplayPlan.Sides(rawValue: from) else {
@@ -52,18 +73,85 @@ enum ReplayVerb {
         plan.sides = sides
         plan.serverPort = port == 0 ? nil : UInt16(port)
         plan.waitMilliseconds = try invocation.duration("wait", default: 2000)
-        let bytes: [UInt8]
-        do throws(FileError) {
-            bytes = try Files.read(path)
-        } catch {
+        guard
+            var capture = read(
+                path, plan.serverPort, linesAreStream: target.isStream, console)
+        else { return .foundWrong }
+        if copies > 1 {
+            let count = capture.deliveries.count
+            guard count * copies <= CaptureScaling.maximumDeliveries else {
+                throw UsageError(
+                    "--devices \(copies)", "\(Words.grouped(count * copies)) frames are too many",
+                    "write at most \(CaptureScaling.maximumDeliveries / max(1, count))")
+            }
+            let folder = try Places.formats(invocation.text("formats"))
+            guard let library = Places.library(folder, console: console),
+                let keys = Places.keys(invocation.text("keys"), console: console)
+            else { return .foundWrong }
+            var scaling = CaptureScaling(library, keys: keys, copies: copies)
+            capture = scaling.scaled(capture)
             console.complain(
-                "sluice: \(error.path): cannot be read: \(error.why): name a capture file")
-            return .foundWrong
+                "\(Words.count(scaling.framesRewritten, "frame")) with other identities, "
+                    + "\(Words.grouped(scaling.framesKept)) as they were")
         }
-        let capture = Capture(bytes, file: path, serverPort: plan.serverPort)
+        // Ctrl-C ends the sending, and what was sent is said.
+        Interrupts.block()
         return run(
             capture, plan, console, asJSON: invocation.has("json"),
             announces: invocation.text("speed") == nil)
+    }
+
+    private static func read(
+        _ path: String, _ serverPort: UInt16?, linesAreStream: Bool, _ console: Console
+    ) -> Capture? {
+        do throws(FileError) {
+            return Capture(
+                try Files.read(path), file: path, serverPort: serverPort,
+                linesAreStream: linesAreStream)
+        } catch {
+            console.complain(
+                "sluice: \(error.path): cannot be read: \(error.why): name a capture file")
+            return nil
+        }
+    }
+
+    private static func diff(
+        _ invocation: Invocation, _ path: String, _ console: Console
+    ) throws(UsageError) -> RunStatus {
+        guard invocation.text("to") == nil else {
+            throw UsageError("--diff --to", "exclude one another", "keep one of them")
+        }
+        let port = try invocation.integer("port", in: 1...65_535, default: 0)
+        guard let sides = ReplayPlan.Sides(rawValue: invocation.text("from") ?? "client") else {
+            throw UsageError("--from", "is neither client nor server nor both", "write one of them")
+        }
+        let versions = invocation.texts("diff")
+        guard let old = try Places.version(versions[0], console),
+            let new = try Places.version(versions[1], console),
+            let keys = Places.keys(invocation.text("keys"), console: console),
+            let capture = read(
+                path, port == 0 ? nil : UInt16(port), linesAreStream: false, console)
+        else { return .foundWrong }
+        let names = invocation.texts("format")
+        for name in names where old.format(named: name) == nil && new.format(named: name) == nil {
+            throw UsageError(
+                "--format \(name)", "no such format in \(versions.joined(separator: " and "))",
+                Nearest.of(name, among: (old.formats + new.formats).map(\.name))
+                    .map { "did you mean \($0)?" } ?? "see `sluice formats`")
+        }
+        let comparison = FormatComparison(
+            capture, old: old, new: new, keys: keys, only: names, sides: sides,
+            serverPort: port == 0 ? nil : UInt16(port))
+        if let damage = capture.damage {
+            console.complain("sluice: \(damage.description): the rest cannot be compared")
+        }
+        if invocation.has("json") {
+            console.line(comparison.json(capture).text(pretty: true))
+        } else {
+            comparison.write(to: console)
+        }
+        notes(capture, console)
+        return capture.damage == nil ? .done : .foundWrong
     }
 
     private static func run(
@@ -99,7 +187,10 @@ enum ReplayVerb {
                 "sluice: \(plan.target.description): nobody listens there: start the gateway or "
                     + "name another --to")
         }
-        let isWhole = summary.framesSent > 0 && summary.framesUnsent == 0 && summary.refused == 0
+        if summary.isInterrupted { console.complain("sluice: interrupted: the rest was not sent") }
+        let isWhole =
+            !summary.isInterrupted && summary.framesSent > 0 && summary.framesUnsent == 0
+            && summary.refused == 0
         return isWhole && capture.damage == nil ? .done : .foundWrong
     }
 
@@ -134,6 +225,7 @@ enum ReplayVerb {
             (c.fragmentsLost, "datagrams with missing fragments"),
             (c.segmentsRepeated, "repeated TCP segments, used once"),
             (c.segmentsOutOfOrder, "TCP segments out of order, put in order"),
+            (c.linesPassedOver, "lines that hold no frame"),
             (c.bytesMissing, "bytes of streams that the capture does not hold"),
         ]
         for (count, words) in notes where count > 0 {

@@ -1,0 +1,166 @@
+// The daemon's state as `status` and `top` show it: numbers out of its JSON, rates out of two of them.
+// Values only; members that a daemon does not tell are nil or 0.
+
+package import Formats
+package import Model
+
+package struct StatusModel: Sendable {
+    package struct Source: Sendable {
+        package var name = ""
+        package var listen = ""
+        package var datagrams: UInt64 = 0
+        package var bytes: UInt64 = 0
+        package var drops: UInt64 = 0
+        package var connections = 0
+        package var refused: UInt64 = 0
+        /// Bytes a second: datagrams for streams are none.
+        package var bytesPerSecond = 0.0
+        package var datagramsPerSecond = 0.0
+    }
+
+    package struct SeenDevice: Sendable {
+        package var name: String
+        package var format: String
+        package var streams: Int
+        package var firstSeenAt: Timestamp?
+        package var lastSeenAt: Timestamp?
+    }
+
+    package var gateway = ""
+    package var software = ""
+    package var startedAt: Timestamp?
+    package var now: Timestamp?
+    package var isHealthy = false
+    package var reasons: [String] = []
+    package var sources: [Source] = []
+    package var rejected: [(reason: String, count: UInt64, perSecond: Double)] = []
+    package var devices: [SeenDevice] = []
+    private var numbers: [String: UInt64] = [:]
+    private var texts: [String: String] = [:]
+    /// Milliseconds over which rates are taken, and whether that is since the daemon's start.
+    package var spanMilliseconds: Int64 = 0
+    package var isSinceStart = true
+    private var earlier: [String: UInt64] = [:]
+
+    package init(_ root: JSONNode, since previous: StatusModel? = nil) {
+        for line in Flattened.lines(root) {
+            if let number = UInt64(line.value) { numbers[line.name] = number }
+            texts[line.name] = line.value
+        }
+        gateway = root["gateway"]?.string ?? ""
+        software = root["software"]?.string ?? ""
+        startedAt = root["startedAt"]?.string.flatMap { Timestamp(iso8601: $0) }
+        now = root["now"]?.string.flatMap { Timestamp(iso8601: $0) }
+        isHealthy = root["isHealthy"]?.boolean ?? false
+        reasons = (root["reasons"]?.array ?? []).compactMap(\.string)
+        let since = previous?.now ?? startedAt
+        isSinceStart = previous == nil
+        if let now, let since {
+            spanMilliseconds = max(1, now.milliseconds &- since.milliseconds)
+        }
+        earlier = previous?.numbers ?? [:]
+        for (i, node) in (root["sources"]?.array ?? []).enumerated() {
+            sources.append(source(node, i))
+        }
+        for member in root["ledger"]?["rejected"]?.members ?? [] {
+            let name = "ledger.rejected.\(member.key)"
+            if count(name) > 0 { rejected.append((member.key, count(name), rate(name))) }
+        }
+        rejected.sort { ($0.perSecond, $0.count) > ($1.perSecond, $1.count) }
+    }
+
+    private func source(_ node: JSONNode, _ i: Int) -> Source {
+        let path = "sources[\(i)]"
+        var source = Source()
+        source.name = node["name"]?.string ?? ""
+        source.listen = node["listen"]?.string ?? ""
+        source.datagrams = count("\(path).datagrams")
+        source.bytes = count("\(path).bytesReceived")
+        source.drops = count("\(path).kernelDrops")
+        source.connections = Int(clamping: count("\(path).connections"))
+        source.refused = (node["connectionsRefused"]?.members ?? []).reduce(0) {
+            $0 &+ count("\(path).connectionsRefused.\($1.key)")
+        }
+        source.bytesPerSecond = rate("\(path).bytesReceived")
+        source.datagramsPerSecond = rate("\(path).datagrams")
+        return source
+    }
+
+    package func count(_ name: String) -> UInt64 { numbers[name] ?? 0 }
+    package func has(_ name: String) -> Bool { numbers[name] != nil }
+    package func text(_ name: String) -> String { texts[name] ?? "" }
+
+    /// A second, over the span; 0 where a restart made the counter smaller.
+    package func rate(_ name: String) -> Double {
+        let before = earlier[name] ?? 0
+        let after = count(name)
+        guard after >= before, spanMilliseconds > 0 else { return 0 }
+        return Double(after - before) * 1000 / Double(spanMilliseconds)
+    }
+
+    /// The sum of the three lanes of `spool.NAME`.
+    package func lanes(_ name: String) -> UInt64 {
+        ["alarm", "live", "backlog"].reduce(0) { $0 &+ count("spool.\(name).\($1)") }
+    }
+
+    /// Seconds until the spool is full when it goes on growing as it does; nil while it does not.
+    package var spoolFullInSeconds: Double? {
+        let limit = count("spool.maximumBytes")
+        let pending = lanes("bytesPending")
+        guard limit > pending else { return nil }
+        let before = ["alarm", "live", "backlog"].reduce(UInt64(0)) {
+            $0 &+ (earlier["spool.bytesPending.\($1)"] ?? 0)
+        }
+        var perSecond = 0.0
+        if isSinceStart {
+            // What waits has come since the store went away.
+            let away = count("uplink.stateSeconds")
+            guard text("uplink.state") != "streaming", away > 0 else { return nil }
+            perSecond = Double(pending) / Double(away)
+        } else if pending > before {
+            perSecond = Double(pending - before) * 1000 / Double(spanMilliseconds)
+        }
+        return perSecond > 0 ? Double(limit - pending) / perSecond : nil
+    }
+
+    /// Devices not seen for so long, longest first.
+    package func silent(_ milliseconds: Int64) -> [(device: SeenDevice, milliseconds: Int64)] {
+        guard let now else { return [] }
+        return devices.compactMap { device in
+            guard let seen = device.lastSeenAt ?? device.firstSeenAt else { return nil }
+            let age = now.milliseconds &- seen.milliseconds
+            return age > milliseconds ? (device, age) : nil
+        }.sorted { $0.1 > $1.1 }
+    }
+}
+
+extension StatusModel.SeenDevice {
+    package init(_ node: JSONNode) {
+        name = node["device"]?.string ?? ""
+        format = node["format"]?.string ?? ""
+        streams = node["streams"]?.integer ?? node["streams"]?.array?.count ?? 0
+        firstSeenAt = node["firstSeenAt"]?.string.flatMap { Timestamp(iso8601: $0) }
+        lastSeenAt = node["lastSeenAt"]?.string.flatMap { Timestamp(iso8601: $0) }
+    }
+}
+
+extension Timestamp {
+    /// `2026-11-21T10:00:00.250Z`, as the daemon writes it.
+    package init?(iso8601 text: String) {
+        guard text.hasSuffix("Z"), let t = text.firstIndex(of: "T") else { return nil }
+        let date = text[..<t].split(separator: "-").map { Int($0) }
+        let halves = text[text.index(after: t)...].dropLast().split(separator: ".")
+        let clock = (halves.first ?? "").split(separator: ":").map { Int($0) }
+        guard date.count == 3, clock.count == 3, let year = date[0], let month = date[1],
+            let day = date[2], let hour = clock[0], let minute = clock[1], let second = clock[2],
+            let whole = Timestamp(
+                year: year, month: month, day: day, hour: hour, minute: minute, second: second)
+        else { return nil }
+        var milliseconds: Int64 = 0
+        if halves.count > 1 {
+            guard halves[1].count <= 9, let digits = Int64(halves[1].prefix(3)) else { return nil }
+            milliseconds = digits * (halves[1].count == 1 ? 100 : halves[1].count == 2 ? 10 : 1)
+        }
+        self.init(milliseconds: whole.milliseconds + milliseconds)
+    }
+}

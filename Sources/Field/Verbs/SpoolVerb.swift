@@ -1,0 +1,343 @@
+// `sluice spool`: what a spool holds and what it has set aside, of the running daemon (which owns the
+// folder) or of a folder while no daemon runs. On the main thread.
+
+import Batches
+import Formats
+import Host
+import Model
+import Pipeline
+import Spool
+
+enum SpoolVerb {
+    static let verb = Verb(
+        "spool", "looks into a gateway's spool and its quarantine",
+        details: [
+            "Without DIR the running daemon is asked; with DIR the folder is opened, which a running "
+                + "daemon does not allow.",
+            "list shows what is set aside: frames that were refused, batches and readings that the "
+                + "store rejected. export prints entries as JSON lines with their bytes in hex. "
+                + "decode reads them again: frames with every format, batches and readings with "
+                + "the batch codec. release NUMBER… sends a batch or reading again under the same "
+                + "sequence, or takes a frame in: its device is then known and its frames are taken. "
+                + "status counts what waits. repair opens the folder as the daemon does, with what "
+                + "that mends.",
+            "A frame can only be released while the daemon runs.",
+        ],
+        operands: "status|list|export|decode|release|repair [DIR] [NUMBER…]",
+        operandCount: 1...Int.max,
+        flags: [
+            .toggle("json", "print JSON"),
+            .value(
+                "admin", "SOCKET", "the daemon's admin socket", default: "/run/sluice/admin.sock"),
+            .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
+        ],
+        examples: [
+            Example("what the store would not take", "sluice spool list"),
+            Example("send it again", "sluice spool release 17"),
+        ]
+    ) { invocation, console throws(UsageError) in
+        let operands = invocation.operands
+        let (places, rest) = operands.dropFirst().reduce(into: ([String](), [Int64]())) {
+            if let number = Int64($1), $0.0.isEmpty || !$0.1.isEmpty || number > 0 {
+                $0.1.append(number)
+            } else {
+                $0.0.append($1)
+            }
+        }
+        guard places.count < 2 else {
+            throw UsageError(places[1], "is no number", "write the numbers that list shows")
+        }
+        let command = SpoolCommand(
+            place: places.first, numbers: rest, asJSON: invocation.has("json"),
+            socket: AdminVerbs.socket(invocation), console: console)
+        switch operands[0] {
+        case "status": return command.status()
+        case "list": return command.list()
+        case "export": return command.export()
+        case "decode":
+            let folder = try Places.formats(invocation.text("formats"))
+            guard let library = Places.library(folder, console: console) else { return .foundWrong }
+            return command.decode(library)
+        case "release":
+            guard !rest.isEmpty else {
+                throw UsageError("release", "which entries?", "write the numbers that list shows")
+            }
+            return command.release()
+        case "repair": return command.repair()
+        default:
+            throw UsageError(
+                operands[0], "is nothing that sluice spool does",
+                "write status, list, export, decode, release or repair")
+        }
+    }
+}
+
+/// An entry as it is shown, wherever it comes from.
+private struct ShownEntry {
+    var number: Int64
+    var kind: String
+    var source: String
+    var reason: String
+    var receivedAt: String
+    var readings: Int
+    var size: Int
+    var isIntact: Bool
+    var bytes: [UInt8]
+    var json: String
+}
+
+private struct SpoolCommand {
+    let place: String?
+    let numbers: [Int64]
+    let asJSON: Bool
+    let socket: String
+    let console: Console
+
+    // MARK: Verbs
+
+    func list() -> RunStatus {
+        var table = Table([
+            ("number", .right), ("kind", .left), ("reason", .left), ("source", .left),
+            ("received", .left), ("readings", .right), ("bytes", .right),
+        ])
+        let isWhole = each(withBytes: false) { entry in
+            if asJSON { return console.line(entry.json) }
+            table.add([
+                "\(entry.number)", entry.kind, entry.reason, entry.source, entry.receivedAt,
+                "\(entry.readings)", "\(entry.size)",
+            ])
+        }
+        if !asJSON { table.lines().forEach { console.line($0) } }
+        return isWhole ? .done : .foundWrong
+    }
+
+    func export() -> RunStatus {
+        each(withBytes: true) { console.line($0.json) } ? .done : .foundWrong
+    }
+
+    func decode(_ library: FormatLibrary) -> RunStatus {
+        var isGood = true
+        let isWhole = each(withBytes: true) { entry in
+            if !asJSON {
+                console.line(console.bold("\(entry.number) \(entry.kind): \(entry.reason)"))
+            }
+            switch QuarantineEntry.Kind(rawValue: entry.kind) {
+            case .frame: isGood = frame(entry.bytes, library) && isGood
+            case .batch: isGood = batch(entry.bytes) && isGood
+            case .reading:
+                guard let reading = QuarantinedReading(entry.bytes) else {
+                    console.complain("sluice: entry \(entry.number): its bytes are no reading")
+                    isGood = false
+                    return
+                }
+                isGood = batch(reading.batch) && isGood
+                for kept in reading.frames {
+                    console.line("arrived at \(kept.source.name) as \(kept.source.format):")
+                    isGood = frame(kept.bytes, library) && isGood
+                }
+            case .journal, nil:
+                console.complain("sluice: entry \(entry.number): nothing to decode")
+                isGood = false
+            }
+        }
+        return isWhole && isGood ? .done : .foundWrong
+    }
+
+    func release() -> RunStatus {
+        var isGood = true
+        for number in numbers {
+            guard let text = outcome(number) else { return .foundWrong }
+            let root = try? JSONNode.parse(Array(text.utf8), file: "release")
+            let word = root?["outcome"]?.string ?? "?"
+            if asJSON {
+                console.line(text.trimmingBlanks)
+            } else {
+                let why = root?["why"]?.string.map { ": \($0)" } ?? ""
+                console.line("\(number) \(word)\(why)")
+            }
+            if !["pending", "taken", "duplicate"].contains(word) { isGood = false }
+        }
+        return isGood ? .done : .foundWrong
+    }
+
+    func status() -> RunStatus {
+        guard place != nil else {
+            guard let body = ask("/status"),
+                let spool = (try? JSONNode.parse(Array(body.utf8), file: "status"))?["spool"]
+            else { return .foundWrong }
+            for line in Flattened.lines(spool) { console.line("\(line.name) \(line.value)") }
+            return .done
+        }
+        return open { spool in
+            let (counters, details) = (spool.counters, spool.details)
+            let rows: [(String, UInt64)] = [
+                ("batchesPending", counters.batchesPending),
+                ("readingsPending", counters.readingsPending),
+                ("bytesPending", details.bytesPending.total),
+                ("readingsAcknowledged", counters.readingsAcknowledged),
+                ("readingsEvicted", counters.readingsEvicted),
+                ("readingsRejected", counters.readingsRejected),
+                ("journalParts", details.journalParts), ("journalBytes", details.journalBytes),
+                ("quarantineEntries", details.quarantineEntries),
+                ("lastSequence", counters.lastSequence),
+                ("unaccounted", counters.unaccounted.magnitude),
+            ]
+            if asJSON {
+                console.line(JSON.object(rows.map { ($0.0, .unsigned($0.1)) }).text(pretty: true))
+            } else {
+                var table = Table([("", .left), ("", .right)])
+                for row in rows { table.add([row.0, Words.grouped(row.1)]) }
+                table.lines().dropFirst().forEach { console.line($0) }
+            }
+            return counters.unaccounted == 0
+        }
+    }
+
+    func repair() -> RunStatus {
+        guard place != nil else {
+            console.complain(
+                "sluice: spool repair: which folder?: name it: the daemon mends its own")
+            return .foundWrong
+        }
+        return open { spool in
+            for warning in spool.warnings { console.line(warning) }
+            if spool.warnings.isEmpty { console.line("nothing to mend") }
+            return true
+        }
+    }
+
+    // MARK: Where entries come from
+
+    /// Every entry that is asked for; false when something went wrong or a number is missing.
+    private func each(withBytes: Bool, _ body: (ShownEntry) -> Void) -> Bool {
+        var missing = Set(numbers)
+        func show(_ entry: ShownEntry) {
+            if numbers.isEmpty || missing.remove(entry.number) != nil { body(entry) }
+        }
+        let isRead: Bool
+        if place == nil {
+            isRead = eachOfDaemon(withBytes: withBytes, show)
+        } else {
+            let status = open { spool in
+                var after: Int64 = 0
+                do throws(SpoolError) {
+                    while true {
+                        let page = try spool.quarantined(after: after, limit: 50)
+                        guard let last = page.last else { return true }
+                        for entry in page { show(shown(entry, withBytes: withBytes)) }
+                        after = last.number
+                    }
+                } catch {
+                    console.complain("sluice: \(error.description)")
+                    return false
+                }
+            }
+            isRead = status == .done
+        }
+        for number in missing.sorted() {
+            console.complain("sluice: spool: no entry \(number): see sluice spool list")
+        }
+        return isRead && missing.isEmpty
+    }
+
+    private func eachOfDaemon(withBytes: Bool, _ body: (ShownEntry) -> Void) -> Bool {
+        var after: Int64 = 0
+        while true {
+            guard let text = ask("/quarantine?after=\(after)\(withBytes ? "&bytes=1" : "")"),
+                let root = try? JSONNode.parse(Array(text.utf8), file: "quarantine"),
+                let entries = root["entries"]?.array
+            else { return false }
+            guard !entries.isEmpty else { return true }
+            for node in entries {
+                guard let number = node["number"]?.integer, number > after else { return false }
+                after = Int64(number)
+                body(shown(node, number: after))
+            }
+        }
+    }
+
+    private func shown(_ entry: QuarantineEntry, withBytes: Bool) -> ShownEntry {
+        ShownEntry(
+            number: entry.number, kind: entry.kind.rawValue, source: entry.source,
+            reason: entry.reason, receivedAt: entry.receivedAt.iso8601, readings: entry.readings,
+            size: entry.bytes.count, isIntact: entry.isIntact, bytes: entry.bytes,
+            json: QuarantineReport.json(entry, withBytes: withBytes).text())
+    }
+
+    private func shown(_ node: JSONNode, number: Int64) -> ShownEntry {
+        let hex = node["hex"]?.string
+        var members = Flattened.lines(node).map { ($0.name, JSON.string($0.value)) }
+        for (index, member) in members.enumerated() {
+            guard case .string(let text) = member.1, let integer = Int64(text),
+                ["number", "readings", "bytes"].contains(member.0)
+            else { continue }
+            members[index].1 = .integer(integer)
+        }
+        return ShownEntry(
+            number: number, kind: node["kind"]?.string ?? "", source: node["source"]?.string ?? "",
+            reason: node["reason"]?.string ?? "", receivedAt: node["receivedAt"]?.string ?? "",
+            readings: Int(node["readings"]?.integer ?? 0), size: Int(node["bytes"]?.integer ?? 0),
+            isIntact: node["isIntact"]?.boolean ?? false,
+            bytes: hex.flatMap { Hex.bytes($0) } ?? [],
+            json: JSON.object(members).text())
+    }
+
+    private func outcome(_ number: Int64) -> String? {
+        guard place != nil else { return ask("/quarantine/release?number=\(number)") }
+        var text: String?
+        _ = open { spool in
+            do throws(SpoolError) {
+                text = QuarantineReport.json(try spool.released(number), of: number).text()
+                return true
+            } catch {
+                console.complain("sluice: \(error.description)")
+                return false
+            }
+        }
+        return text
+    }
+
+    private func ask(_ route: String) -> String? { AdminVerbs.ask(route, socket, console) }
+
+    /// Opens the folder as a daemon would; the daemon's lock keeps us out while one runs.
+    private func open(_ body: (Spool) -> Bool) -> RunStatus {
+        guard let place, Files.isFolder(place) else {
+            console.complain("sluice: spool \(place ?? ""): is no folder: name a spool's folder")
+            return .foundWrong
+        }
+        do throws(SpoolError) {
+            let spool = try Spool(directory: place)
+            defer { spool.close() }
+            return body(spool) ? .done : .foundWrong
+        } catch {
+            console.complain("sluice: \(error.description)")
+            return .foundWrong
+        }
+    }
+
+    // MARK: Decoding
+
+    private func frame(_ bytes: [UInt8], _ library: FormatLibrary) -> Bool {
+        let hex = bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        return Guesser(
+            library: library, direction: .up, explains: false, asJSON: asJSON, console: console
+        ).print([hex])
+    }
+
+    private func batch(_ bytes: [UInt8]) -> Bool {
+        do throws(BatchError) {
+            let batch = try BatchCodec.decode(bytes)
+            for reading in batch.readings {
+                let text =
+                    "stream \(reading.stream.rawValue) observed \(reading.observedAt.iso8601) "
+                    + "received \(reading.receivedAt.iso8601) value \(reading.value)"
+                console.line(
+                    asJSON ? JSON.object([("reading", .string(text))]).text() : "  " + text)
+            }
+            return true
+        } catch {
+            console.complain("sluice: no batch: \(error)")
+            return false
+        }
+    }
+}
