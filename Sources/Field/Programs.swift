@@ -25,12 +25,8 @@ package enum Programs {
                 DemoVerb.verb, DecodeVerb.verb, FormatsVerb.verb, VectorsVerb.verb, ReplayVerb.verb,
                 CaptureVerb.verb, LoadVerb.verb,
                 QueryVerb.verb,
-<<<<<<< HEAD
-                AdminVerbs.ledger, AdminVerbs.status, SpoolVerb.verb, BatchVerb.verb,
-=======
-                AdminVerbs.ledger, TopVerbs.status, TopVerbs.top, DevicesVerb.list, DevicesVerb.one,
-                BatchVerb.verb,
->>>>>>> toolbox
+                AdminVerbs.ledger, TopVerbs.status, TopVerbs.top, SpoolVerb.verb, DevicesVerb.list,
+                DevicesVerb.one, BatchVerb.verb,
                 BenchVerb.verb(allocations: allocations, queue: queue),
             ])
     }

@@ -275,6 +275,8 @@ extension Key {
         case .hostPort: "\"store.example:9100\""
         case .word(let words): "\"\(words.first ?? "")\""
         case .count: "64"
+        case .duration(let r): "\"\(durationText(r.lowerBound))\""
+        case .size(let r): "\"\(sizeText(r.lowerBound))\""
         default: "\"…\""
         }
     }

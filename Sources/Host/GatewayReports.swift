@@ -132,6 +132,119 @@ final class GatewayReports: Sendable {
             reply(AdminResponse(contentType: "text/html", body: StatusPage.html))
         }
         QuarantineRoutes(spool: spool).serve(on: admin)
+        serveRecordings(on: admin)
+        serveDevices(on: admin)
+        // Cuts the open epoch now, for tests and for an operator who will not wait.
+        admin.route("/cut") { [self] _, reply in
+            intake.post(.mark(.cut))
+            probe { _ in reply(.json("{\"isCut\": true}\n")) }
+        }
+    }
+
+    // MARK: Gathering
+
+    private struct Gathered: Sendable {
+        var ledger = Ledger()
+        var statistics: IntakeStatistics
+        var spool: SpoolReport
+        var uplink: ForwarderStatus
+    }
+
+    private func probe(_ reply: @escaping @Sendable (Ledger) -> Void) {
+        intake.post(.mark(.probe(LedgerProbe(reply: reply))))
+    }
+
+    private func gather(_ reply: @escaping @Sendable (Gathered) -> Void) {
+        let (intake, spool, uplink) = (intake, spool, uplink)
+        intake.post(
+            .statistics { statistics in
+                spool.post(
+                    .details { report in
+                        uplink.post(
+                            .status { status in
+                                let part = Gathered(
+                                    statistics: statistics, spool: report, uplink: status)
+                                intake.post(
+                                    .mark(
+                                        .probe(
+                                            LedgerProbe { ledger in
+                                                var whole = part
+                                                whole.ledger = ledger
+                                                reply(whole)
+                                            })))
+                            })
+                    })
+            })
+    }
+
+    // MARK: Saying
+
+    private func reasons(_ gathered: Gathered) -> [String] {
+        var reasons: [String] = []
+        if gathered.ledger.unaccounted != 0 {
+            reasons.append("unaccounted \(gathered.ledger.unaccounted): this is a bug: report it")
+        }
+        if let trouble = gathered.spool.trouble { reasons.append("spool: \(trouble)") }
+        if gathered.spool.isInMemory {
+            reasons.append(
+                "nothing is stored or answered: \(gathered.spool.readingsInMemory) readings are in"
+                    + " memory only")
+        }
+        if gathered.statistics.isWithoutRoom {
+            reasons.append("intake has no room: sources are held back")
+        }
+        return reasons
+    }
+
+    private func statusJSON(_ gathered: Gathered) -> JSON {
+        let now = clock.now()
+        let reasons = reasons(gathered)
+        return .object([
+            ("gateway", .string(gateway)), ("software", .string(software)),
+            ("startedAt", .string(startedAt.iso8601)), ("now", .string(clock.wall().iso8601)),
+            ("isHealthy", .boolean(reasons.isEmpty)),
+            ("reasons", .array(reasons.map { .string($0) })),
+            ("sources", .array(sourcesJSON(gathered.statistics))),
+            ("lines", .array(LinesReport.lines(gathered.statistics, now))),
+            ("polledDevices", .array(LinesReport.devices(gathered.statistics))),
+            (
+                "intake",
+                .object([
+                    ("visits", .unsigned(gathered.statistics.visits)),
+                    ("wakes", .unsigned(gathered.statistics.wakes)),
+                    ("isWithoutRoom", .boolean(gathered.statistics.isWithoutRoom)),
+                    ("ringFree", .integer(Int64(gathered.statistics.levels.ringFree))),
+                    (
+                        "readingsUnpublished",
+                        .integer(Int64(gathered.statistics.levels.readingsUnpublished))
+                    ),
+                    ("journalBytes", .integer(Int64(gathered.statistics.levels.journalBytes))),
+                    ("answersWaiting", .integer(Int64(gathered.statistics.levels.answersWaiting))),
+                    ("devices", .integer(Int64(gathered.statistics.levels.devices))),
+                    ("streams", .integer(Int64(gathered.statistics.levels.streams))),
+                ])
+            ),
+            ("formats", formats.json),
+            ("spool", SpoolReporter.json(gathered.spool, maximumBytes: spoolMaximumBytes)),
+            (
+                "uplink",
+                UplinkReport.json(
+                    gathered.uplink, store: storeAddress,
+                    bytesPending: gathered.spool.details.bytesPending.total, now: now)
+            ),
+            ("process", processJSON()),
+            ("ledger", LedgerReport.json(gathered.ledger)),
+        ])
+    }
+
+    private func processJSON() -> JSON {
+        let usage = ProcessUsage.now()
+        return .object([
+            ("cpuSeconds", .double(Double(usage.cpuMicroseconds) / 1e6)),
+            ("rssKb", .unsigned(usage.rssKb)), ("peakRssKb", .unsigned(usage.peakRssKb)),
+        ])
+    }
+
     private func sourcesJSON(_ statistics: IntakeStatistics) -> [JSON] {
         statistics.sources.enumerated().map { number, source in
             .object([

@@ -15,6 +15,119 @@ enum IntakeJob: Sendable {
     case mark(MarkNote.Purpose)
     case replaceFormats([Format])
     case statistics(@Sendable (IntakeStatistics) -> Void)
+    case release(ReleasedFrame, @Sendable (ReleaseOutcome) -> Void)
+    case paced(Bool)
+    case record(RecordingAsk, AdminReply)
+    case devices(DevicesAsk, AdminReply)
+    /// The last job: sockets closed, everything handed over, then the probe.
+    case stop(LedgerProbe)
+}
+
+struct IntakeStatistics: Sendable {
+    var sources: [SourceStatistics]
+    var visits: UInt64
+    var wakes: UInt64
+    var isWithoutRoom: Bool
+    var levels: IntakeLevels
+    var lines: [LineReport]
+    var lineStates: [Int: LineState]
+}
+
+final class IntakeActor {
+    var stage: IntakeStage?
+    let sockets: IntakeSockets
+    private(set) lazy var mailbox = Mailbox<IntakeJob>(queue) { [unowned self] in take($0) }
+    private(set) lazy var roomPoke = Poke(queue) { [unowned self] in lookForRoom() }
+    private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in
+        stage?.timer()
+        lookForRoom()
+    }
+    private let queue: DispatchQueue
+    private var isStopped = false
+
+    init(queue: DispatchQueue, sockets: IntakeSockets) {
+        self.queue = queue
+        self.sockets = sockets
+    }
+
+    func start() throws(HostError) {
+        guard let stage else { return }
+        try sockets.start(door: stage)
+    }
+
+    private func take(_ job: IntakeJob) {
+        guard let stage else { return }
+        switch job {
+        case .committed(let position):
+            stage.committed(upTo: position)
+            lookForRoom()
+        case .released(let position):
+            stage.released(upTo: position)
+            lookForRoom()
+        case .mark(let purpose): stage.mark(purpose)
+        case .replaceFormats(let formats): stage.replaceFormats(formats)
+        case .release(let frame, let reply): reply(stage.release(frame))
+        case .paced(let isPaced):
+            stage.setPaced(isPaced)
+            if !isStopped { sockets.setPaced(isPaced) }
+        case .statistics(let reply):
+            let counts = sockets.loopCounts
+            reply(
+                IntakeStatistics(
+                    sources: isStopped ? [] : sockets.statistics(), visits: counts.visits,
+                    wakes: counts.wakes, isWithoutRoom: sockets.isWithoutRoom,
+                    levels: stage.levels, lines: stage.lineReports(),
+                    lineStates: isStopped ? [:] : sockets.lineStates()))
+        case .record(let ask, let reply):
+            reply(
+                isStopped
+                    ? AdminResponse(status: 503, body: "the gateway is ending\n")
+                    : sockets.record(ask, of: stage))
+        case .devices(let ask, let reply): reply(DevicesReport.answer(ask, stage))
+        case .stop(let probe):
+            guard !isStopped else { return }
+            isStopped = true
+            sockets.stop()
+            stage.flush()
+            stage.mark(.cut)
+            stage.mark(.probe(probe))
+        }
+    }
+
+    private func lookForRoom() {
+        // Also when stopped: marks that the ring had no room for go on their way.
+        guard let stage else { return }
+        let hasRoom = stage.roomAgain()
+        if !isStopped, hasRoom, sockets.isWithoutRoom { sockets.roomAgain() }
+    }
+}
+
+enum BatchJob: Sendable {
+    case cutStored
+}
+
+final class BatchActor {
+    var stage: BatchStage?
+    private(set) lazy var mailbox = Mailbox<BatchJob>(queue) { [unowned self] _ in
+        stage?.cutStored()
+        turn()
+    }
+    private(set) lazy var poke = Poke(queue) { [unowned self] in turn() }
+    private(set) lazy var timer = StageTimer(queue: queue) { [unowned self] in stage?.timer() }
+    private let queue: DispatchQueue
+
+    init(queue: DispatchQueue) { self.queue = queue }
+
+    private func turn() {
+        if stage?.turn() == true { poke() }
+    }
+}
+
+enum SpoolWork: Sendable {
+    case job(SpoolJob)
+    case lease(excluding: [UInt64], room: LeaseRoom, maximumBytes: Int)
+    case needEntries(afterDevice: UInt32, afterStream: UInt32)
+    case acknowledged([UInt64])
     case rejected(UInt64, reason: String, isDivisible: Bool)
     case details(@Sendable (SpoolReport) -> Void)
     case quarantined(after: Int64, limit: Int, @Sendable ([QuarantineEntry]) -> Void)

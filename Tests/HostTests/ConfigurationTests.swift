@@ -27,7 +27,7 @@ import Testing
             (
                 "{ nonsense: 1 }",
                 "c:1:3: unknown key \"nonsense\": known here: gateway, formats, "
-                    + "keys, sources, batch, spool, store, admin, limits"
+                    + "keys, sources, batch, spool, store, admin, limits, uplink"
             ),
             (
                 "{ interval: \"1s\" }",

@@ -70,7 +70,8 @@ extension Simulation {
         return answer
     }
 
-    /// Readings that the store's rule refuses are in the gateway's quarantine, each once, alone or in a batch of such.
+    /// Readings that the store's rule refuses are in the gateway's quarantine, each once, alone or in a
+    /// batch of such.
     func checkQuarantine(_ rejected: UInt64, of gateway: SimulatedGateway) throws {
         var found: [Int64: Int] = [:]
         var count: UInt64 = 0

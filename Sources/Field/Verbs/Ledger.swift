@@ -100,26 +100,6 @@ enum AdminVerbs {
         return report.number("unaccounted") == 0 ? .done : .foundWrong
     }
 
-<<<<<<< HEAD
-    static let status = Verb(
-        "status", "prints the running daemon's state in one screen",
-        flags: [.toggle("json", "print the daemon's JSON"), adminFlag]
-    ) { invocation, console throws(UsageError) in
-        guard let body = ask("/status", socket(invocation), console) else { return .foundWrong }
-        if invocation.has("json") {
-            console.line(body.trimmingBlanks)
-            return .done
-        }
-        guard let root = try? JSONNode.parse(Array(body.utf8), file: "status") else {
-            console.complain("sluice: status: the answer is no JSON: is this a sluiced?")
-            return .foundWrong
-        }
-        StatusScreen(root).write(to: console)
-        return .done
-    }
-
-=======
->>>>>>> toolbox
     static func socket(_ invocation: Invocation) -> String {
         if let given = invocation.text("admin") { return given }
         let folder = Console.environment("RUNTIME_DIRECTORY") ?? "/run/sluice"
