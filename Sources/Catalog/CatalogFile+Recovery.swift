@@ -1,12 +1,15 @@
-// A catalog that is damaged: what can be read row by row goes into a new file, the old one is set aside as
-// `.bad-<n>`. Numbers that may have been given are not given again: streams that were lost get new ones.
+// A catalog that is damaged: what can be read row by row goes into a new file, the old one is set
+// aside as
+// `.bad-<n>`. Numbers that may have been given are not given again: streams that were lost get
+// new ones.
 
 internal import Glibc
 import Model
 import SQLite
 
 extension CatalogFile.Contents {
-    /// Of a catalog that cannot be read: numbers begin at a random place far above those of any catalog
+    /// Of a catalog that cannot be read: numbers begin at a random place far above those of any
+    /// catalog
     /// that was not lost itself, low enough for tables by number.
     package static var unknown: CatalogFile.Contents {
         var contents = CatalogFile.Contents()
@@ -29,7 +32,8 @@ extension CatalogFile {
     /// Numbers left out behind the highest that was found.
     private static let leap: UInt32 = 1 << 16
 
-    /// Opens the catalog whatever state it is in. `isNew`: nobody knows numbers yet, so an empty catalog
+    /// Opens the catalog whatever state it is in. `isNew`: nobody knows numbers yet, so an empty
+    /// catalog
     /// may begin at 1. Answers also what an operator should know.
     package static func recovering(
         directory: String, isNew: Bool

@@ -1,4 +1,5 @@
-// What the spool will do if things go on as in the last hour: for status. Samples are taken at most once a
+// What the spool will do if things go on as in the last hour: for status. Samples are taken at
+// most once a
 // minute and kept for an hour.
 
 package import Model
@@ -43,14 +44,14 @@ package struct SpoolForecast: Hashable, Sendable {
 }
 
 struct SpoolForecaster {
-    private struct Sample {
+    private struct Reach {
         var at: Instant
         var pending: UInt64
         var written: UInt64
         var flushes: UInt64
     }
 
-    private var samples: [Sample] = []
+    private var samples: [Reach] = []
     private static let kept = 60
     /// Less says nothing about a day.
     private static let leastSeconds: Int64 = 30
@@ -60,8 +61,8 @@ struct SpoolForecaster {
         if samples.count > SpoolForecaster.kept { samples.removeFirst() }
     }
 
-    private static func sample(_ details: SpoolDetails, _ now: Instant) -> Sample {
-        Sample(
+    private static func sample(_ details: SpoolDetails, _ now: Instant) -> Reach {
+        Reach(
             at: now, pending: details.bytesPending.total, written: details.bytesWritten,
             flushes: details.flushes)
     }
@@ -92,7 +93,8 @@ struct SpoolForecaster {
     }
 }
 
-/// The wall clock is believed when it has gone on as the monotonic one does for ten minutes: a clock that
+/// The wall clock is believed when it has gone on as the monotonic one does for ten minutes: a
+/// clock that
 /// jumps by years must not evict what waits.
 struct SteadyWall {
     private var offset: Int64?

@@ -4,7 +4,8 @@ import Catalog
 package import Model
 package import Spool
 
-/// A question that passes through all stages behind the readings before it; the reply is the ledger as
+/// A question that passes through all stages behind the readings before it; the reply is the
+/// ledger as
 /// of that place.
 package struct LedgerProbe: Sendable {
     package var ledger = Ledger()
@@ -19,7 +20,8 @@ package enum SpoolJob: Sendable {
     case cut(EpochCut)
     case quarantine([QuarantinedFrame])
     case probe(LedgerProbe)
-    /// An entry of the quarantine was taken in by the intake; its frame is in a part before this job.
+    /// An entry of the quarantine was taken in by the intake; its frame is in a part before this
+    /// job.
     case released(Int64)
 }
 
@@ -68,7 +70,8 @@ package struct SpoolStageSettings: Sendable {
     package var patienceMilliseconds: Int64 = 5000
     /// Bytes of journal that wait for the disk above which it does so at once.
     package var journalBytesWaiting = 2 << 20
-    /// Bytes of batches kept in memory meanwhile; above it the lowest priority is let go, oldest first,
+    /// Bytes of batches kept in memory meanwhile; above it the lowest priority is let go, oldest
+    /// first,
     /// counted.
     package var memoryBytes = 16 << 20
     /// `spool.maxAge`: batches whose newest reading is older are evicted; nil: never.

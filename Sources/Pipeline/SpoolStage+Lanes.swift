@@ -1,6 +1,9 @@
-// Which batches are lent to the uplink first. A batch's priority is what its streams say; its lane is
-// backlog also when it is live and has waited for longer than a minute: after an outage what is fresh
-// goes before what has waited, so that nobody looks at old values while new ones queue. On the spool
+// Which batches are lent to the uplink first. A batch's priority is what its streams say; its
+// lane is
+// backlog also when it is live and has waited for longer than a minute: after an outage what is
+// fresh
+// goes before what has waited, so that nobody looks at old values while new ones queue. On the
+// spool
 // queue.
 
 internal import Model

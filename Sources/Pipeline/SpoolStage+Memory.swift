@@ -1,8 +1,13 @@
-// The spool's stage without a disk: it takes in what it can. Frames are not journaled and not answered, so
-// devices that repeat do so; their readings go on into buckets and batches, which are kept in memory up
-// to a bound, the lowest priority and the oldest going first, counted as evicted. Every second the disk is
-// tried; when it takes data again the batches go there in their order, and answers begin anew when a cut
-// covers every frame that was not journaled: a device that asked twice meanwhile must not be told that its
+// The spool's stage without a disk: it takes in what it can. Frames are not journaled and not
+// answered, so
+// devices that repeat do so; their readings go on into buckets and batches, which are kept in
+// memory up
+// to a bound, the lowest priority and the oldest going first, counted as evicted. Every second
+// the disk is
+// tried; when it takes data again the batches go there in their order, and answers begin anew
+// when a cut
+// covers every frame that was not journaled: a device that asked twice meanwhile must not be told
+// that its
 // frame is safe before it is.
 
 import Catalog

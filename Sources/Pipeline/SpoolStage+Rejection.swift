@@ -1,10 +1,12 @@
 // A batch that the store rejects is divided until the readings at fault are found: the good halves
-// go on at once, a reading that is rejected alone goes to the quarantine with the frames that may have
+// go on at once, a reading that is rejected alone goes to the quarantine with the frames that may
+// have
 // brought it. Also the way back: entries of the quarantine that an operator releases. On the spool
 // queue.
 //
 // A store that takes nothing at all must not turn a spool into single readings: after
-// `divisionsInVainLimit` divisions without one accepted batch in between, batches are set aside whole.
+// `divisionsInVainLimit` divisions without one accepted batch in between, batches are set aside
+// whole.
 
 import Batches
 import Model

@@ -1,5 +1,7 @@
-// High and low water of the spool: above the one the intake asks its devices for patience, below the
-// other it takes gladly again. Early on purpose: eviction begins at seven eighths. On the spool queue.
+// High and low water of the spool: above the one the intake asks its devices for patience, below
+// the
+// other it takes gladly again. Early on purpose: eviction begins at seven eighths. On the spool
+// queue.
 
 import Model
 import Spool

@@ -1,9 +1,13 @@
-// The spool's stage: makes journal parts and epochs durable in the order in which they come, then tells
-// the intake (answers may leave), the batcher (the ring may be drained) and the uplink (there is work).
+// The spool's stage: makes journal parts and epochs durable in the order in which they come, then
+// tells
+// the intake (answers may leave), the batcher (the ring may be drained) and the uplink (there is
+// work).
 // Owned by one serial queue, the only one that waits for the disk.
 //
-// When the disk refuses, jobs wait in their order and are tried again; nothing is answered meanwhile and
-// the intake's bound on bytes in flight stops the sources. When it goes on refusing, or was not there
+// When the disk refuses, jobs wait in their order and are tried again; nothing is answered
+// meanwhile and
+// the intake's bound on bytes in flight stops the sources. When it goes on refusing, or was not
+// there
 // from the start, the stage goes on in memory (SpoolStage+Memory.swift).
 
 package import Catalog
@@ -37,7 +41,8 @@ package final class SpoolStage {
     var memory = SpoolMemory()
     var forecaster = SpoolForecaster()
     private var wall = SteadyWall()
-    /// Bytes of quarantined frames in `waiting`; above the limit they are let go, being counted already.
+    /// Bytes of quarantined frames in `waiting`; above the limit they are let go, being counted
+    /// already.
     private var quarantineBytes = 0
     private static let quarantineBytesWaiting = 8 << 20
     private static let retryMilliseconds: Int64 = 1000
@@ -238,7 +243,8 @@ package final class SpoolStage {
         memory.shed = ShedReadings()
         lanes.note(spool.counters.lastSequence, at: clock.now())
         if !cut.batches.isEmpty { ports.batchesAvailable() }
-        // Frames that were not stored are in batches now: answers for what came after them may leave.
+        // Frames that were not stored are in batches now: answers for what came after them may
+        // leave.
         if memory.releasedUpTo > 0, (cut.covered.first ?? 0) >= memory.releasedUpTo {
             memory.releasedUpTo = 0
             if let position = memory.withheld { ports.committed(position) }
@@ -246,7 +252,8 @@ package final class SpoolStage {
         }
     }
 
-    /// No room for the journal: the first cut that waits holds the readings of all parts before it and lets
+    /// No room for the journal: the first cut that waits holds the readings of all parts before
+    /// it and lets
     /// them go. The catalog's entries go before it, as ever.
     private func bringForwardCut(after done: Int) -> Bool {
         let place = waiting[done...].firstIndex {
@@ -317,7 +324,8 @@ package final class SpoolStage {
 
     // MARK: From time to time
 
-    /// What is not bound to a job: age, expiry, samples for the forecast. Called when something happens
+    /// What is not bound to a job: age, expiry, samples for the forecast. Called when something
+    /// happens
     /// anyway; an idle spool has nothing to do.
     package func tend() {
         let now = clock.now()

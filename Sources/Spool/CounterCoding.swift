@@ -83,7 +83,8 @@ struct CutState {
     var covered: [UInt64] = []
     var counters: [IntakeCounters] = []
     var revisions: [BucketRevision] = []
-    /// Journal of intake 0 below `covered` that no batch holds: the spool could not be read when that run
+    /// Journal of intake 0 below `covered` that no batch holds: the spool could not be read when
+    /// that run
     /// began, so the next one decodes it again.
     var stranded: Range<UInt64>?
 

@@ -123,7 +123,8 @@ package struct JournalBuffer: Sendable {
         patch(UInt64(bitPattern: newest.milliseconds), at: 24)
         patch(UInt64(UInt32(bytes.count)), at: 32)
         bytes.append(contentsOf: trailer.bytes)
-        // A small part leaves as an exact copy and the buffer stays; parts may wait for the disk, and what
+        // A small part leaves as an exact copy and the buffer stays; parts may wait for the disk,
+        // and what
         // they hold is bounded by their bytes, not by the buffer's capacity.
         let isSmall = bytes.count < capacity / 2
         let part = JournalPart(

@@ -1,5 +1,7 @@
-// Where each pending batch is, in memory: 24 bytes a batch, in the order of the sequences. Everything
-// that the spool decides (which batch is lent next, which is evicted, which file is free) it decides
+// Where each pending batch is, in memory: 24 bytes a batch, in the order of the sequences.
+// Everything
+// that the spool decides (which batch is lent next, which is evicted, which file is free) it
+// decides
 // from here; the files are read only for the batches themselves. Owned by the spool, on its queue.
 //
 // Invariants: sequences rise; the sums by lane and by segment are those of the rows that are live.
@@ -121,7 +123,8 @@ struct PendingIndex {
         note(rows[place], 1)
     }
 
-    /// Calls `body` with the live batches of a lane above `sequence`, oldest first, while it answers
+    /// Calls `body` with the live batches of a lane above `sequence`, oldest first, while it
+    /// answers
     /// true.
     mutating func forEach(
         _ lane: Priority, after sequence: UInt64 = 0, _ body: (PendingBatch) -> Bool
@@ -181,7 +184,8 @@ struct OlderList {
     /// What was pending in it when the newest segment was begun.
     let batches: [PendingBatch]
 
-    /// Layout: varints journalFrom and journalTo (0, 0: none), varint count, then for each batch varints:
+    /// Layout: varints journalFrom and journalTo (0, 0: none), varint count, then for each batch
+    /// varints:
     /// sequence − that of the one before, lane, readings, size, observedSeconds.
     static func encode(_ journal: ClosedRange<Int64>?, _ batches: [PendingBatch]) -> [UInt8] {
         var writer = ByteWriter(capacity: 16 + batches.count * 12)

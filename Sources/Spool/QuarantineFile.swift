@@ -1,9 +1,13 @@
-// What was set aside, in a SQLite file of its own (quarantine.db): raw frames that were refused, batches
-// that the store refused, damaged rows. Bounded by count and bytes; the oldest go first and are counted.
-// A batch stands here before it is taken out of what is pending, under its sequence, so that a crash
+// What was set aside, in a SQLite file of its own (quarantine.db): raw frames that were refused,
+// batches
+// that the store refused, damaged rows. Bounded by count and bytes; the oldest go first and are
+// counted.
+// A batch stands here before it is taken out of what is pending, under its sequence, so that a
+// crash
 // between the two does not list it twice.
 //
-//     quarantine  number (rising), kind, source, reason, receivedAt (ms since 1970), readings, size,
+//     quarantine  number (rising), kind, source, reason, receivedAt (ms since 1970), readings,
+//     size,
 //                 crc (CRC-32 of body), body
 //     evicted     one row: entries that had to leave for newer ones, ever
 

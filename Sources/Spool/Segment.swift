@@ -1,10 +1,14 @@
-// One file of the spool. Rows of batches and of the journal are only ever added: what becomes of them
-// stands in the newest segment alone, so an older one is never written again, a damaged one harms no
-// other, and a transaction that a failing device may or may not have kept changes nothing that counts.
+// One file of the spool. Rows of batches and of the journal are only ever added: what becomes of
+// them
+// stands in the newest segment alone, so an older one is never written again, a damaged one harms
+// no
+// other, and a transaction that a failing device may or may not have kept changes nothing that
+// counts.
 // Times are ms since 1970 UTC, numbers are SQLite integers (UInt64 as the same 64 bits). With
 // `sqlite3 segment-00000001.db` (stopped daemon):
 //
-//     meta        incarnation (16 random bytes), clean (1: closed in order), salvaged (number of the
+//     meta        incarnation (16 random bytes), clean (1: closed in order), salvaged (number of
+//     the
 //                 damaged segment whose readable rows are here)
 //     journal     accepted frames not yet, or just now, in a batch: one row a part (Journal.swift);
 //                 intake, firstPosition, frames, receivedAt and size repeat what `part` says
@@ -16,9 +20,10 @@
 //
 //     gone        sequences, in any segment, that are no longer pending
 //     older       the other segments: which of their batches were pending, and which rows of their
-//                 journal may have been needed, when this one was begun (PendingIndex.swift; crc is that
+//     journal may have been needed, when this one was begun (PendingIndex.swift; crc is that
 //                 of the list); a row that is not listed does not count
-//     cut         the two newest cuts (CounterCoding.swift): the older one serves when the newest is
+//     cut         the two newest cuts (CounterCoding.swift): the older one serves when the newest
+//     is
 //                 damaged
 //     ledger      counters by name, for people; `spool.*` are also what the next start goes on from
 //
@@ -52,7 +57,8 @@ final class SegmentFile {
         self.database = database
     }
 
-    /// A segment that is not written any more. One that was closed in order has no log and is opened for
+    /// A segment that is not written any more. One that was closed in order has no log and is
+    /// opened for
     /// reading only, which a read-only device allows.
     static func older(path: String, number: Int, hasLog: Bool) throws(SQLiteError) -> SegmentFile {
         if hasLog { return try opened(path: path, number: number, mode: .readWrite) }
@@ -105,7 +111,8 @@ final class SegmentFile {
         return StoredPart(bytes)
     }
 
-    /// Everything copied out of the log and no log needed any more: done when the segment is full. When it
+    /// Everything copied out of the log and no log needed any more: done when the segment is
+    /// full. When it
     /// cannot be done the log stays, which is as good.
     func seal() {
         do throws(SQLiteError) {

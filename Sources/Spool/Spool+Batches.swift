@@ -32,14 +32,16 @@ extension Spool {
         }
         files.note(lastSequence: state.tally.counters.lastSequence)
         releaseOlder()
-        // What came may have taken more than was asked for; the cut is stored, so nothing is said here.
+        // What came may have taken more than was asked for; the cut is stored, so nothing is said
+        // here.
         try? makeRoom(0)
         makeBallast()
         return epochCut.batches.isEmpty ? nil : first...state.tally.counters.lastSequence
     }
 
     /// Pending batches of one lane with sequences above `sequence` that are not in `excluding` (in
-    /// flight already), oldest first: at most `limit` and, but for the first, at most `maximumBytes`.
+    /// flight already), oldest first: at most `limit` and, but for the first, at most
+    /// `maximumBytes`.
     /// Those whose CRC does not match go to quarantine and are counted; they do not stop the rest.
     /// The same batch is lent as often as it is asked for.
     package func lease(
@@ -230,7 +232,8 @@ extension Spool {
         }
     }
 
-    /// Takes a batch out of what is pending. False when it is not: making room for the transaction may have
+    /// Takes a batch out of what is pending. False when it is not: making room for the
+    /// transaction may have
     /// evicted it since the caller looked.
     func remove(_ batch: PendingBatch, _ change: inout Change) throws(SQLiteError) -> Bool {
         guard state.pending[batch.sequence] != nil, change.gone.insert(batch.sequence).inserted

@@ -1,6 +1,7 @@
 // What becomes of batches that the store rejects: divided into smaller ones, set aside reading by
 // reading with the frames that may have brought them, and released again under the same sequence.
-// The store has never committed a rejected sequence, so a released batch is new to it, and sent twice
+// The store has never committed a rejected sequence, so a released batch is new to it, and sent
+// twice
 // it is recognised like any other.
 
 package import Model
@@ -136,7 +137,8 @@ extension Spool {
         guard sequence > 0, sequence <= counters.lastSequence, state.pending[sequence] == nil,
             try quarantined(number: number) != nil
         else { return false }
-        // First pending, then out of the quarantine: a crash between the two leaves both, and releasing it
+        // First pending, then out of the quarantine: a crash between the two leaves both, and
+        // releasing it
         // again is refused while it waits.
         try write(incoming: batch.bytes.count) { (change: inout Change) throws(SQLiteError) in
             try insert(batch, state.cut.epoch, as: sequence, &change)
@@ -156,7 +158,8 @@ extension Spool {
         }
     }
 
-    /// Frames of the journal that arrived at that millisecond, at most `limit`; parts that cannot be
+    /// Frames of the journal that arrived at that millisecond, at most `limit`; parts that cannot
+    /// be
     /// read are passed over.
     package func frames(receivedAt: Timestamp, limit: Int) -> [KeptFrame] {
         var found: [KeptFrame] = []

@@ -18,7 +18,8 @@ extension Spool {
         }
         let incoming = parts.reduce(0) { $0 + $1.bytes.count }
         try makeRoom(incoming)
-        // Half of the room is for batches: a cut must always find some, or nothing would ever cover this.
+        // Half of the room is for batches: a cut must always find some, or nothing would ever
+        // cover this.
         guard try fits(incoming, eighths: 7), uncoveredBytes + incoming <= limit() / 2 else {
             throw .full
         }
@@ -95,7 +96,8 @@ extension Spool {
             || state.nextPositions.enumerated().contains { $1 > coveredPosition(intake: $0) }
     }
 
-    /// For a run that began without this spool and has it now: what it counts begins at 0, what is stored
+    /// For a run that began without this spool and has it now: what it counts begins at 0, what
+    /// is stored
     /// here goes on. Frames that wait to be decoded again go on waiting, for the next start.
     package func join() throws(SpoolError) -> SpoolOffsets {
         let next = nextPosition(intake: 0)
@@ -115,9 +117,11 @@ extension Spool {
         return SpoolOffsets(position: next, epoch: cut.epoch, counters: counters)
     }
 
-    /// Covered parts that the duplicate memory no longer needs: further from the arrival of the part
+    /// Covered parts that the duplicate memory no longer needs: further from the arrival of the
+    /// part
     /// that was stored last than its window (so that it works without a set clock, and a part of a
-    /// clock that ran ahead does not outlive all others), or more than may be retained. Damaged ones
+    /// clock that ran ahead does not outlive all others), or more than may be retained. Damaged
+    /// ones
     /// move to quarantine.
     func expire(_ change: inout Change) throws(SQLiteError) {
         let newest =
@@ -141,7 +145,8 @@ extension Spool {
         try putFloor(change)
     }
 
-    /// Covered parts that are older than the duplicate window at `now`, the gateway's own time. Cuts do
+    /// Covered parts that are older than the duplicate window at `now`, the gateway's own time.
+    /// Cuts do
     /// the same by arrival; this is for an intake that fell silent.
     package func expire(now: Timestamp) throws(SpoolError) {
         let covered = state.cut.covered
@@ -157,7 +162,8 @@ extension Spool {
         releaseOlder()
     }
 
-    /// All of the covered journal, when its room is needed. Only memory changes: a restart finds some of it
+    /// All of the covered journal, when its room is needed. Only memory changes: a restart finds
+    /// some of it
     /// again.
     func dropCovered() {
         let covered = state.cut.covered

@@ -1,4 +1,5 @@
-// How a spool begins: the newest segment that can be read says what there is. What is damaged is copied row
+// How a spool begins: the newest segment that can be read says what there is. What is damaged is
+// copied row
 // by row into a new segment and set aside.
 
 import Model

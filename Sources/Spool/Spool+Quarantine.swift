@@ -1,5 +1,6 @@
 // What was set aside: raw frames that were refused, batches that the store refused, damaged rows
-// (QuarantineFile.swift). Nothing waits for it: a file that cannot be used is left, and tried again.
+// (QuarantineFile.swift). Nothing waits for it: a file that cannot be used is left, and tried
+// again.
 
 internal import Model
 internal import SQLite

@@ -1,5 +1,7 @@
-// Room. The spool's share of the device is the quota, or what the device has left when that is less. Above
-// seven eighths of it batches are evicted: lowest priority first, oldest first. Room comes back file by
+// Room. The spool's share of the device is the quota, or what the device has left when that is
+// less. Above
+// seven eighths of it batches are evicted: lowest priority first, oldest first. Room comes back
+// file by
 // file, so a file of which little is still pending is copied into the newest and goes.
 
 package import Model
@@ -47,7 +49,8 @@ extension Spool {
         do throws(SQLiteError) { return try usedBytes() } catch { throw SpoolError(error) }
     }
 
-    /// Down to `target` bytes: files that were set aside, covered journal (only the duplicate memory needs
+    /// Down to `target` bytes: files that were set aside, covered journal (only the duplicate
+    /// memory needs
     /// it), then batches. The uncovered journal is never touched.
     private func free(to target: Int) throws(SpoolError) {
         releaseOlder()
@@ -146,7 +149,8 @@ extension Spool {
         }
     }
 
-    /// Evicts batches whose newest observation is before `time`: the store would refuse them. Answers the
+    /// Evicts batches whose newest observation is before `time`: the store would refuse them.
+    /// Answers the
     /// number of their readings.
     @discardableResult
     package func evict(olderThan time: Timestamp) throws(SpoolError) -> UInt64 {
@@ -198,7 +202,8 @@ extension Spool {
         if badBytes == 0 { countBadFiles() }
     }
 
-    /// The device is full though the quota is not: what is kept for this moment is given up, and room is
+    /// The device is full though the quota is not: what is kept for this moment is given up, and
+    /// room is
     /// made.
     func relieve(_ incoming: Int) throws(SpoolError) {
         if isRelieving { throw .full }

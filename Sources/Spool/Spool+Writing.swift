@@ -1,5 +1,7 @@
-// Transactions. Whatever a device answers to one but "full", the segment is spent: after a failed flush
-// nobody knows what the kernel kept, so nothing is written to it again, its log is left as it is, and the
+// Transactions. Whatever a device answers to one but "full", the segment is spent: after a failed
+// flush
+// nobody knows what the kernel kept, so nothing is written to it again, its log is left as it is,
+// and the
 // same content goes into a new segment that begins with everything the spool knows.
 
 import Model
@@ -20,7 +22,8 @@ extension Spool {
         var bytes = 0
     }
 
-    /// Runs `body` in one transaction and takes over the change when it is durable. `incoming` bytes are
+    /// Runs `body` in one transaction and takes over the change when it is durable. `incoming`
+    /// bytes are
     /// expected to be added; there is room for them when the caller has asked for it.
     func write<T>(
         incoming: Int, _ body: (inout Change) throws(SQLiteError) -> T
@@ -91,7 +94,8 @@ extension Spool {
         }
     }
 
-    /// A device that fails here leaves pages in the file that nobody knows; the log still has them all.
+    /// A device that fails here leaves pages in the file that nobody knows; the log still has
+    /// them all.
     private func copyLogIfLong() {
         guard segment.pagesInLog * 4096 >= settings.logBytes(limit: quota) else {
             return
@@ -142,7 +146,8 @@ extension Spool {
             }
         } catch {
             files.remove(path)
-            // A device that failed may have kept the file after all, and the next start would go on from
+            // A device that failed may have kept the file after all, and the next start would go
+            // on from
             // it: so nothing may be added to the one before. A full one has not finished it.
             if error != .full { isSegmentSpent = true }
             throw error

@@ -7,7 +7,8 @@
 // A spool that begins anew has a new incarnation: the store knows batches by (gateway, incarnation,
 // sequence), so sequences may start at 1 again after everything was lost.
 //
-// Files: Spool+Writing.swift (transactions, a new segment for a full or failing one), Spool+Room.swift
+// Files: Spool+Writing.swift (transactions, a new segment for a full or failing one),
+// Spool+Room.swift
 // (what goes when there is no room), Spool+Opening.swift, Spool+Batches.swift, Spool+Journal.swift,
 // Spool+Quarantine.swift.
 
@@ -52,7 +53,8 @@ package final class Spool {
 
     static let warningsKept = 200
 
-    /// Makes the directory (mode 0700, its parent must exist) or opens what is there. Of a damaged file the
+    /// Makes the directory (mode 0700, its parent must exist) or opens what is there. Of a
+    /// damaged file the
     /// readable rows go into a new one and it is set aside as `.bad-<n>`, with a warning; one that
     /// cannot be read at all is set aside, and what the file before it says goes on.
     package init(directory: String, settings: SpoolSettings = SpoolSettings()) throws(SpoolError) {

@@ -54,7 +54,8 @@ package struct EpochCut: Sendable {
     /// For each intake its counters as of `covered`.
     package var counters: [IntakeCounters]
     package var revisions: [BucketRevision]
-    /// Batches of this and earlier epochs that are no longer there to be stored; they are counted as
+    /// Batches of this and earlier epochs that are no longer there to be stored; they are counted
+    /// as
     /// received and evicted.
     package var shed: ShedReadings?
 

@@ -1,15 +1,20 @@
-// The names in a spool's directory and what is done with them. With SpoolFolder.swift the sole place of
+// The names in a spool's directory and what is done with them. With SpoolFolder.swift the sole
+// place of
 // system calls in this room. No state; used on the spool queue.
 //
 //     lock                       pid of the owner in decimal
-//     segment-00000001.db        SQLite, see Segment.swift; the highest number is the one that is written
+//     segment-00000001.db        SQLite, see Segment.swift; the highest number is the one that is
+//     written
 //     segment-00000001.db-wal    its write-ahead log
-//     segment-00000001.db.bad-1  set aside because it was damaged (with its -wal); the oldest go when
+//     segment-00000001.db.bad-1  set aside because it was damaged (with its -wal); the oldest go
+//     when
 //                                the quota needs their room
-//     last                       the newest sequence that was given out, in decimal; not flushed: it tells
+//     last                       the newest sequence that was given out, in decimal; not flushed:
+//     it tells
 //                                a newest log that lost its end from one that never had it
 //     quarantine.db              see QuarantineFile.swift
-//     ballast                    room that is given up when the device is full, so that what frees room
+//     ballast                    room that is given up when the device is full, so that what
+//     frees room
 //                                can be written down
 
 internal import Glibc
@@ -48,7 +53,8 @@ struct SpoolFiles: Hashable, Sendable {
         return bad
     }
 
-    /// Files that were set aside, the oldest segment first, with their bytes (and those of their logs).
+    /// Files that were set aside, the oldest segment first, with their bytes (and those of their
+    /// logs).
     func badFiles() throws(SpoolError) -> [(path: String, bytes: Int)] {
         try names().filter { $0.contains(".db.bad-") && !$0.hasSuffix("-wal") }.sorted().map {
             (path + "/" + $0, bytes(of: path + "/" + $0))
@@ -73,7 +79,8 @@ struct SpoolFiles: Hashable, Sendable {
     /// Unlinks a file and what SQLite keeps beside it; the database first, see `setAside`.
     func remove(_ file: String) {
         for name in [file, file + "-wal", file + "-shm", file + "-journal"] {
-            // Safety: Swift lends the text with its ending zero for the call. What is not there need not
+            // Safety: Swift lends the text with its ending zero for the call. What is not there
+            // need not
             // be removed; what cannot be is tried again at the next start.
             _ = unsafe unlink(name)
         }
@@ -106,7 +113,8 @@ struct SpoolFiles: Hashable, Sendable {
         let digits = String(lastSequence)
         let text = Array(
             (String(repeating: "0", count: max(0, 20 - digits.utf8.count)) + digits).utf8)
-        // Safety: the array is valid for its own count during the call. What is not written is not missed
+        // Safety: the array is valid for its own count during the call. What is not written is
+        // not missed
         // before the log is damaged as well.
         _ = unsafe pwrite(descriptor, text, text.count, 0)
         _ = close(descriptor)

@@ -1,5 +1,7 @@
-// A spool's directory is made 0700 and owned by one process at a time through a lock on the file `lock`
-// (flock, so that a second opener in the same process is refused too, and the kernel lets go when the
+// A spool's directory is made 0700 and owned by one process at a time through a lock on the file
+// `lock`
+// (flock, so that a second opener in the same process is refused too, and the kernel lets go when
+// the
 // process dies; the number in the file is for people).
 
 internal import Glibc

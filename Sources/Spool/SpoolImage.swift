@@ -1,6 +1,9 @@
-// What the newest segment says when it is opened. Every table is read through, and where a page of it is
-// ruined row by row by key, so that what one page holds is all that it costs. Reading the whole retained
-// journal here (at most `journalRetainBytes` plus what is uncovered) means that afterwards every position
+// What the newest segment says when it is opened. Every table is read through, and where a page
+// of it is
+// ruined row by row by key, so that what one page holds is all that it costs. Reading the whole
+// retained
+// journal here (at most `journalRetainBytes` plus what is uncovered) means that afterwards every
+// position
 // and every loss is known.
 
 import Model
@@ -206,7 +209,8 @@ struct SpoolImage {
         try readRows(of: segment.file, from: first, through: last, &batches)
     }
 
-    /// All rows of a batch table; behind a ruined page by key up to `last`, or as far as some are found.
+    /// All rows of a batch table; behind a ruined page by key up to `last`, or as far as some are
+    /// found.
     private mutating func readRows(
         of file: SegmentFile, from first: UInt64, through last: UInt64?,
         _ batches: inout [PendingBatch]
@@ -320,7 +324,8 @@ struct SpoolImage {
 
     // MARK: Counters
 
-    /// After damage the rows that are there decide: what is missing counts as rejected (or, when it was the
+    /// After damage the rows that are there decide: what is missing counts as rejected (or, when
+    /// it was the
     /// list of what is gone that suffered, as not acknowledged yet).
     private mutating func balance() {
         if isCutLost { beginAnew() }
@@ -345,7 +350,8 @@ struct SpoolImage {
         }
     }
 
-    /// No cut: the counters are those of what is held, and every frame that comes back is received now.
+    /// No cut: the counters are those of what is held, and every frame that comes back is
+    /// received now.
     private mutating func beginAnew() {
         isDamaged = true
         let held = state.tally.counters.readingsPending
@@ -364,7 +370,8 @@ struct SpoolImage {
         for batch in state.pending.batches() { state.tally.addPending(batch) }
     }
 
-    /// The frames of a damaged part are in the counters of the parts behind it; behind the newest readable
+    /// The frames of a damaged part are in the counters of the parts behind it; behind the newest
+    /// readable
     /// one nothing counts them, and what `recover` says is lost must have been received.
     private mutating func countUnseenFrames() {
         if isCutLost { return }
@@ -415,7 +422,8 @@ extension SegmentFile {
         }
     }
 
-    /// What the columns beside a damaged part say. Numbers that cannot be true are taken as an empty part
+    /// What the columns beside a damaged part say. Numbers that cannot be true are taken as an
+    /// empty part
     /// at the start: nothing to find there.
     func partColumns(_ row: Int64) throws(SQLiteError) -> RetainedPart? {
         let select = try database.prepare(

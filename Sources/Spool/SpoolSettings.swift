@@ -5,10 +5,12 @@ package import SQLite
 
 /// Limits of a spool; the defaults suit a gateway with some GB of flash.
 package struct SpoolSettings: Sendable {
-    /// Most bytes that the spool takes on disk, or what the device has when that is less. Above seven
+    /// Most bytes that the spool takes on disk, or what the device has when that is less. Above
+    /// seven
     /// eighths batches are evicted, lowest priority first, oldest first.
     package var maximumBytes = 1 << 30
-    /// A file that reached this many bytes is followed by a new one; nil: a sixteenth of the quota, 64 MB
+    /// A file that reached this many bytes is followed by a new one; nil: a sixteenth of the
+    /// quota, 64 MB
     /// at most.
     package var segmentBytes: Int?
     /// Covered journal frames are kept this long (ms of arrival time) to refill the duplicate
@@ -146,7 +148,8 @@ package struct SpoolDetails: Hashable, Sendable {
     package var quarantineEvicted: UInt64 = 0
     /// Files of batches and journal.
     package var segments: UInt64 = 0
-    /// Bytes on disk in all, and how many there may be before batches are evicted (the quota's seven
+    /// Bytes on disk in all, and how many there may be before batches are evicted (the quota's
+    /// seven
     /// eighths, or the device's).
     package var bytesUsed: UInt64 = 0
     package var bytesAllowed: UInt64 = 0

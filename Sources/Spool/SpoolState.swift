@@ -1,5 +1,7 @@
-// Everything that the spool keeps in memory. It is read from the newest segment at open (SpoolImage.swift),
-// changed when a transaction is durable, and written whole into a segment that is begun; so whatever
+// Everything that the spool keeps in memory. It is read from the newest segment at open
+// (SpoolImage.swift),
+// changed when a transaction is durable, and written whole into a segment that is begun; so
+// whatever
 // happens to a file, the next one starts from here.
 
 import Model
@@ -91,7 +93,8 @@ struct SpoolState {
     var incarnation: [UInt8] = []
     var cut = CutState()
     var tally = Tally()
-    /// Parts that are not covered, or that the duplicate memory may need, in the order of their commits.
+    /// Parts that are not covered, or that the duplicate memory may need, in the order of their
+    /// commits.
     var retained: [RetainedPart] = []
     var pending = PendingIndex()
     /// Rising numbers.

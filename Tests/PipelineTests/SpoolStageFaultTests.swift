@@ -1,5 +1,7 @@
-// Rows 4, 5, 7 and 27 of the fault list (reliability.md section 3) at the spool's stage: what is taken in
-// while the disk is full, fails, is read-only or was never there, what is answered, what is counted, and
+// Rows 4, 5, 7 and 27 of the fault list (reliability.md section 3) at the spool's stage: what is
+// taken in
+// while the disk is full, fails, is read-only or was never there, what is answered, what is
+// counted, and
 // how it goes on when the disk works again.
 
 import Model

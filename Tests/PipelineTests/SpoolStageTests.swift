@@ -1,4 +1,5 @@
-// The spool's stage over a disk that refuses: it fails, or a quota is so small that it is full. Jobs wait
+// The spool's stage over a disk that refuses: it fails, or a quota is so small that it is full.
+// Jobs wait
 // in their order, nothing is committed, the timer tries again, and a probe is answered meanwhile.
 
 import Catalog

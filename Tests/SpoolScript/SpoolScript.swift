@@ -1,4 +1,5 @@
-// What the tests kill, trace and measure: one run over a spool. `spool-script DIRECTORY STEPS [BYTES]` says on
+// What the tests kill, trace and measure: one run over a spool. `spool-script DIRECTORY STEPS
+// [BYTES]` says on
 // stdout what is durable, line by line as soon as it is:
 //
 //     open NEXT            first journal position of this run
@@ -87,7 +88,8 @@ enum SpoolScript {
     }
 }
 
-/// `spool-script check DIRECTORY LOG`: is everything there that the log says? Exit 1 and a line for each
+/// `spool-script check DIRECTORY LOG`: is everything there that the log says? Exit 1 and a line
+/// for each
 /// thing that is not.
 enum ScriptCheck {
     static func main(_ directory: String, _ log: String) {

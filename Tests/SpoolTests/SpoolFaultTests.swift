@@ -1,6 +1,7 @@
 // The spool over a disk that fails: the rows of the fault list (reliability.md section 3) that
 // concern files.
-// The law after each of them: what a verb returned from is there, what it threw for is not half there, and
+// The law after each of them: what a verb returned from is there, what it threw for is not half
+// there, and
 // the ledger balances.
 
 import Model

@@ -1,5 +1,6 @@
 // The same rows with the machine's own means: a small tmpfs, a read-only remount, strace that kills
-// before a system call or makes it fail. Where the machine has them not, the tests are skipped by their names.
+// before a system call or makes it fail. Where the machine has them not, the tests are skipped by
+// their names.
 
 import Model
 import TestSupport
@@ -94,7 +95,8 @@ private func cut(_ epoch: UInt64, _ lane: Priority, _ size: Int, covered: UInt64
 
     // MARK: strace
 
-    /// Runs the script with `inject` at the `when`th call; what the spool then does not have of what was
+    /// Runs the script with `inject` at the `when`th call; what the spool then does not have of
+    /// what was
     /// said; nil when the script came to its end.
     private func trace(_ calls: String, _ inject: String, when: String) -> (String?, Bool) {
         let (directory, log) = (folder.path + "/traced", folder.path + "/log")

@@ -1,5 +1,7 @@
-// Row 8 of the fault list: files as a failing disk leaves them. What one damage costs: never more than
-// what is in its file, of that file only the rows on its pages, and never the start, the intake or the ledger.
+// Row 8 of the fault list: files as a failing disk leaves them. What one damage costs: never more
+// than
+// what is in its file, of that file only the rows on its pages, and never the start, the intake
+// or the ledger.
 
 import Model
 import TestSupport
