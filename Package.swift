@@ -47,8 +47,25 @@ func tests(_ name: String, _ dependencies: [String], exclude: [String] = []) -> 
         swiftSettings: strict)
 }
 
-func support(_ name: String) -> Target {
-    .target(name: name, path: "Tests/\(name)", swiftSettings: strict)
+func support(_ name: String, _ dependencies: [String]) -> Target {
+    .target(
+        name: name, dependencies: dependencies.map { .byName(name: $0) }, path: "Tests/\(name)",
+        swiftSettings: strict)
+}
+
+/// A program that tests kill, trace and measure.
+func script(_ name: String, _ path: String, _ dependencies: [String]) -> Target {
+    .executableTarget(
+        name: name, dependencies: dependencies.map { .byName(name: $0) }, path: path,
+        swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])])
+}
+
+/// C for tests: a disk that fails, over SQLite's own.
+func cSupport(_ name: String) -> Target {
+    .target(
+        name: name, path: "Tests/\(name)",
+        cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])],
+        linkerSettings: [.linkedLibrary("sqlite3")])
 }
 
 /// Built only for fuzzing: nothing ships it.
@@ -115,7 +132,9 @@ let package = Package(
         program("sluice-store", ["Field"]),
 
         // What the tests of several rooms share.
-        support("TestSupport"),
+        cSupport("CFaults"),
+        support("TestSupport", ["CFaults"]),
+        script("spool-script", "Tests/SpoolScript", ["Spool", "Model"]),
 
         tests("ModelTests", ["Model"]),
         tests("FormatsTests", ["Formats", "Model"]),
@@ -123,7 +142,7 @@ let package = Package(
         tests("CatalogTests", ["Catalog", "SQLite", "Model"]),
         tests("RingTests", ["Ring", "Model"], exclude: ["tsan", "tsan.sh"]),
         tests("BatchesTests", ["Batches", "Model"]),
-        tests("SpoolTests", ["TestSupport", "Spool", "SQLite", "Model"]),
+        tests("SpoolTests", ["TestSupport", "Spool", "SQLite", "Model", "spool-script"]),
         tests("UplinkTests", ["Uplink", "Model"]),
         tests("StoreTests", ["TestSupport", "Store", "Batches", "Uplink", "SQLite", "Model"]),
         tests(

@@ -69,13 +69,9 @@ package final class CatalogFile {
         insertDevice = try CatalogFile.prepare(database, CatalogFile.insertDeviceSQL)
         insertStream = try CatalogFile.prepare(database, CatalogFile.insertStreamSQL)
         devicesAfter = try CatalogFile.prepare(
-            database,
-            "SELECT id, identity, format, first_seen_ms, crc32 FROM devices WHERE id > ?1"
-                + " ORDER BY id")
+            database, CatalogFile.deviceColumns + " WHERE id > ?1 ORDER BY id")
         streamsAfter = try CatalogFile.prepare(
-            database,
-            "SELECT id, device, name, quantity, unit, priority, crc32 FROM streams WHERE id > ?1"
-                + " ORDER BY id")
+            database, CatalogFile.streamColumns + " WHERE id > ?1 ORDER BY id")
         self.database = database
     }
 
@@ -155,19 +151,23 @@ package final class CatalogFile {
         try devicesAfter.bind(Int64(after), at: 1)
         defer { devicesAfter.reset() }
         while contents.entries.count < limit, try devicesAfter.step() {
-            guard let id = UInt32(exactly: devicesAfter.int64(0)) else {
-                contents.damagedRows += 1
-                continue
-            }
-            contents.highestDevice = max(contents.highestDevice, id)
-            let device = Device(
-                id: DeviceID(id), identity: devicesAfter.text(1), format: devicesAfter.text(2),
-                firstSeenAt: Timestamp(milliseconds: devicesAfter.int64(3)))
-            if devicesAfter.int64(4) == Int64(CRC32.of(CatalogFile.rowBytes(device))) {
-                contents.entries.append(.device(device))
-            } else {
-                contents.damagedRows += 1
-            }
+            CatalogFile.device(devicesAfter, into: &contents)
+        }
+    }
+
+    static func device(_ row: borrowing Statement, into contents: inout Contents) {
+        guard let id = UInt32(exactly: row.int64(0)) else {
+            contents.damagedRows += 1
+            return
+        }
+        contents.highestDevice = max(contents.highestDevice, id)
+        let device = Device(
+            id: DeviceID(id), identity: row.text(1), format: row.text(2),
+            firstSeenAt: Timestamp(milliseconds: row.int64(3)))
+        if row.int64(4) == Int64(CRC32.of(CatalogFile.rowBytes(device))) {
+            contents.entries.append(.device(device))
+        } else {
+            contents.damagedRows += 1
         }
     }
 
@@ -177,27 +177,29 @@ package final class CatalogFile {
         try streamsAfter.bind(Int64(after), at: 1)
         defer { streamsAfter.reset() }
         while contents.entries.count < limit, try streamsAfter.step() {
-            guard let id = UInt32(exactly: streamsAfter.int64(0)) else {
-                contents.damagedRows += 1
-                continue
-            }
-            contents.highestStream = max(contents.highestStream, id)
-            guard let device = UInt32(exactly: streamsAfter.int64(1)),
-                let priority = UInt8(exactly: streamsAfter.int64(5)).flatMap({
-                    Priority(rawValue: $0)
-                })
-            else {
-                contents.damagedRows += 1
-                continue
-            }
-            let stream = Stream(
-                id: StreamID(id), device: DeviceID(device), name: streamsAfter.text(2),
-                quantity: streamsAfter.text(3), unit: streamsAfter.text(4), priority: priority)
-            if streamsAfter.int64(6) == Int64(CRC32.of(CatalogFile.rowBytes(stream))) {
-                contents.entries.append(.stream(stream))
-            } else {
-                contents.damagedRows += 1
-            }
+            CatalogFile.stream(streamsAfter, into: &contents)
+        }
+    }
+
+    static func stream(_ row: borrowing Statement, into contents: inout Contents) {
+        guard let id = UInt32(exactly: row.int64(0)) else {
+            contents.damagedRows += 1
+            return
+        }
+        contents.highestStream = max(contents.highestStream, id)
+        guard let device = UInt32(exactly: row.int64(1)),
+            let priority = UInt8(exactly: row.int64(5)).flatMap({ Priority(rawValue: $0) })
+        else {
+            contents.damagedRows += 1
+            return
+        }
+        let stream = Stream(
+            id: StreamID(id), device: DeviceID(device), name: row.text(2),
+            quantity: row.text(3), unit: row.text(4), priority: priority)
+        if row.int64(6) == Int64(CRC32.of(CatalogFile.rowBytes(stream))) {
+            contents.entries.append(.stream(stream))
+        } else {
+            contents.damagedRows += 1
         }
     }
 
@@ -276,6 +278,13 @@ package final class CatalogFile {
             FROM streams s JOIN devices d ON d.id = s.device;
         PRAGMA user_version = \(layout);
         """
+
+    private static let deviceColumns =
+        "SELECT id, identity, format, first_seen_ms, crc32 FROM devices"
+    private static let streamColumns =
+        "SELECT id, device, name, quantity, unit, priority, crc32 FROM streams"
+    static let deviceSQL = deviceColumns + " WHERE id = ?1"
+    static let streamSQL = streamColumns + " WHERE id = ?1"
 
     private static let insertDeviceSQL = """
         INSERT INTO devices(id, identity, format, first_seen_ms, crc32) VALUES(?1, ?2, ?3, ?4, ?5)

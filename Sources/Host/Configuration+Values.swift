@@ -30,6 +30,7 @@ extension Configuration {
         spool.maximumBytes =
             values.number("spool.maximumBytes").map { Int($0) } ?? spool.maximumBytes
         spool.duplicateWindow = values.number("spool.duplicateWindow") ?? spool.duplicateWindow
+        spool.maximumAge = values.number("spool.maxAge")
         if case .hostPort(let address) = values.values["store.address"] { store.address = address }
         uplink = Uplink(values, &reader)
         admin = Admin(values, &reader, of: "sluice")

@@ -118,6 +118,8 @@ package struct Configuration: Hashable, Sendable {
         package var directory = ""
         package var maximumBytes = 1 << 30
         package var duplicateWindow: Int64 = 600_000
+        /// nil: batches wait for as long as there is room.
+        package var maximumAge: Int64?
         package init() {}
     }
 

@@ -170,6 +170,10 @@ extension Configuration {
         Key(
             "spool.duplicateWindow", .duration(0...7 * day), "\"10m\"",
             "The same frame again within this time is a retransmission."),
+        Key(
+            "spool.maxAge", .duration(3600 * second...36_500 * day), "",
+            "Batches whose readings are all older are evicted as too old; when it is left out, they "
+                + "wait while there is room."),
         Key("store", .group, "{}", "The district store."),
         Key(
             "store.address", .hostPort, "",

@@ -120,18 +120,26 @@ package final class GatewayProcess {
         let notes = SideNotes()
         // Lanes of streams that are known already; new ones are told as they appear.
         notes.append(lanesOf: disk.contents.entries)
-        let counters = disk.spool.recoveredCounters().first ?? IntakeCounters()
+        let counters = disk.spool?.recoveredCounters().first ?? IntakeCounters()
         batch.stage = makeBatchStage(ring: ring, notes: notes, disk: disk, counters: counters)
         intake.stage = makeIntakeStage(
             sources: sources, library: library, ring: ring, notes: notes, disk: disk,
             counters: counters, seed: seed, answers: sockets.answers)
-        uplink.stage = makeUplinkStage(
-            incarnation: disk.spool.incarnation, software: software, seed)
         spool.stage = makeSpoolStage(disk)
         spool.toUplink = uplink.mailbox
         spool.toIntake = intake.mailbox
-        try recover(disk.spool)
-        warnings += disk.spool.warnings.dropFirst(disk.warnings.count)
+        guard let stored = disk.spool else {
+            // Batches are told apart by the spool's incarnation: none are sent before it is known.
+            uplink.makeStage = { [unowned self] in
+                makeUplinkStage(incarnation: $0, software: software, seed)
+            }
+            return
+        }
+        uplink.stage = makeUplinkStage(
+            incarnation: stored.incarnation, software: software, seed)
+        let said = stored.warnings.count
+        try recover(stored)
+        warnings += stored.warnings.dropFirst(said)
     }
 
     /// Begins to take in, to forward and to answer questions.
@@ -222,7 +230,7 @@ package final class GatewayProcess {
             producer: ring.takeProducer(),
             journal: JournalBuffer(
                 intake: 0, capacity: settings.commitBytes,
-                firstPosition: disk.spool.nextPosition(intake: 0)),
+                firstPosition: disk.spool?.nextPosition(intake: 0) ?? 0),
             counters: counters, seed: seed,
             ports: IntakePorts(
                 toSpool: { jobs.post(.job($0)) }, note: { notes.append($0) },
@@ -240,13 +248,14 @@ package final class GatewayProcess {
         buckets.bucketMilliseconds = configuration.batch.bucket
         var epoch = Epoch(settings: buckets)
         epoch.restore(
-            revisions: disk.spool.restoredRevisions.map { ($0.bucketStart, $0.revision) })
+            revisions: (disk.spool?.restoredRevisions ?? []).map { ($0.bucketStart, $0.revision) })
         let toIntake = intake.mailbox
         let roomAgain = intake.roomPoke
         let jobs = spool.mailbox
         return BatchStage(
             settings: settings, clock: clock, consumer: ring.takeConsumer(), epoch: epoch,
-            epochNumber: disk.spool.lastEpoch, counted: counters.readingsPublished, notes: notes,
+            epochNumber: disk.spool?.lastEpoch ?? 0, counted: counters.readingsPublished,
+            notes: notes,
             ports: BatchPorts(
                 toSpool: { jobs.post(.job($0)) }, requestCut: { toIntake.post(.mark(.cut)) },
                 roomAgain: { roomAgain() },
@@ -257,24 +266,43 @@ package final class GatewayProcess {
         let toIntake = intake.mailbox
         let toBatch = batch.mailbox
         let toUplink = uplink.mailbox
+        var settings = SpoolStageSettings()
+        settings.memoryBytes = min(settings.memoryBytes, configuration.spool.maximumBytes / 8)
+        settings.maximumAgeMilliseconds = configuration.spool.maximumAge
+        let ports = SpoolPorts(
+            committed: { toIntake.post(.committed($0)) },
+            released: { toIntake.post(.released($0)) },
+            cutStored: { toBatch.post(.cutStored) },
+            needsCut: { toIntake.post(.mark(.cut)) },
+            catalogGrew: { toUplink.post(.event(.batchesAvailable)) },
+            batchesAvailable: { toUplink.post(.event(.batchesAvailable)) },
+            opened: { spool in
+                for warning in spool.warnings { Log.warning(warning) }
+                toUplink.post(.begin(incarnation: spool.incarnation))
+            },
+            trouble: { text in
+                Log.state(text.map { "spool: \($0)" } ?? "spool: the disk takes data again")
+            },
+            wakeAt: { [unowned spool] in spool.timer.wake(at: $0) },
+            paced: { isPaced in
+                toIntake.post(.paced(isPaced))
+                Log.state(
+                    isPaced
+                        ? "spool: above its high water: devices are asked for patience"
+                        : "spool: below its low water: devices are welcome again")
+            })
+        guard let stored = disk.spool else {
+            let configuration = configuration
+            return SpoolStage(
+                reason: disk.trouble,
+                storage: {
+                    let (spool, catalog, _, _) = try GatewayDisk.open(configuration)
+                    return (spool, catalog)
+                }, clock: clock, settings: settings, ports: ports)
+        }
         return SpoolStage(
-            spool: disk.spool, catalog: disk.takeCatalog(), clock: clock,
-            ports: SpoolPorts(
-                committed: { toIntake.post(.committed($0)) },
-                cutStored: { toBatch.post(.cutStored) },
-                catalogGrew: { toUplink.post(.event(.batchesAvailable)) },
-                batchesAvailable: { toUplink.post(.event(.batchesAvailable)) },
-                trouble: { text in
-                    Log.state(text.map { "spool: \($0)" } ?? "spool: the disk takes data again")
-                },
-                wakeAt: { [unowned spool] in spool.timer.wake(at: $0) },
-                paced: { isPaced in
-                    toIntake.post(.paced(isPaced))
-                    Log.state(
-                        isPaced
-                            ? "spool: above its high water: devices are asked for patience"
-                            : "spool: below its low water: devices are welcome again")
-                }))
+            spool: stored, catalog: disk.takeCatalog(), clock: clock, settings: settings,
+            ports: ports)
     }
 
     private func makeUplinkStage(
@@ -321,50 +349,77 @@ package final class GatewayProcess {
             throw StartError(error.description)
         }
         intake.lostAtReplay(lost.first ?? 0)
-        guard stored.nextPosition(intake: 0) > stored.coveredPosition(intake: 0) else { return }
+        guard stored.hasUncovered else { return }
         intake.mark(.cut)
         while batch.turn() {}
     }
 }
 
-/// What is on disk at start.
+/// What is on disk at start. A disk that cannot be used now keeps nobody from starting: what is wrong with
+/// it may pass. A wrong path, another daemon or a newer layout does not.
 private final class GatewayDisk {
-    let spool: Spool
+    let spool: Spool?
     let contents: CatalogFile.Contents
     let warnings: [String]
+    /// Why there is no spool.
+    let trouble: String
     private var catalog: CatalogFile?
 
     init(_ configuration: Configuration) throws(StartError) {
+        do {
+            let (spool, catalog, contents, warnings) = try GatewayDisk.open(configuration)
+            self.spool = spool
+            self.catalog = catalog
+            self.contents = contents
+            self.warnings = warnings
+            trouble = ""
+        } catch let error as SpoolError where error.mayPass {
+            (spool, trouble) = (nil, error.description)
+            (contents, warnings) = GatewayDisk.withoutDisk(trouble)
+        } catch let error as SpoolError {
+            throw StartError(error.description)
+        } catch let error as CatalogFileError where error.mayPass {
+            (spool, trouble) = (nil, GatewayDisk.sentence(error, configuration))
+            (contents, warnings) = GatewayDisk.withoutDisk(trouble)
+        } catch let error as CatalogFileError {
+            throw StartError(GatewayDisk.sentence(error, configuration))
+        } catch {
+            throw StartError("\(error)")
+        }
+    }
+
+    static func open(
+        _ configuration: Configuration
+    ) throws -> (Spool, CatalogFile, CatalogFile.Contents, [String]) {
         var settings = SpoolSettings()
         settings.maximumBytes = configuration.spool.maximumBytes
         settings.duplicateWindow = configuration.spool.duplicateWindow
-        do throws(SpoolError) {
-            spool = try Spool(directory: configuration.spool.directory, settings: settings)
-        } catch {
-            throw StartError(error.description)
-        }
-        do throws(CatalogFileError) {
-            let file = try CatalogFile(directory: configuration.spool.directory)
-            contents = try file.load()
-            catalog = consume file
-        } catch {
-            throw StartError(
-                "catalog in \(configuration.spool.directory): \(error.description): "
-                    + "put a copy of catalog.db back, or move it away to begin a new one; "
-                    + "stream numbers then start again"
-            )
-        }
+        let spool = try Spool(directory: configuration.spool.directory, settings: settings)
         // Numbers given again would make the store file new readings under old streams.
-        if contents.highestStream == 0, spool.counters.lastSequence > 0 {
-            throw StartError(
-                "catalog in \(configuration.spool.directory): empty, but the spool holds batches: "
-                    + "put catalog.db back, or move the whole directory away to begin anew")
-        }
-        var warnings = spool.warnings
+        let (catalog, contents, said) = try CatalogFile.recovering(
+            directory: configuration.spool.directory,
+            isNew: spool.counters.lastSequence == 0)
+        var warnings = spool.warnings + said
         if contents.damagedRows > 0 {
             warnings.append("catalog: \(contents.damagedRows) damaged rows left out")
         }
-        self.warnings = warnings
+        return (spool, catalog, contents, warnings)
+    }
+
+    private static func sentence(
+        _ error: CatalogFileError, _ configuration: Configuration
+    ) -> String {
+        "catalog in \(configuration.spool.directory): \(error.description)"
+    }
+
+    /// Streams get numbers that none on the disk is likely to have.
+    private static func withoutDisk(_ trouble: String) -> (CatalogFile.Contents, [String]) {
+        (
+            .unknown,
+            [
+                "\(trouble): taking in without a disk: nothing is answered before it takes data"
+            ]
+        )
     }
 
     func takeCatalog() -> CatalogFile {

@@ -146,8 +146,7 @@ final class GatewayReports: Sendable {
     private struct Gathered: Sendable {
         var ledger = Ledger()
         var statistics: IntakeStatistics
-        var spool: SpoolDetails
-        var trouble: String?
+        var spool: SpoolReport
         var uplink: ForwarderStatus
     }
 
@@ -160,12 +159,11 @@ final class GatewayReports: Sendable {
         intake.post(
             .statistics { statistics in
                 spool.post(
-                    .details { details, trouble in
+                    .details { report in
                         uplink.post(
                             .status { status in
                                 let part = Gathered(
-                                    statistics: statistics, spool: details, trouble: trouble,
-                                    uplink: status)
+                                    statistics: statistics, spool: report, uplink: status)
                                 intake.post(
                                     .mark(
                                         .probe(
@@ -186,7 +184,12 @@ final class GatewayReports: Sendable {
         if gathered.ledger.unaccounted != 0 {
             reasons.append("unaccounted \(gathered.ledger.unaccounted): this is a bug: report it")
         }
-        if let trouble = gathered.trouble { reasons.append("spool: \(trouble)") }
+        if let trouble = gathered.spool.trouble { reasons.append("spool: \(trouble)") }
+        if gathered.spool.isInMemory {
+            reasons.append(
+                "nothing is stored or answered: \(gathered.spool.readingsInMemory) readings are in"
+                    + " memory only")
+        }
         if gathered.statistics.isWithoutRoom {
             reasons.append("intake has no room: sources are held back")
         }
@@ -222,12 +225,12 @@ final class GatewayReports: Sendable {
                 ])
             ),
             ("formats", formats.json),
-            ("spool", spoolJSON(gathered)),
+            ("spool", SpoolReporter.json(gathered.spool, maximumBytes: spoolMaximumBytes)),
             (
                 "uplink",
                 UplinkReport.json(
                     gathered.uplink, store: storeAddress,
-                    bytesPending: gathered.spool.bytesPending.total, now: now)
+                    bytesPending: gathered.spool.details.bytesPending.total, now: now)
             ),
             ("process", processJSON()),
             ("ledger", LedgerReport.json(gathered.ledger)),
@@ -239,28 +242,6 @@ final class GatewayReports: Sendable {
         return .object([
             ("cpuSeconds", .double(Double(usage.cpuMicroseconds) / 1e6)),
             ("rssKb", .unsigned(usage.rssKb)), ("peakRssKb", .unsigned(usage.peakRssKb)),
-        ])
-    }
-
-    private func spoolJSON(_ gathered: Gathered) -> JSON {
-        let spool = gathered.spool
-        func lanes(_ counts: ByPriority) -> JSON {
-            .object([
-                ("alarm", .unsigned(counts.alarm)), ("live", .unsigned(counts.live)),
-                ("backlog", .unsigned(counts.backlog)),
-            ])
-        }
-        return .object([
-            ("maximumBytes", .integer(Int64(spoolMaximumBytes))),
-            ("trouble", gathered.trouble.map { .string($0) } ?? .null),
-            ("batchesPending", lanes(spool.batchesPending)),
-            ("readingsPending", lanes(spool.readingsPending)),
-            ("bytesPending", lanes(spool.bytesPending)),
-            ("readingsEvicted", lanes(spool.readingsEvicted)),
-            ("batchesDamaged", .unsigned(spool.batchesDamaged)),
-            ("journalParts", .unsigned(spool.journalParts)),
-            ("journalBytes", .unsigned(spool.journalBytes)),
-            ("quarantineEntries", .unsigned(spool.quarantineEntries)),
         ])
     }
 

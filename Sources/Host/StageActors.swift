@@ -10,6 +10,8 @@ import Uplink
 
 enum IntakeJob: Sendable {
     case committed(UInt64)
+    /// Will not be stored: no answers.
+    case released(UInt64)
     case mark(MarkNote.Purpose)
     case replaceFormats([Format])
     case statistics(@Sendable (IntakeStatistics) -> Void)
@@ -58,6 +60,9 @@ final class IntakeActor {
         switch job {
         case .committed(let position):
             stage.committed(upTo: position)
+            lookForRoom()
+        case .released(let position):
+            stage.released(upTo: position)
             lookForRoom()
         case .mark(let purpose): stage.mark(purpose)
         case .replaceFormats(let formats): stage.replaceFormats(formats)
@@ -124,10 +129,20 @@ enum SpoolWork: Sendable {
     case needEntries(afterDevice: UInt32, afterStream: UInt32)
     case acknowledged([UInt64])
     case rejected(UInt64, reason: String, isDivisible: Bool)
-    case details(@Sendable (SpoolDetails, _ trouble: String?) -> Void)
+    case details(@Sendable (SpoolReport) -> Void)
     case quarantined(after: Int64, limit: Int, @Sendable ([QuarantineEntry]) -> Void)
     case release(Int64, @Sendable (ReleaseOutcome) -> Void)
     case close(@Sendable () -> Void)
+}
+
+/// What the spool's stage says about itself.
+struct SpoolReport: Sendable {
+    var details = SpoolDetails()
+    var trouble: String?
+    var forecast = SpoolForecast()
+    /// Nothing is stored or answered: readings are kept in memory.
+    var isInMemory = false
+    var readingsInMemory: UInt64 = 0
 }
 
 final class SpoolActor {
@@ -158,12 +173,18 @@ final class SpoolActor {
         case .acknowledged(let sequences): stage.acknowledge(sequences)
         case .rejected(let sequence, let reason, let isDivisible):
             stage.reject(sequence, reason: reason, isDivisible: isDivisible)
-        case .details(let reply): reply(stage.spool.details, stage.trouble)
+        case .details(let reply):
+            stage.tend()
+            reply(
+                SpoolReport(
+                    details: stage.spool?.details ?? SpoolDetails(), trouble: stage.trouble,
+                    forecast: stage.forecast, isInMemory: stage.isInMemory,
+                    readingsInMemory: stage.readingsWaiting))
         case .quarantined(let number, let limit, let reply):
             reply(stage.quarantined(after: number, limit: limit))
         case .release(let number, let reply): release(number, stage, reply)
         case .close(let done):
-            stage.spool.close()
+            stage.spool?.close()
             self.stage = nil
             done()
         }
@@ -186,11 +207,15 @@ extension SpoolActor {
 
 enum UplinkJob: Sendable {
     case event(Forwarder.Event)
+    /// The spool is open: its incarnation is known.
+    case begin(incarnation: [UInt8])
     case status(@Sendable (ForwarderStatus) -> Void)
 }
 
 final class UplinkActor {
     var stage: UplinkStage?
+    /// For a spool that is opened later.
+    var makeStage: ((_ incarnation: [UInt8]) -> UplinkStage)?
     private let queue: DispatchQueue
     private let address: HostPort?
     private let clock: Clock
@@ -246,7 +271,11 @@ final class UplinkActor {
     private func take(_ job: UplinkJob) {
         switch job {
         case .event(let event): stage?.step(event)
-        case .status(let reply): if let stage { reply(stage.status) }
+        case .begin(let incarnation):
+            guard stage == nil, let makeStage else { return }
+            stage = makeStage(incarnation)
+            if address != nil { stage?.step(.start) }
+        case .status(let reply): reply(stage?.status ?? ForwarderStatus())
         }
     }
 }

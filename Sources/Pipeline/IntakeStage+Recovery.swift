@@ -1,4 +1,5 @@
-// At start: frames that the last run had journaled. Those that a cut covers only refill the duplicate
+// At start: frames that the last run had journaled. Those that a cut covers only refill the
+// duplicate
 // memory; the others are decoded again, under the policy of the time when they were taken in.
 
 import Formats

@@ -37,6 +37,12 @@ struct PendingAnswers {
         return sent
     }
 
+    /// Lets go of answers whose frames were not stored: the devices repeat them.
+    mutating func forget(upTo position: UInt64) {
+        while head < entries.count, entries[head].needs <= position { head += 1 }
+        compact()
+    }
+
     private func send(upTo committed: UInt64, through port: any AnswerPort) -> Int {
         var next = head
         let all = bytes.span

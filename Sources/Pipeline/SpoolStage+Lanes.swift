@@ -1,6 +1,9 @@
-// Which batches are lent to the uplink first. A batch's priority is what its streams say; its lane is
-// backlog also when it is live and has waited for longer than a minute: after an outage what is fresh
-// goes before what has waited, so that nobody looks at old values while new ones queue. On the spool
+// Which batches are lent to the uplink first. A batch's priority is what its streams say; its
+// lane is
+// backlog also when it is live and has waited for longer than a minute: after an outage what is
+// fresh
+// goes before what has waited, so that nobody looks at old values while new ones queue. On the
+// spool
 // queue.
 
 internal import Model
@@ -39,6 +42,8 @@ extension SpoolStage {
     package func lease(
         excluding: [UInt64], room: LeaseRoom, maximumBytes: Int
     ) -> [OutgoingBatch] {
+        guard let spool else { return [] }
+        tend()
         lanes.age(to: clock.now())
         let excluded = Set(excluding)
         let old = lanes.lastOld

@@ -1,10 +1,12 @@
 // A batch that the store rejects is divided until the readings at fault are found: the good halves
-// go on at once, a reading that is rejected alone goes to the quarantine with the frames that may have
+// go on at once, a reading that is rejected alone goes to the quarantine with the frames that may
+// have
 // brought it. Also the way back: entries of the quarantine that an operator releases. On the spool
 // queue.
 //
 // A store that takes nothing at all must not turn a spool into single readings: after
-// `divisionsInVainLimit` divisions without one accepted batch in between, batches are set aside whole.
+// `divisionsInVainLimit` divisions without one accepted batch in between, batches are set aside
+// whole.
 
 import Batches
 import Model
@@ -28,6 +30,7 @@ extension SpoolStage {
     private static let framesKept = 8
 
     package func reject(_ sequence: UInt64, reason: String, isDivisible: Bool = true) {
+        guard let spool else { return }
         do {
             guard isDivisible, divisionsInVain < SpoolStage.divisionsInVainLimit,
                 let batch = try spool.pendingBatch(sequence),
@@ -78,7 +81,7 @@ extension SpoolStage {
     // MARK: Quarantine
 
     package func quarantined(after number: Int64, limit: Int) -> [QuarantineEntry] {
-        do { return try spool.quarantined(after: number, limit: limit) } catch {
+        do { return try spool?.quarantined(after: number, limit: limit) ?? [] } catch {
             report(error)
             return []
         }
@@ -86,7 +89,7 @@ extension SpoolStage {
 
     /// The frame of an entry, for the intake to take; nil when it is none.
     package func quarantinedFrame(_ number: Int64) -> QuarantineEntry? {
-        guard let entry = try? spool.quarantined(number: number), entry.kind == .frame,
+        guard let entry = try? spool?.quarantined(number: number), entry.kind == .frame,
             entry.isIntact
         else { return nil }
         return entry
@@ -94,6 +97,7 @@ extension SpoolStage {
 
     /// Makes a batch or reading of the quarantine pending again.
     package func release(_ number: Int64) -> ReleaseOutcome {
+        guard let spool else { return .refused("the spool cannot be read now") }
         do {
             let outcome = try spool.released(number)
             if case .pending = outcome { ports.batchesAvailable() }

@@ -1,5 +1,7 @@
-// High and low water of the spool: above the one the intake asks its devices for patience, below the
-// other it takes gladly again. Early on purpose: eviction begins at seven eighths. On the spool queue.
+// High and low water of the spool: above the one the intake asks its devices for patience, below
+// the
+// other it takes gladly again. Early on purpose: eviction begins at seven eighths. On the spool
+// queue.
 
 import Model
 import Spool
@@ -10,6 +12,7 @@ extension SpoolStage {
 
     /// Looks after each change of what is held.
     func lookAtWater() {
+        guard let spool else { return }
         let held = spool.details.bytesPending.total &+ spool.details.journalBytes
         let whole = UInt64(max(1, spool.settings.maximumBytes))
         let percent = held.multipliedReportingOverflow(by: 100).partialValue / whole

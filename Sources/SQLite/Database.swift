@@ -11,6 +11,8 @@ internal import CSQLite
     package enum Mode: Sendable {
         /// Created when it is missing.
         case readWriteCreate
+        /// Must exist.
+        case readWrite
         /// Must exist; nothing is written beside it except a WAL index when it is in WAL mode.
         case readOnly
     }
@@ -109,11 +111,30 @@ internal import CSQLite
         return try statement.step() && statement.int64(0) == 0
     }
 
+    /// Copies what it can of the WAL into the file without waiting, so that the WAL's place is used again;
+    /// answers the number of frames that it held. Unlike SQLite's own automatic one it says when the
+    /// device fails.
+    package func copyLog() throws(SQLiteError) -> Int {
+        let statement = try prepare("PRAGMA wal_checkpoint(PASSIVE)")
+        return try statement.step() ? max(0, statement.int(2)) : 0
+    }
+
+    /// Pages written to the log (in WAL mode) since the file was opened.
+    package var pagesWritten: Int {
+        var current: Int32 = 0
+        var highest: Int32 = 0
+        // Safety: `handle` is open while self is; both numbers outlive the call.
+        _ = unsafe sqlite3_db_status(
+            handle, SQLITE_DBSTATUS_CACHE_WRITE, &current, &highest, 0)
+        return Int(current)
+    }
+
     private static func open(_ path: String, _ mode: Mode) throws(SQLiteError) -> OpaquePointer {
         _ = isConfigured
         let access =
             switch mode {
             case .readWriteCreate: SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+            case .readWrite: SQLITE_OPEN_READWRITE
             case .readOnly: SQLITE_OPEN_READONLY
             }
         var opened: OpaquePointer?

@@ -12,7 +12,8 @@ package struct DurableSettings: Sendable {
     }
 
     package var locking: Locking
-    /// Pages in the WAL before it is copied into the file (× 4096 bytes).
+    /// Pages in the WAL before it is copied into the file (× 4096 bytes); 0: the owner does it, and so
+    /// hears of a device that fails meanwhile.
     package var walAutocheckpoint = 2000
     /// The WAL file is cut back to this many bytes after a checkpoint.
     package var journalSizeLimit = 8 << 20

@@ -4,8 +4,9 @@
 // Counters, layout 1: u8 layout = 1 | varint n, n × varint (the plain counters in the order of
 //     `plain`) | varint n, n × varint (rejected, by raw value) | varint n, n × varint (dropped, by
 //     raw value)
-// Cut, layout 1: u8 layout = 1 | u64 epoch | varint intakes, each: u64 covered, varint length,
-//     counters | varint n, n × (varint zigzag bucketStart ms, varint revision)
+// Cut, layout 2 (1: without the last): u8 layout | u64 epoch | varint intakes, each: u64 covered,
+//     varint length, counters | varint n, n × (varint zigzag bucketStart ms, varint revision)
+//     | u64 from, u64 to: journal of intake 0 that waits for the next start (from = to: none)
 
 import Model
 
@@ -82,10 +83,14 @@ struct CutState {
     var covered: [UInt64] = []
     var counters: [IntakeCounters] = []
     var revisions: [BucketRevision] = []
+    /// Journal of intake 0 below `covered` that no batch holds: the spool could not be read when
+    /// that run
+    /// began, so the next one decodes it again.
+    var stranded: Range<UInt64>?
 
     func encode() -> [UInt8] {
         var writer = ByteWriter(capacity: 256)
-        writer.u8(1)
+        writer.u8(2)
         writer.u64(epoch)
         writer.varint(UInt64(covered.count))
         for (index, position) in covered.enumerated() {
@@ -98,6 +103,8 @@ struct CutState {
             writer.varint(UInt64(bitPattern: (start << 1) ^ (start >> 63)))
             writer.varint(UInt64(entry.revision))
         }
+        writer.u64(stranded?.lowerBound ?? 0)
+        writer.u64(stranded?.upperBound ?? 0)
         return writer.bytes
     }
 
@@ -105,7 +112,8 @@ struct CutState {
         var state = CutState()
         var reader = ByteReader(bytes)
         do throws(ShortBytes) {
-            guard try reader.u8() == 1 else { return nil }
+            let layout = try reader.u8()
+            guard layout == 1 || layout == 2 else { return nil }
             state.epoch = try reader.u64()
             for _ in 0..<Int(clamping: try reader.varint()) {
                 let position = try reader.u64()
@@ -123,6 +131,10 @@ struct CutState {
                     BucketRevision(
                         bucketStart: Timestamp(milliseconds: start), revision: revision))
             }
+            guard layout == 2 else { return state }
+            let from = try reader.u64()
+            let to = try reader.u64()
+            if from < to, to < StoredPart.positionLimit { state.stranded = from..<to }
         } catch {
             return nil
         }

@@ -38,6 +38,24 @@ package struct JournalPart: Sendable {
     package let counters: IntakeCounters
 
     package var nextPosition: UInt64 { firstPosition &+ UInt64(frameCount) }
+
+    /// The same frames where the spool counts them.
+    package func moved(by offsets: SpoolOffsets) -> JournalPart {
+        let first = firstPosition &+ offsets.position
+        let sums = counters.adding(offsets.counters)
+        var moved = bytes
+        // The counters end the part.
+        var own = ByteWriter()
+        own.blob(CounterCoding.encode(counters))
+        moved.removeLast(min(own.bytes.count, moved.count - JournalBuffer.headerSize))
+        var new = ByteWriter()
+        new.blob(CounterCoding.encode(sums))
+        moved += new.bytes
+        for i in 0..<8 { moved[8 + i] = UInt8(truncatingIfNeeded: first >> UInt64(8 * i)) }
+        return JournalPart(
+            intake: intake, firstPosition: first, frameCount: frameCount,
+            newestReceivedAt: newestReceivedAt, bytes: moved, counters: sums)
+    }
 }
 
 /// Collects one intake's accepted frames between two group commits.
@@ -105,7 +123,8 @@ package struct JournalBuffer: Sendable {
         patch(UInt64(bitPattern: newest.milliseconds), at: 24)
         patch(UInt64(UInt32(bytes.count)), at: 32)
         bytes.append(contentsOf: trailer.bytes)
-        // A small part leaves as an exact copy and the buffer stays; parts may wait for the disk, and what
+        // A small part leaves as an exact copy and the buffer stays; parts may wait for the disk,
+        // and what
         // they hold is bounded by their bytes, not by the buffer's capacity.
         let isSmall = bytes.count < capacity / 2
         let part = JournalPart(
@@ -166,6 +185,8 @@ struct StoredPart {
     let newestReceivedAt: Timestamp
     let sources: [JournalSource]
     let counters: IntakeCounters
+    /// Bytes of the whole part.
+    var size: Int { reader.bytes.count }
     private let firstReceivedAt: Timestamp
     private let reader: ByteReader
     private let framesEnd: Int

@@ -10,275 +10,236 @@ extension Spool {
     @discardableResult
     package func commit(_ epochCut: EpochCut) throws(SpoolError) -> ClosedRange<UInt64>? {
         precondition(epochCut.covered.count == epochCut.counters.count, "one position an intake")
-        let state = merged(epochCut)
+        let next = merged(epochCut)
         let incoming = epochCut.batches.reduce(4096) { $0 + $1.bytes.count }
-        let first = tally.counters.lastSequence &+ 1
+        try makeRoom(incoming)
+        // What the cut covers makes room for the next; so it may take all there is.
+        guard try fits(incoming, eighths: 8) else { throw .full }
+        let first = state.tally.counters.lastSequence &+ 1
         try write(incoming: incoming) { (change: inout Change) throws(SQLiteError) in
-            change.covered = state.covered
+            change.covered = next.covered
+            change.bytes = incoming
             for batch in epochCut.batches { try insert(batch, epochCut.epoch, &change) }
-            try store(state)
+            if let shed = epochCut.shed { count(shed, &change) }
+            try segment.put(next)
+            for sum in next.ledger { try segment.put(ledger: sum.name, sum.value) }
             try expire(&change)
         }
-        cut = state
-        for (intake, position) in state.covered.enumerated() {
-            nextPositions.fill(upTo: intake, with: 0)
-            nextPositions[intake] = max(nextPositions[intake], position)
+        state.cut = next
+        state.markStranded()
+        for (intake, position) in next.covered.enumerated() {
+            state.reach(position, ofIntake: intake)
         }
-        return epochCut.batches.isEmpty ? nil : first...tally.counters.lastSequence
+        files.note(lastSequence: state.tally.counters.lastSequence)
+        releaseOlder()
+        // What came may have taken more than was asked for; the cut is stored, so nothing is said
+        // here.
+        try? makeRoom(0)
+        makeBallast()
+        return epochCut.batches.isEmpty ? nil : first...state.tally.counters.lastSequence
     }
 
     /// Pending batches of one lane with sequences above `sequence` that are not in `excluding` (in
-    /// flight already), oldest first: at most `limit` and, but for the first, at most `maximumBytes`.
+    /// flight already), oldest first: at most `limit` and, but for the first, at most
+    /// `maximumBytes`.
     /// Those whose CRC does not match go to quarantine and are counted; they do not stop the rest.
     /// The same batch is lent as often as it is asked for.
     package func lease(
         lane: Priority, after sequence: UInt64, excluding: Set<UInt64> = [], limit: Int,
         maximumBytes: Int
     ) throws(SpoolError) -> [SpooledBatch] {
-        var leased: [SpooledBatch] = []
-        var damaged: [UInt64] = []
-        do throws(SQLiteError) {
-            var after = sequence
-            var bytes = 0
-            search: while leased.count < limit {
-                let found = try pending(lane, after: after, limit: limit)
-                if found.isEmpty { break }
-                for next in found {
-                    after = next
-                    if excluding.contains(next) { continue }
-                    guard let batch = try read(next, &damaged) else { continue }
-                    if !leased.isEmpty, bytes + batch.bytes.count > maximumBytes { break search }
-                    bytes += batch.bytes.count
-                    leased.append(batch)
-                    if leased.count == limit { break }
-                }
+        if limit <= 0 { return [] }
+        var chosen: [PendingBatch] = []
+        var sum = 0
+        state.pending.forEach(lane, after: sequence) { batch in
+            if excluding.contains(batch.sequence) || unreadable.contains(batch.sequence) {
+                return true
             }
-        } catch {
-            throw SpoolError(error)
+            if !chosen.isEmpty, sum + Int(batch.size) > maximumBytes { return false }
+            sum += Int(batch.size)
+            chosen.append(batch)
+            return chosen.count < limit
         }
-        for sequence in damaged {
-            do throws(SpoolError) {
-                try setAside(sequence, reason: "damaged", isDamage: true)
-                warnings.append("batch \(sequence) damaged: set aside in quarantine")
+        var leased: [SpooledBatch] = []
+        for batch in chosen {
+            do throws(SQLiteError) {
+                if let found = try read(batch) { leased.append(found) } else { try lose(batch) }
             } catch {
-                // What cannot be moved now must not hold up what was leased.
-                unreadable.insert(sequence)
-                warnings.append("batch \(sequence) damaged: \(error.description)")
+                // The device does not read it now; perhaps at the next start.
+                unreadable.insert(batch.sequence)
+                warn("batch \(batch.sequence) cannot be read: \(error.description)")
             }
+        }
+        // Damaged ones all: what is behind them must not wait for the next time.
+        if leased.isEmpty, let last = chosen.last?.sequence {
+            return try lease(
+                lane: lane, after: last, excluding: excluding, limit: limit,
+                maximumBytes: maximumBytes)
         }
         return leased
     }
 
     /// The store has these; unknown sequences (acknowledged or evicted before) are passed over.
     package func acknowledge(_ sequences: [UInt64]) throws(SpoolError) {
-        if sequences.isEmpty { return }
+        let known = Set(sequences).compactMap { state.pending[$0] }.sorted {
+            $0.sequence < $1.sequence
+        }
+        if known.isEmpty { return }
         try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
-            for sequence in sequences {
-                guard let (_, readings) = try removeBatch(sequence, &change) else { continue }
-                change.tally.counters.readingsAcknowledged &+= readings
+            for batch in known {
+                guard try remove(batch, &change) else { continue }
+                change.tally.counters.readingsAcknowledged &+= batch.readings
                 change.tally.counters.batchesAcknowledged &+= 1
             }
         }
+        releaseOlder()
     }
 
     /// The store will never take this batch: it moves to quarantine with the store's reason. False
     /// when there is no such batch.
     @discardableResult
     package func reject(_ sequence: UInt64, reason: String) throws(SpoolError) -> Bool {
-        try setAside(sequence, reason: reason, isDamage: false)
+        guard let batch = state.pending[sequence] else { return false }
+        var found: SpooledBatch?
+        do throws(SQLiteError) {
+            found = try read(batch)
+        } catch {
+            throw SpoolError(error)
+        }
+        guard let found else {
+            do throws(SQLiteError) { try lose(batch) } catch { throw SpoolError(error) }
+            return true
+        }
+        try quarantine(
+            batch: sequence, reason: reason, observedAt: found.lastObservedAt,
+            readings: batch.readings, crc: Int64(CRC32.of(found.bytes)), bytes: found.bytes)
+        try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
+            guard try remove(batch, &change) else { return }
+            change.tally.counters.readingsRejected &+= batch.readings
+            change.tally.details.batchesRejected &+= 1
+        }
+        releaseOlder()
+        return true
     }
 
     // MARK: Helpers
 
     /// Positions never go back, and an intake that is not in the cut keeps what it had.
     private func merged(_ epochCut: EpochCut) -> CutState {
-        var state = cut
-        state.epoch = epochCut.epoch
-        state.revisions = epochCut.revisions
+        var next = state.cut
+        next.epoch = epochCut.epoch
+        next.revisions = epochCut.revisions
+        if hasRecovered { next.stranded = nil }
         for (intake, position) in epochCut.covered.enumerated() {
-            state.covered.fill(upTo: intake, with: 0)
-            state.counters.fill(upTo: intake, with: IntakeCounters())
-            state.covered[intake] = max(state.covered[intake], position)
-            state.counters[intake] = epochCut.counters[intake]
+            next.covered.fill(upTo: intake, with: 0)
+            next.counters.fill(upTo: intake, with: IntakeCounters())
+            next.covered[intake] = max(next.covered[intake], position)
+            next.counters[intake] = epochCut.counters[intake]
         }
-        return state
-    }
-
-    private func store(_ state: CutState) throws(SQLiteError) {
-        let bytes = state.encode()
-        try segment.insertCut.bind(Int64(CRC32.of(bytes)), at: 1)
-        try segment.insertCut.bind(bytes, at: 2)
-        try segment.insertCut.run()
-        try segment.deleteCuts.bind(segment.database.lastInsertRowID &- 1, at: 1)
-        try segment.deleteCuts.run()
-        var sums = IntakeCounters().named
-        for counters in state.counters {
-            for (index, entry) in counters.named.enumerated() { sums[index].value &+= entry.value }
-        }
-        for sum in sums { try putLedger(sum.name, sum.value) }
-        try putLedger("epoch", state.epoch)
+        return next
     }
 
     private func insert(
         _ batch: CutBatch, _ epoch: UInt64, _ change: inout Change
     ) throws(SQLiteError) {
         change.tally.counters.lastSequence &+= 1
-        try insert(batch, epoch, as: change.tally.counters.lastSequence, &change)
-        change.tally.counters.readingsReceived &+= UInt64(batch.readings)
+        let row = try insert(batch, epoch, as: change.tally.counters.lastSequence, &change)
+        change.tally.counters.readingsReceived &+= row.readings
     }
 
     /// Adds a row to what is pending; `readingsReceived` is the caller's.
+    @discardableResult
     func insert(
         _ batch: CutBatch, _ epoch: UInt64, as sequence: UInt64, _ change: inout Change
-    ) throws(SQLiteError) {
+    ) throws(SQLiteError) -> PendingBatch {
         precondition(batch.readings >= 0, "a batch has a number of readings")
-        let readings = UInt64(batch.readings)
+        let pending = PendingBatch(
+            sequence: sequence, lane: batch.priority, readings: Int64(batch.readings),
+            size: Int64(batch.bytes.count), segment: segment.number,
+            lastObservedAt: batch.lastObservedAt)
         let row = BatchRow(
             sequence: sequence, priority: batch.priority, epoch: epoch,
-            bucketStart: batch.bucketStart, revision: batch.revision, readings: readings,
+            bucketStart: batch.bucketStart, revision: batch.revision, readings: pending.readings,
             firstObservedAt: batch.firstObservedAt, lastObservedAt: batch.lastObservedAt)
-        try segment.insertBatch.bind(Int64(bitPattern: row.sequence), at: 1)
-        try segment.insertBatch.bind(Int64(row.priority.rawValue), at: 2)
-        try segment.insertBatch.bind(Int64(bitPattern: epoch), at: 3)
-        try segment.insertBatch.bind(row.bucketStart.milliseconds, at: 4)
-        try segment.insertBatch.bind(Int64(row.revision), at: 5)
-        try segment.insertBatch.bind(Int64(bitPattern: readings), at: 6)
-        try segment.insertBatch.bind(row.firstObservedAt.milliseconds, at: 7)
-        try segment.insertBatch.bind(row.lastObservedAt.milliseconds, at: 8)
-        try segment.insertBatch.bind(batch.bytes.count, at: 9)
-        try segment.insertBatch.bind(Int64(row.crc(batch.bytes)), at: 10)
-        try segment.insertBatch.bind(batch.bytes, at: 11)
-        try segment.insertBatch.run()
-        change.tally.addPending(
-            batch.priority, readings: readings, bytes: UInt64(batch.bytes.count))
+        try segment.put(row, batch.bytes.span, crc: Int64(row.crc(batch.bytes)))
+        // One that comes back from the quarantine is among those that are gone.
+        if sequence <= state.tally.counters.lastSequence { try segment.removeGone(sequence) }
+        change.tally.addPending(pending)
+        change.added.append(pending)
+        return pending
     }
 
-    private func pending(
-        _ lane: Priority, after sequence: UInt64, limit: Int
-    ) throws(SQLiteError) -> [UInt64] {
-        var found: [UInt64] = []
-        try segment.leaseBatches.bind(Int64(lane.rawValue), at: 1)
-        try segment.leaseBatches.bind(Int64(clamping: sequence), at: 2)
-        try segment.leaseBatches.bind(limit, at: 3)
-        while try segment.leaseBatches.step() {
-            found.append(UInt64(bitPattern: segment.leaseBatches.int64(0)))
+    /// Batches that memory had no room for while nothing could be written.
+    private func count(_ shed: ShedReadings, _ change: inout Change) {
+        change.tally.counters.readingsReceived &+= shed.readings.total
+        change.tally.counters.readingsEvicted &+= shed.readings.total
+        for lane in Priority.allCases {
+            change.tally.details.readingsEvicted[lane] &+= shed.readings[lane]
         }
-        segment.leaseBatches.reset()
-        return found
+        change.tally.details.batchesEvicted &+= shed.batches
     }
 
-    private func read(
-        _ sequence: UInt64, _ damaged: inout [UInt64]
-    ) throws(SQLiteError) -> SpooledBatch? {
-        if unreadable.contains(sequence) { return nil }
-        defer { segment.selectBatch.reset() }
+    /// nil: not there, or not what was stored. Throws when the device does not read.
+    func read(_ batch: PendingBatch) throws(SQLiteError) -> SpooledBatch? {
         do throws(SQLiteError) {
-            try segment.selectBatch.bind(Int64(bitPattern: sequence), at: 1)
-            guard try segment.selectBatch.step() else { return nil }
+            let file = try file(Int(batch.segment))
+            defer { file.selectBatch.reset() }
+            try file.selectBatch.bind(Int64(bitPattern: batch.sequence), at: 1)
+            guard try file.selectBatch.step() else { return nil }
+            let bytes = file.selectBatch.blob(10)
+            guard let row = BatchRow(file.selectBatch),
+                file.selectBatch.int64(9) == Int64(row.crc(bytes))
+            else { return nil }
+            return SpooledBatch(
+                sequence: batch.sequence, priority: row.priority,
+                readings: Int(clamping: batch.readings), bucketStart: row.bucketStart,
+                revision: row.revision, firstObservedAt: row.firstObservedAt,
+                lastObservedAt: row.lastObservedAt, bytes: bytes)
         } catch {
-            guard error.isDamaged else { throw error }
-            unreadable.insert(sequence)
-            warnings.append("batch \(sequence) cannot be read: \(error.description)")
-            return nil
+            if error.isDamaged || error.primaryCode == 1 { return nil }
+            throw error
         }
-        let bytes = segment.selectBatch.blob(10)
-        guard let row = BatchRow(segment.selectBatch),
-            segment.selectBatch.int64(9) == Int64(row.crc(bytes))
-        else {
-            damaged.append(sequence)
-            return nil
-        }
-        return SpooledBatch(
-            sequence: sequence, priority: row.priority, readings: Int(clamping: row.readings),
-            bucketStart: row.bucketStart, revision: row.revision,
-            firstObservedAt: row.firstObservedAt, lastObservedAt: row.lastObservedAt, bytes: bytes)
     }
 
-    /// Takes a batch out of the table and out of what is pending; nil when it is not there.
-    func removeBatch(
-        _ sequence: UInt64, _ change: inout Change
-    ) throws(SQLiteError) -> (lane: Priority, readings: UInt64)? {
-        defer { segment.deleteBatch.reset() }
-        try segment.deleteBatch.bind(Int64(bitPattern: sequence), at: 1)
-        guard try segment.deleteBatch.step() else { return nil }
-        let lane = Priority(stored: segment.deleteBatch.int64(0))
-        let readings = UInt64(clamping: segment.deleteBatch.int64(1))
-        let size = UInt64(clamping: segment.deleteBatch.int64(2))
-        // RETURNING gives its row before the statement is done.
-        while try segment.deleteBatch.step() {}
-        change.tally.removePending(lane, readings: readings, bytes: size)
-        return (lane, readings)
-    }
-
-    @discardableResult
-    private func setAside(
-        _ sequence: UInt64, reason: String, isDamage: Bool
-    ) throws(SpoolError) -> Bool {
-        try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
-            try segment.selectBatch.bind(Int64(bitPattern: sequence), at: 1)
-            guard try segment.selectBatch.step() else {
-                segment.selectBatch.reset()
-                return false
+    /// Takes a damaged batch out; what is left of it goes to quarantine.
+    private func lose(_ batch: PendingBatch) throws(SQLiteError) {
+        markDamaged(Int(batch.segment))
+        do throws(SpoolError) {
+            if let file = try? file(Int(batch.segment)),
+                (try? file.selectBatch.bind(Int64(bitPattern: batch.sequence), at: 1)) != nil
+            {
+                if (try? file.selectBatch.step()) == true {
+                    let bytes = file.selectBatch.blob(10)
+                    let observedAt = Timestamp(milliseconds: file.selectBatch.int64(7))
+                    file.selectBatch.reset()
+                    try quarantine(
+                        batch: batch.sequence, reason: "damaged", observedAt: observedAt,
+                        readings: batch.readings, crc: Int64(CRC32.of(bytes)), bytes: bytes)
+                }
+                file.selectBatch.reset()
             }
-            let bytes = segment.selectBatch.blob(10)
-            let observedAt = Timestamp(milliseconds: segment.selectBatch.int64(7))
-            segment.selectBatch.reset()
-            guard let (_, readings) = try removeBatch(sequence, &change) else { return false }
-            change.tally.counters.readingsRejected &+= readings
-            if isDamage {
+            try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
+                guard try remove(batch, &change) else { return }
+                change.tally.counters.readingsRejected &+= batch.readings
                 change.tally.details.batchesDamaged &+= 1
-            } else {
-                change.tally.details.batchesRejected &+= 1
+                change.tally.details.readingsDamaged &+= batch.readings
             }
-            try quarantine(
-                kind: .batch, source: String(sequence), reason: reason, receivedAt: observedAt,
-                readings: Int(clamping: readings), crc: Int64(CRC32.of(bytes)), bytes: bytes,
-                &change)
-            return true
+            warn("batch \(batch.sequence) damaged: set aside in quarantine")
+        } catch {
+            // What cannot be put aside now must not hold up the rest.
+            unreadable.insert(batch.sequence)
+            warn("batch \(batch.sequence) damaged: \(error.description)")
         }
     }
-}
 
-/// The numbers of a batch that its CRC covers beside its body.
-private struct BatchRow {
-    let sequence: UInt64
-    let priority: Priority
-    let epoch: UInt64
-    let bucketStart: Timestamp
-    let revision: UInt32
-    let readings: UInt64
-    let firstObservedAt: Timestamp
-    let lastObservedAt: Timestamp
-
-    func crc(_ body: [UInt8]) -> UInt32 {
-        var head = ByteWriter(capacity: 56)
-        head.u64(sequence)
-        head.u64(epoch)
-        head.i64(bucketStart.milliseconds)
-        head.i64(firstObservedAt.milliseconds)
-        head.i64(lastObservedAt.milliseconds)
-        head.u64(readings)
-        head.u32(revision)
-        head.u8(priority.rawValue)
-        var crc = CRC32()
-        crc.update(head.bytes.span)
-        crc.update(body.span)
-        return crc.value
-    }
-}
-
-extension BatchRow {
-    /// The current row of `Segment.selectBatch`; nil when a number is none of its kind.
-    init?(_ row: borrowing Statement) {
-        guard let raw = UInt8(exactly: row.int64(1)), let priority = Priority(rawValue: raw),
-            let revision = UInt32(exactly: row.int64(4))
-        else { return nil }
-        self.init(
-            sequence: UInt64(bitPattern: row.int64(0)), priority: priority,
-            epoch: UInt64(bitPattern: row.int64(2)),
-            bucketStart: Timestamp(milliseconds: row.int64(3)), revision: revision,
-            readings: UInt64(bitPattern: row.int64(5)),
-            firstObservedAt: Timestamp(milliseconds: row.int64(6)),
-            lastObservedAt: Timestamp(milliseconds: row.int64(7)))
+    /// Takes a batch out of what is pending. False when it is not: making room for the
+    /// transaction may have
+    /// evicted it since the caller looked.
+    func remove(_ batch: PendingBatch, _ change: inout Change) throws(SQLiteError) -> Bool {
+        guard state.pending[batch.sequence] != nil, change.gone.insert(batch.sequence).inserted
+        else { return false }
+        try segment.putGone(batch.sequence)
+        change.tally.removePending(batch)
+        return true
     }
 }

@@ -1,6 +1,7 @@
 // What becomes of batches that the store rejects: divided into smaller ones, set aside reading by
 // reading with the frames that may have brought them, and released again under the same sequence.
-// The store has never committed a rejected sequence, so a released batch is new to it, and sent twice
+// The store has never committed a rejected sequence, so a released batch is new to it, and sent
+// twice
 // it is recognised like any other.
 
 package import Model
@@ -73,29 +74,30 @@ package struct QuarantinedReading: Hashable, Sendable {
 extension Spool {
     /// The pending batch of that sequence; nil when there is none (or its row is damaged).
     package func pendingBatch(_ sequence: UInt64) throws(SpoolError) -> SpooledBatch? {
-        guard sequence > 0 else { return nil }
-        for lane in Priority.allCases {
-            let next = try lease(
-                lane: lane, after: sequence - 1, limit: 1, maximumBytes: 0)
-            if let batch = next.first, batch.sequence == sequence { return batch }
-        }
-        return nil
+        guard let batch = state.pending[sequence] else { return nil }
+        do throws(SQLiteError) { return try read(batch) } catch { throw SpoolError(error) }
     }
 
     /// Puts `parts`, which hold the same readings, in the place of a pending batch, under new
     /// sequences. False when there is no such batch.
     package func divide(_ sequence: UInt64, into parts: [CutBatch]) throws(SpoolError) -> Bool {
+        guard let batch = state.pending[sequence] else { return false }
         let incoming = parts.reduce(0) { $0 + $1.bytes.count }
-        return try write(incoming: incoming) { (change: inout Change) throws(SQLiteError) in
-            guard let (_, readings) = try removeBatch(sequence, &change) else { return false }
+        let isDone = try write(incoming: incoming) {
+            (change: inout Change) throws(SQLiteError) in
+            guard try remove(batch, &change) else { return false }
             let sum = parts.reduce(UInt64(0)) { $0 + UInt64($1.readings) }
-            precondition(sum == readings, "parts hold the readings of the whole")
+            precondition(sum == batch.readings, "parts hold the readings of the whole")
             for part in parts {
                 change.tally.counters.lastSequence &+= 1
-                try insert(part, cut.epoch, as: change.tally.counters.lastSequence, &change)
+                try insert(
+                    part, state.cut.epoch, as: change.tally.counters.lastSequence, &change)
             }
             return true
         }
+        files.note(lastSequence: state.tally.counters.lastSequence)
+        releaseOlder()
+        return isDone
     }
 
     /// Sets a batch of one reading aside with the frames that may have brought it. False when there
@@ -103,17 +105,21 @@ extension Spool {
     package func reject(
         _ sequence: UInt64, reason: String, as entry: QuarantinedReading, receivedAt: Timestamp
     ) throws(SpoolError) -> Bool {
+        guard let batch = state.pending[sequence] else { return false }
         let bytes = entry.bytes
-        return try write(incoming: bytes.count) { (change: inout Change) throws(SQLiteError) in
-            guard let (_, readings) = try removeBatch(sequence, &change) else { return false }
-            change.tally.counters.readingsRejected &+= readings
-            change.tally.details.batchesRejected &+= 1
-            try quarantine(
+        try quarantine(entries: [
+            QuarantineFile.Entry(
                 kind: .reading, source: String(sequence), reason: reason, receivedAt: receivedAt,
-                readings: Int(clamping: readings), crc: Int64(CRC32.of(bytes)), bytes: bytes,
-                &change)
+                readings: batch.readings, crc: Int64(CRC32.of(bytes)), bytes: bytes)
+        ])
+        let isDone = try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
+            guard try remove(batch, &change) else { return false }
+            change.tally.counters.readingsRejected &+= batch.readings
+            change.tally.details.batchesRejected &+= 1
             return true
         }
+        releaseOlder()
+        return isDone
     }
 
     /// The entry of that number.
@@ -128,49 +134,39 @@ extension Spool {
     package func release(
         _ number: Int64, as batch: CutBatch, sequence: UInt64
     ) throws(SpoolError) -> Bool {
-        guard sequence > 0, sequence <= counters.lastSequence,
-            try pendingBatch(sequence) == nil
+        guard sequence > 0, sequence <= counters.lastSequence, state.pending[sequence] == nil,
+            try quarantined(number: number) != nil
         else { return false }
-        return try write(incoming: batch.bytes.count) {
-            (change: inout Change) throws(SQLiteError) in
-            guard try removeQuarantined(number, &change) else { return false }
-            try insert(batch, cut.epoch, as: sequence, &change)
-            let readings = UInt64(batch.readings)
-            change.tally.counters.readingsRejected &-= readings
-            return true
+        // First pending, then out of the quarantine: a crash between the two leaves both, and
+        // releasing it
+        // again is refused while it waits.
+        try write(incoming: batch.bytes.count) { (change: inout Change) throws(SQLiteError) in
+            try insert(batch, state.cut.epoch, as: sequence, &change)
+            change.tally.counters.readingsRejected &-= UInt64(batch.readings)
         }
+        try forget(number)
+        return true
     }
 
     /// Lets an entry go: it was released, or nobody needs it. False when it is gone already.
     @discardableResult
     package func forget(_ number: Int64) throws(SpoolError) -> Bool {
-        try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
-            try removeQuarantined(number, &change)
+        do throws(SQLiteError) {
+            return try quarantineFile?.remove(number) ?? false
+        } catch {
+            throw SpoolError(error)
         }
     }
 
-    private func removeQuarantined(
-        _ number: Int64, _ change: inout Change
-    ) throws(SQLiteError) -> Bool {
-        let delete = try segment.database.prepare(
-            "DELETE FROM quarantine WHERE number = ?1 RETURNING size")
-        try delete.bind(number, at: 1)
-        guard try delete.step() else { return false }
-        let size = UInt64(clamping: delete.int64(0))
-        while try delete.step() {}
-        let details = change.tally.details
-        change.tally.details.quarantineEntries &-= min(1, details.quarantineEntries)
-        change.tally.details.quarantineBytes &-= min(size, details.quarantineBytes)
-        return true
-    }
-
-    /// Frames of the journal that arrived at that millisecond, at most `limit`; parts that cannot be
+    /// Frames of the journal that arrived at that millisecond, at most `limit`; parts that cannot
+    /// be
     /// read are passed over.
     package func frames(receivedAt: Timestamp, limit: Int) -> [KeptFrame] {
         var found: [KeptFrame] = []
-        for part in retained
+        for part in state.retained
         where !part.isDamaged && part.frameCount > 0 && part.newestReceivedAt >= receivedAt {
-            guard found.count < limit, let stored = try? segment.part(part.row) else { continue }
+            guard found.count < limit, let stored = try? file(part.segment).part(part.row)
+            else { continue }
             _ = stored.forEach(coveredBefore: 0) { frame, bytes in
                 guard frame.receivedAt == receivedAt, found.count < limit else { return }
                 var copy: [UInt8] = []

@@ -1,6 +1,6 @@
 // The journal's side of the spool: group commits in, replay out.
 
-internal import Model
+package import Model
 internal import SQLite
 
 extension Spool {
@@ -17,23 +17,25 @@ extension Spool {
             ends[intake] = part.nextPosition
         }
         let incoming = parts.reduce(0) { $0 + $1.bytes.count }
+        try makeRoom(incoming)
+        // Half of the room is for batches: a cut must always find some, or nothing would ever
+        // cover this.
+        guard try fits(incoming, eighths: 7), uncoveredBytes + incoming <= limit() / 2 else {
+            throw .full
+        }
         let rows = try write(incoming: incoming) { (change: inout Change) throws(SQLiteError) in
             var rows: [RetainedPart] = []
             rows.reserveCapacity(parts.count)
+            change.bytes = incoming
             for part in parts {
-                try segment.insertPart.bind(Int64(part.intake), at: 1)
-                try segment.insertPart.bind(Int64(bitPattern: part.firstPosition), at: 2)
-                try segment.insertPart.bind(part.frameCount, at: 3)
-                try segment.insertPart.bind(part.newestReceivedAt.milliseconds, at: 4)
-                try segment.insertPart.bind(part.bytes.count, at: 5)
-                try segment.insertPart.bind(Int64(CRC32.of(part.bytes)), at: 6)
-                try segment.insertPart.bind(part.bytes, at: 7)
-                try segment.insertPart.run()
+                let row = try segment.put(
+                    part: part.bytes, intake: Int(part.intake), firstPosition: part.firstPosition,
+                    frames: part.frameCount, newestReceivedAt: part.newestReceivedAt)
                 change.tally.details.journalParts &+= 1
                 change.tally.details.journalBytes &+= UInt64(part.bytes.count)
                 rows.append(
                     RetainedPart(
-                        row: segment.database.lastInsertRowID, intake: Int(part.intake),
+                        segment: segment.number, row: row, intake: Int(part.intake),
                         firstPosition: part.firstPosition, frameCount: part.frameCount,
                         newestReceivedAt: part.newestReceivedAt, size: part.bytes.count,
                         isDamaged: false))
@@ -42,9 +44,12 @@ extension Spool {
         }
         partEnds = ends
         for row in rows {
-            retained.append(row)
-            nextPositions.fill(upTo: row.intake, with: 0)
-            nextPositions[row.intake] = max(nextPositions[row.intake], row.end)
+            state.retained.append(row)
+            state.reach(row.end, ofIntake: row.intake)
+        }
+        for part in parts {
+            state.newest.fill(upTo: Int(part.intake), with: IntakeCounters())
+            state.newest[Int(part.intake)] = part.counters
         }
     }
 
@@ -59,17 +64,24 @@ extension Spool {
     package func recover(
         _ body: (JournaledFrame, Span<UInt8>) -> Void
     ) throws(SpoolError) -> [UInt64] {
-        var lost = nextPositions.enumerated().map { intake, next in
+        hasRecovered = true
+        var lost = state.nextPositions.enumerated().map { intake, next in
             next &- min(next, coveredPosition(intake: intake))
         }
-        for part in retained where !part.isDamaged {
+        if let stranded = state.cut.stranded, !lost.isEmpty {
+            lost[0] &+= stranded.upperBound - stranded.lowerBound
+        }
+        for part in state.retained where !part.isDamaged {
             let stored: StoredPart?
             do throws(SQLiteError) {
-                stored = try segment.part(part.row)
+                stored = try file(part.segment).part(part.row)
             } catch {
                 throw SpoolError(error)
             }
-            _ = stored?.forEach(coveredBefore: coveredPosition(intake: part.intake)) {
+            let covered =
+                part.isStranded
+                ? state.cut.stranded?.lowerBound ?? 0 : coveredPosition(intake: part.intake)
+            _ = stored?.forEach(coveredBefore: covered) {
                 frame, bytes in
                 if !frame.isCovered { lost[part.intake] &-= min(1, lost[part.intake]) }
                 body(frame, bytes)
@@ -78,40 +90,125 @@ extension Spool {
         return lost
     }
 
-    /// Covered parts that the duplicate memory no longer needs: further from the arrival of the part
+    /// True when frames wait to be decoded again.
+    package var hasUncovered: Bool {
+        state.cut.stranded != nil
+            || state.nextPositions.enumerated().contains { $1 > coveredPosition(intake: $0) }
+    }
+
+    /// For a run that began without this spool and has it now: what it counts begins at 0, what
+    /// is stored
+    /// here goes on. Frames that wait to be decoded again go on waiting, for the next start.
+    package func join() throws(SpoolError) -> SpoolOffsets {
+        let next = nextPosition(intake: 0)
+        let covered = coveredPosition(intake: 0)
+        var cut = state.cut
+        let from = min(cut.stranded?.lowerBound ?? covered, covered)
+        if cut.stranded != nil || covered < next { cut.stranded = from..<next }
+        cut.covered.fill(upTo: 0, with: 0)
+        cut.counters.fill(upTo: 0, with: IntakeCounters())
+        cut.covered[0] = next
+        var counters = recovered.first ?? IntakeCounters()
+        counters.framesReceived &-= cut.stranded.map { $0.upperBound - $0.lowerBound } ?? 0
+        cut.counters[0] = counters
+        try write(incoming: 0) { (_: inout Change) throws(SQLiteError) in try segment.put(cut) }
+        state.cut = cut
+        state.markStranded()
+        return SpoolOffsets(position: next, epoch: cut.epoch, counters: counters)
+    }
+
+    /// Covered parts that the duplicate memory no longer needs: further from the arrival of the
+    /// part
     /// that was stored last than its window (so that it works without a set clock, and a part of a
-    /// clock that ran ahead does not outlive all others), or more than may be retained. Damaged ones
+    /// clock that ran ahead does not outlive all others), or more than may be retained. Damaged
+    /// ones
     /// move to quarantine.
     func expire(_ change: inout Change) throws(SQLiteError) {
         let newest =
-            retained.last { !$0.isDamaged && $0.frameCount > 0 }?.newestReceivedAt.milliseconds ?? 0
-        var bytes = retained.reduce(0) { $0 + $1.size }
-        for part in retained where part.isCovered(by: change.covered) {
+            state.retained.last { !$0.isDamaged && $0.frameCount > 0 }?.newestReceivedAt
+            .milliseconds ?? 0
+        try expire(before: newest, &change)
+    }
+
+    private func expire(before newest: Int64, _ change: inout Change) throws(SQLiteError) {
+        var bytes = state.retained.reduce(0) { $0 + $1.size }
+        for (index, part) in state.retained.enumerated()
+        where part.isCovered(by: change.covered) {
             let (apart, overflow) = part.newestReceivedAt.milliseconds
                 .subtractingReportingOverflow(newest)
             let isOld = overflow || apart.magnitude > settings.duplicateWindow.magnitude
             guard part.isDamaged || isOld || bytes > settings.journalRetainBytes else { continue }
-            if part.isDamaged { try quarantineDamaged(part, &change) }
-            try deletePart(part, &change)
+            if part.isDamaged { try quarantineDamaged(part) }
+            drop(index, &change)
             bytes -= part.size
+        }
+        try putFloor(change)
+    }
+
+    /// Covered parts that are older than the duplicate window at `now`, the gateway's own time.
+    /// Cuts do
+    /// the same by arrival; this is for an intake that fell silent.
+    package func expire(now: Timestamp) throws(SpoolError) {
+        let covered = state.cut.covered
+        let isAny = state.retained.contains {
+            let (age, overflow) = now.milliseconds.subtractingReportingOverflow(
+                $0.newestReceivedAt.milliseconds)
+            return $0.isCovered(by: covered) && !overflow && age > settings.duplicateWindow
+        }
+        guard isAny else { return }
+        try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
+            try expire(before: now.milliseconds, &change)
+        }
+        releaseOlder()
+    }
+
+    /// All of the covered journal, when its room is needed. Only memory changes: a restart finds
+    /// some of it
+    /// again.
+    func dropCovered() {
+        let covered = state.cut.covered
+        state.retained.removeAll { $0.isCovered(by: covered) && !$0.isDamaged }
+        state.tally.details.journalParts = UInt64(state.retained.count)
+        state.tally.details.journalBytes = state.retained.reduce(0) { $0 &+ UInt64($1.size) }
+    }
+
+    private func drop(_ index: Int, _ change: inout Change) {
+        change.goneParts.insert(index)
+        change.tally.details.journalParts &-= 1
+        change.tally.details.journalBytes &-= UInt64(state.retained[index].size)
+    }
+
+    /// Where the next start begins to read this segment's journal.
+    private func putFloor(_ change: Change) throws(SQLiteError) {
+        if change.goneParts.isEmpty { return }
+        var floor: Int64?
+        var newest: Int64 = 0
+        for (index, part) in state.retained.enumerated() where part.segment == segment.number {
+            newest = max(newest, part.row)
+            if !change.goneParts.contains(index) { floor = min(floor ?? part.row, part.row) }
+        }
+        if newest > 0 {
+            try segment.put(ledger: "spool.journalFrom", UInt64(clamping: floor ?? newest + 1))
         }
     }
 
-    private func quarantineDamaged(
-        _ part: RetainedPart, _ change: inout Change
-    ) throws(SQLiteError) {
-        defer { segment.selectPart.reset() }
-        try segment.selectPart.bind(part.row, at: 1)
-        do throws(SQLiteError) {
-            guard try segment.selectPart.step() else { return }
-        } catch {
-            // Unreadable even as a row: there are no bytes to keep.
-            if error.isDamaged { return }
-            throw error
-        }
-        try quarantine(
+    private func quarantineDamaged(_ part: RetainedPart) throws(SQLiteError) {
+        markDamaged(part.segment)
+        guard let file = try? file(part.segment),
+            (try? file.selectPart.bind(part.row, at: 1)) != nil
+        else { return }
+        defer { file.selectPart.reset() }
+        // Unreadable even as a row: there are no bytes to keep.
+        guard (try? file.selectPart.step()) == true else { return }
+        let entry = QuarantineFile.Entry(
             kind: .journal, source: "\(part.intake):\(part.firstPosition)", reason: "damaged",
-            receivedAt: part.newestReceivedAt, readings: 0, crc: segment.selectPart.int64(0),
-            bytes: segment.selectPart.blob(1), &change)
+            receivedAt: part.newestReceivedAt, readings: 0, crc: file.selectPart.int64(0),
+            bytes: file.selectPart.blob(1))
+        file.selectPart.reset()
+        try? quarantine(entries: [entry])
+        if part.segment == segment.number {
+            try segment.deletePart.bind(part.row, at: 1)
+            try segment.deletePart.run()
+        }
     }
 }

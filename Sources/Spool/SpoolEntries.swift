@@ -37,6 +37,14 @@ package struct BucketRevision: Hashable, Sendable {
     }
 }
 
+/// Readings of batches that were let go in memory while the spool could not be written.
+package struct ShedReadings: Hashable, Sendable {
+    package var readings = ByPriority()
+    package var batches: UInt64 = 0
+
+    package init() {}
+}
+
 /// Everything that one cut makes durable together.
 package struct EpochCut: Sendable {
     package var epoch: UInt64
@@ -46,6 +54,10 @@ package struct EpochCut: Sendable {
     /// For each intake its counters as of `covered`.
     package var counters: [IntakeCounters]
     package var revisions: [BucketRevision]
+    /// Batches of this and earlier epochs that are no longer there to be stored; they are counted
+    /// as
+    /// received and evicted.
+    package var shed: ShedReadings?
 
     package init(
         epoch: UInt64, batches: [CutBatch], covered: [UInt64], counters: [IntakeCounters],
@@ -56,6 +68,33 @@ package struct EpochCut: Sendable {
         self.covered = covered
         self.counters = counters
         self.revisions = revisions
+    }
+}
+
+/// Where the counts of a run that joined its spool late begin there.
+package struct SpoolOffsets: Sendable {
+    package var position: UInt64
+    package var epoch: UInt64
+    package var counters: IntakeCounters
+
+    package func applied(to cut: EpochCut) -> EpochCut {
+        var cut = cut
+        cut.epoch &+= epoch
+        cut.covered = cut.covered.map { $0 &+ position }
+        cut.counters = cut.counters.map { $0.adding(counters) }
+        return cut
+    }
+}
+
+extension IntakeCounters {
+    /// Each counter with its counterpart added.
+    package func adding(_ other: IntakeCounters) -> IntakeCounters {
+        var sum = self
+        let mine = named
+        for (place, entry) in other.named.enumerated() {
+            sum.set(entry.name, to: entry.value &+ mine[place].value)
+        }
+        return sum
     }
 }
 

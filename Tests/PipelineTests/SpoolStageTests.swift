@@ -1,5 +1,6 @@
-// The spool's stage over a disk that refuses: a quota so small that SQLite says full. Jobs wait in
-// their order, nothing is committed, the timer tries again, and a probe is answered meanwhile.
+// The spool's stage over a disk that refuses: it fails, or a quota is so small that it is full.
+// Jobs wait
+// in their order, nothing is committed, the timer tries again, and a probe is answered meanwhile.
 
 import Catalog
 import Model
@@ -9,32 +10,67 @@ import TestSupport
 import Testing
 import Uplink
 
-private final class SpoolRig {
+final class SpoolRig {
     let folder = TemporaryFolder()
+    let disk: FaultyDisk
     let time = VirtualTime()
-    let spool: Spool
+    private(set) var spool: Spool!
     private(set) var stage: SpoolStage!
     private(set) var committed: [UInt64] = []
+    private(set) var released: [UInt64] = []
+    private(set) var cutsWanted = 0
+    private(set) var opened = 0
     private(set) var cutsStored = 0
     private(set) var available = 0
     private(set) var troubles: [String?] = []
     private(set) var timer: Instant?
 
-    init(maximumBytes: Int) throws {
-        var settings = SpoolSettings()
-        settings.maximumBytes = maximumBytes
-        spool = try Spool(directory: folder.path, settings: settings)
-        stage = SpoolStage(
-            spool: spool, catalog: try CatalogFile(directory: folder.path), clock: time.clock,
-            ports: SpoolPorts(
-                committed: { [unowned self] in committed.append($0) },
-                cutStored: { [unowned self] in cutsStored += 1 }, catalogGrew: {},
-                batchesAvailable: { [unowned self] in available += 1 },
-                trouble: { [unowned self] in troubles.append($0) },
-                wakeAt: { [unowned self] in timer = min(timer ?? $0, $0) }))
+    /// `isThere` false: the disk fails when the stage begins, and the spool comes later.
+    init(
+        maximumBytes: Int, settings: SpoolStageSettings = SpoolStageSettings(),
+        isThere: Bool = true, fill: (Spool) throws -> Void = { _ in }
+    ) throws {
+        disk = FaultyDisk(folder.path)
+        var limits = SpoolSettings()
+        limits.maximumBytes = maximumBytes
+        let path = folder.path
+        let open = {
+            (
+                try Spool(directory: path, settings: limits),
+                try CatalogFile(directory: path)
+            )
+        }
+        let ports = SpoolPorts(
+            committed: { [unowned self] in committed.append($0) },
+            released: { [unowned self] in released.append($0) },
+            cutStored: { [unowned self] in cutsStored += 1 },
+            needsCut: { [unowned self] in cutsWanted += 1 }, catalogGrew: {},
+            batchesAvailable: { [unowned self] in available += 1 },
+            opened: { [unowned self] in
+                spool = $0
+                opened += 1
+            },
+            trouble: { [unowned self] in troubles.append($0) },
+            wakeAt: { [unowned self] in timer = min(timer ?? $0, $0) })
+        if isThere {
+            let (spool, catalog) = try open()
+            self.spool = spool
+            stage = SpoolStage(
+                spool: spool, catalog: catalog, clock: time.clock, settings: settings,
+                ports: ports)
+        } else {
+            do {
+                let earlier = try Spool(directory: path, settings: limits)
+                try fill(earlier)
+            }
+            disk.failAll(FaultyDisk.Code.readOnly)
+            stage = SpoolStage(
+                reason: "read-only", storage: open, clock: time.clock, settings: settings,
+                ports: ports)
+        }
     }
 
-    private var position: UInt64 = 0
+    private(set) var position: UInt64 = 0
 
     /// A part of `frames` frames of 1000 bytes each, that compress for nobody.
     func part(frames: Int) -> JournalPart {
@@ -50,7 +86,10 @@ private final class SpoolRig {
             sources: [JournalSource(name: "s", format: "f")], counters: IntakeCounters())
     }
 
-    func cut(_ epoch: UInt64, readings: Int, bytes: Int = 100, covering: UInt64) -> SpoolJob {
+    func cut(
+        _ epoch: UInt64, readings: Int, bytes: Int = 100, covering: UInt64,
+        priority: Priority = .live
+    ) -> SpoolJob {
         let time = Timestamp(milliseconds: VirtualTime.start)
         return .cut(
             EpochCut(
@@ -58,7 +97,7 @@ private final class SpoolRig {
                 batches: [
                     CutBatch(
                         bytes: [UInt8](repeating: 7, count: bytes), readings: readings,
-                        priority: .live, bucketStart: time, revision: 0, firstObservedAt: time,
+                        priority: priority, bucketStart: time, revision: 0, firstObservedAt: time,
                         lastObservedAt: time)
                 ], covered: [covering], counters: [IntakeCounters()], revisions: []))
     }
@@ -84,11 +123,11 @@ private final class SpoolRig {
 struct SpoolStageTests {
     @Test("on a disk that refuses, jobs wait in order, unanswered, and probes are still answered")
     func refusing() throws {
-        let rig = try SpoolRig(maximumBytes: 400_000)
+        let rig = try SpoolRig(maximumBytes: 1 << 30)
         let replies = Collected<Ledger>()
-        // The uncovered journal is never evicted: it fills the quota.
         var taken = 0
         while rig.troubles.isEmpty, taken < 100 {
+            if taken == 9 { rig.disk.failAll(FaultyDisk.Code.flush) }
             rig.stage.take(.part(rig.part(frames: 20)))
             taken += 1
         }

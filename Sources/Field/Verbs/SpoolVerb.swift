@@ -1,4 +1,5 @@
-// `sluice spool`: what a spool holds and what it has set aside, of the running daemon (which owns the
+// `sluice spool`: what a spool holds and what it has set aside, of the running daemon (which owns
+// the
 // folder) or of a folder while no daemon runs. On the main thread.
 
 import Batches

@@ -1,0 +1,218 @@
+// How a spool begins: the newest segment that can be read says what there is. What is damaged is
+// copied row
+// by row into a new segment and set aside.
+
+import Model
+internal import SQLite
+
+struct SpoolOpening {
+    let settings: SpoolSettings
+    private(set) var segment: Segment?
+    private(set) var state = SpoolState()
+    private(set) var warnings: [String] = []
+    private(set) var quarantine: QuarantineFile?
+    /// A newer segment was lost whole: what is on disk goes back in time.
+    private var isBehind = false
+    private var highest = 0
+
+    init(settings: SpoolSettings) { self.settings = settings }
+
+    mutating func open(_ files: SpoolFiles) throws(SpoolError) {
+        let numbers = try files.segments()
+        highest = numbers.last ?? 0
+        for number in numbers.reversed() where segment == nil {
+            try take(number, files)
+        }
+        if let found = segment {
+            removeUnlisted(numbers, newest: found.number, files)
+        } else {
+            state = SpoolState()
+            var generator = SystemRandomNumberGenerator()
+            state.incarnation = (0..<16).map { _ in UInt8.random(in: 0...255, using: &generator) }
+            segment = try begin(highest + 1, files)
+            files.note(lastSequence: 0)
+        }
+        openQuarantine(files)
+    }
+
+    /// Takes a segment for the newest, or sets it aside.
+    private mutating func take(
+        _ number: Int, _ files: SpoolFiles
+    ) throws(SpoolError) {
+        let path = files.path(ofSegment: number)
+        do throws(SpoolError) {
+            guard let found = try Segment.open(path: path, number: number) else {
+                // Its first transaction never came to its end: the one before it goes on.
+                return files.remove(path)
+            }
+            var isSound = true
+            do throws(SQLiteError) {
+                try found.check()
+            } catch {
+                guard error.isDamaged else { throw SpoolError(error) }
+                isSound = false
+            }
+            let image = try read(found, files)
+            state = image.state
+            let noted = files.notedLastSequence()
+            if noted > state.tally.counters.lastSequence, !isBehind {
+                state.tally.counters.lastSequence = noted
+                isBehind = true
+                warnings.append(
+                    "segment \(number): its log has lost its end: what was stored last is not there"
+                )
+            }
+            if isBehind {
+                // What the lost segment had given out is skipped: none holds as many.
+                state.tally.counters.lastSequence &+= 1 << 20
+            }
+            let (before, said) = (warnings, image.warnings)
+            warnings = []
+            if !isSound || image.isDamaged {
+                try salvage(found, files)
+            } else if isBehind {
+                try follow(found, files)
+            } else {
+                segment = found
+            }
+            warnings = before + warnings + said
+            do throws(SQLiteError) {
+                try segment?.file.setClean(false)
+            } catch {
+                throw SpoolError(error)
+            }
+        } catch .damaged(let what) {
+            segment = nil
+            let bad = try files.setAside(path)
+            isBehind = true
+            warnings.append("\(what): set aside as \(bad), nothing in it can be read")
+        }
+    }
+
+    private func read(
+        _ found: Segment, _ files: SpoolFiles
+    ) throws(SpoolError) -> SpoolImage {
+        do throws(SQLiteError) {
+            return try SpoolImage(found, files)
+        } catch {
+            // A missing table or a sum that overflows: not what this program wrote.
+            throw error.primaryCode == 1
+                ? .damaged(what: error.description) : SpoolError(error)
+        }
+    }
+
+    /// Copies what can be read of `found` into a new segment and sets it aside.
+    private mutating func salvage(
+        _ found: Segment, _ files: SpoolFiles
+    ) throws(SpoolError) {
+        let number = highest + 1
+        let path = files.path(ofSegment: number)
+        var copy = SegmentCopy(from: found.file, state: state)
+        do throws(SpoolError) {
+            segment = try Segment.create(
+                path: path, number: number, incarnation: state.incarnation
+            ) { (new: Segment) throws(SQLiteError) in
+                try copy.run(into: new)
+            }
+        } catch .full {
+            // No room for a copy: its rows are read by key where they are.
+            files.remove(path)
+            files.releaseBallast()
+            return try follow(found, files)
+        }
+        files.sync()
+        state = copy.state
+        let bad = try files.setAside(found.file.path)
+        warnings.append(
+            "segment \(found.number) damaged: \(copy.copied) of its batches and parts copied, set"
+                + " aside as \(bad)")
+        warnings += copy.warnings
+    }
+
+    /// Goes on in a new segment; `found` is one of the older.
+    private mutating func follow(_ found: Segment, _ files: SpoolFiles) throws(SpoolError) {
+        found.file.database.setNoCheckpointOnClose(true)
+        state.older.append(
+            OlderSegment(
+                number: found.number, bytes: files.bytes(of: found.file.path), isDamaged: true))
+        segment = try begin(highest + 1, files)
+    }
+
+    private func begin(
+        _ number: Int, _ files: SpoolFiles
+    ) throws(SpoolError) -> Segment {
+        let state = state
+        let made = try Segment.create(
+            path: files.path(ofSegment: number), number: number, incarnation: state.incarnation
+        ) { (new: Segment) throws(SQLiteError) in
+            try new.put(state)
+        }
+        files.sync()
+        return made
+    }
+
+    /// A segment that the newest does not know has served; only its unlinking was missed.
+    private func removeUnlisted(
+        _ numbers: [Int], newest: Int, _ files: SpoolFiles
+    ) {
+        let listed = Set(state.older.map(\.number))
+        for number in numbers where number < newest && !listed.contains(number) {
+            files.remove(files.path(ofSegment: number))
+        }
+    }
+
+    /// Its own file: whatever is wrong with it keeps nothing from starting.
+    private mutating func openQuarantine(_ files: SpoolFiles) {
+        let path = files.path + "/quarantine.db"
+        guard files.exists(path) else { return }
+        do throws(SQLiteError) {
+            quarantine = try QuarantineFile(path: path)
+        } catch {
+            if let bad = try? files.setAside(path) {
+                warnings.append("quarantine: \(error.description): set aside as \(bad)")
+            }
+        }
+    }
+}
+
+/// Copies rows of a damaged segment.
+struct SegmentCopy {
+    private let old: SegmentFile
+    private(set) var state: SpoolState
+    private(set) var copied = 0
+    private(set) var warnings: [String] = []
+
+    init(from old: SegmentFile, state: SpoolState) {
+        self.old = old
+        self.state = state
+    }
+
+    mutating func run(into new: Segment) throws(SQLiteError) {
+        for batch in state.pending.batches(inSegment: old.number) {
+            if try new.copyBatch(batch.sequence, from: old) {
+                state.pending.move(batch.sequence, toSegment: new.number)
+                copied += 1
+            } else {
+                lose(batch)
+            }
+        }
+        for place in state.retained.indices where state.retained[place].segment == old.number {
+            if state.retained[place].isDamaged { continue }
+            if let row = try new.copyPart(state.retained[place], from: old) {
+                state.retained[place].segment = new.number
+                state.retained[place].row = row
+                copied += 1
+            }
+        }
+        try new.put(state)
+    }
+
+    private mutating func lose(_ batch: PendingBatch) {
+        state.pending.remove(batch.sequence)
+        state.tally.removePending(batch)
+        state.tally.counters.readingsRejected &+= batch.readings
+        state.tally.details.batchesDamaged &+= 1
+        state.tally.details.readingsDamaged &+= batch.readings
+        warnings.append("batch \(batch.sequence) damaged: \(batch.readings) readings lost")
+    }
+}
