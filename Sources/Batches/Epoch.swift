@@ -85,13 +85,50 @@ package struct Epoch: ~Copyable {
     }
 
     package mutating func add(_ readings: Span<Reading>) {
-        for i in 0..<readings.count {
-            let reading = readings[i]
-            add(reading, priority: priority(of: reading.stream))
+        var next = 0
+        while next < readings.count {
+            let reading = readings[next]
+            find(reading, priority(of: reading.stream))
+            let end = same(readings, from: next)
+            log.append(readings.extracting(next..<end))
+            take(end - next)
+            next = end
         }
     }
 
+    /// The end of the readings behind `next` that belong to the bucket of that one, which is `last`.
+    private mutating func same(_ readings: Span<Reading>, from next: Int) -> Int {
+        guard let start = buckets[last].start else { return next + 1 }
+        let (width, lane) = (settings.bucketMilliseconds, buckets[last].priority)
+        let (back, ahead) = (settings.backMilliseconds, settings.aheadMilliseconds)
+        var earliest = earliest
+        var i = next + 1
+        while i < readings.count {
+            let reading = readings[i]
+            let observed = reading.observedAt.milliseconds
+            // The same questions as in bucketStart: a reading alone decides its bucket.
+            let (lag, overflow) = reading.receivedAt.milliseconds
+                .subtractingReportingOverflow(observed)
+            guard observed >= start, UInt64(bitPattern: observed &- start) < UInt64(width),
+                observed.magnitude < 1 << 62, !overflow, lag <= back, lag >= -ahead,
+                !reading.isMark, priority(of: reading.stream) == lane
+            else { break }
+            earliest = min(earliest, observed)
+            i &+= 1
+        }
+        self.earliest = earliest
+        return i
+    }
+
     package mutating func add(_ reading: Reading, priority: Priority) {
+        find(reading, priority)
+        log.append(reading)
+        take(1)
+    }
+
+    /// Makes `last` the bucket of a reading.
+    @inline(__always)
+    private mutating func find(_ reading: Reading, _ priority: Priority) {
         precondition(!reading.isMark, "a mark is no reading")
         let observed = reading.observedAt.milliseconds
         let start = bucketStart(observed, received: reading.receivedAt.milliseconds)
@@ -100,20 +137,17 @@ package struct Epoch: ~Copyable {
         {
             last = bucket(start, priority)
         }
-        take(reading)
         earliest = min(earliest, observed)
     }
 
-    /// Into the bucket `last`.
-    @inline(__always)
-    private mutating func take(_ reading: Reading) {
-        log.append(reading)
-        buckets[last].count &+= 1
+    /// The newest `count` readings of the log are of the bucket `last`.
+    private mutating func take(_ count: Int) {
+        buckets[last].count &+= count
         let end = runs.count &- 1
-        if end >= 0, runs[end].bucket == last, runs[end].count < .max {
-            runs[end].count &+= 1
+        if end >= 0, runs[end].bucket == last, Int(runs[end].count) &+ count < Int(UInt32.max) {
+            runs[end].count &+= UInt32(count)
         } else {
-            runs.append(Run(bucket: UInt32(last), count: 1))
+            runs.append(Run(bucket: UInt32(last), count: UInt32(count)))
         }
     }
 
@@ -127,7 +161,7 @@ package struct Epoch: ~Copyable {
         else { return nil }
         // The last bucket again: no division.
         if last < buckets.count, let start = buckets[last].start, observed >= start,
-            observed - start < settings.bucketMilliseconds
+            UInt64(bitPattern: observed &- start) < UInt64(settings.bucketMilliseconds)
         {
             return start
         }

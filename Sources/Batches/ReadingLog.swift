@@ -24,16 +24,33 @@ import Model
     /// What is allocated, in readings.
     var capacity: Int { unsafe segments.count << ReadingLog.shift }
 
-    @inline(__always)
     mutating func append(_ reading: Reading) {
+        // Safety: `place` is that of the next slot.
+        unsafe place().initialize(to: reading)
+        count &+= 1
+    }
+
+    mutating func append(_ readings: Span<Reading>) {
+        var next = 0
+        while next < readings.count {
+            // Safety: the slots from here to the segment's end are free, and no more are written.
+            let slots = unsafe place()
+            let room = ReadingLog.segment - count & (ReadingLog.segment - 1)
+            let part = min(room, readings.count - next)
+            for i in 0..<part { unsafe slots[i] = readings[next &+ i] }
+            next += part
+            count += part
+        }
+    }
+
+    /// The next free slot, in a segment that was made when there was none.
+    private mutating func place() -> UnsafeMutablePointer<Reading> {
         let number = count &>> ReadingLog.shift
         if unsafe number == segments.count {
             unsafe segments.append(.allocate(capacity: ReadingLog.segment))
         }
         // Safety: the segment exists (above) and the place is below its size.
-        unsafe segments[number].advanced(by: count & (ReadingLog.segment - 1))
-            .initialize(to: reading)
-        count &+= 1
+        return unsafe segments[number].advanced(by: count & (ReadingLog.segment - 1))
     }
 
     @inline(__always)
