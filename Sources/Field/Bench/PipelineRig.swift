@@ -267,16 +267,17 @@ private final class Outbox: AnswerPort {
     func flush() {}
 }
 
-/// The rig's time moves with its frames.
+/// The rig's time moves with its frames. Locked only because clocks may be read from any thread.
 private final class RigTime: Sendable {
-    // Relaxed: one thread.
-    private let wall = Atomic<Int64>(0)
+    private let wall = Mutex<Int64>(0)
 
-    func set(_ milliseconds: Int64) { wall.store(milliseconds, ordering: .relaxed) }
+    func set(_ milliseconds: Int64) { wall.withLock { $0 = milliseconds } }
+
+    private var milliseconds: Int64 { wall.withLock { $0 } }
 
     var clock: Clock {
         Clock(
-            now: { Instant(nanoseconds: UInt64(self.wall.load(ordering: .relaxed)) &* 1_000_000) },
-            wall: { Timestamp(milliseconds: self.wall.load(ordering: .relaxed)) })
+            now: { Instant(nanoseconds: UInt64(self.milliseconds) &* 1_000_000) },
+            wall: { Timestamp(milliseconds: self.milliseconds) })
     }
 }
