@@ -259,7 +259,7 @@ private final class Outbox: AnswerPort {
         case .cut(let cut):
             batches += cut.batches.count
             for batch in cut.batches { bytes += batch.bytes.count }
-        case .entries, .quarantine, .probe: break
+        case .entries, .quarantine, .probe, .released: break
         }
     }
 
