@@ -153,7 +153,7 @@ let package = Package(
                 "Uplink", "Model",
             ]),
         tests("HostTests", ["Host", "Exchanges", "Catalog", "Pipeline", "Formats", "Model"]),
-        tests("FieldTests", ["Field", "Host", "Formats", "Uplink", "Model"]),
+        tests("FieldTests", ["CBench", "Field", "Host", "Formats", "Uplink", "Model"]),
         tests("TidyTests", []),
         tests(
             "EndToEndTests",

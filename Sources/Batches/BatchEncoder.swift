@@ -26,16 +26,30 @@ package struct BatchEncoder: ~Copyable {
     private var formTable = FormTable<StreamForm>()
     private var timeTable = FormTable<ColumnForm>()
 
-    /// What the head says of one stream.
+    /// What the head says of one stream. Of 32-bit numbers: a batch may have as many streams as readings.
     private struct StreamRow {
-        var shape: Int
-        var form: ValueForm
-        var formIndex = 0
-        var integers: Range<Int>
-        var misfits: Range<Int>
+        private var integersAt: UInt32
+        private var integersEnd: UInt32
+        private var misfitsAt: UInt32
+        private var misfitsEnd: UInt32
+        var shape: UInt32
+        var formIndex: UInt32 = 0
         var first: Int64 = 0
+        var form: ValueForm
         /// Columns back to its sibling; 0: none.
-        var sibling = 0
+        var sibling: UInt8 = 0
+
+        init(shape: Int, form: ValueForm, integers: Range<Int>, misfits: Range<Int>) {
+            self.shape = UInt32(shape)
+            self.form = form
+            integersAt = UInt32(integers.lowerBound)
+            integersEnd = UInt32(integers.upperBound)
+            misfitsAt = UInt32(misfits.lowerBound)
+            misfitsEnd = UInt32(misfits.upperBound)
+        }
+
+        var integers: Range<Int> { Int(integersAt)..<Int(integersEnd) }
+        var misfits: Range<Int> { Int(misfitsAt)..<Int(misfitsEnd) }
     }
 
     package init() {}
@@ -204,7 +218,7 @@ package struct BatchEncoder: ~Copyable {
         for stream in order {
             let row = streams[stream]
             if row.integers.isEmpty {
-                streams[stream].formIndex = lastForm
+                streams[stream].formIndex = UInt32(lastForm)
                 if formTable.keys.isEmpty { lastForm = formTable.index(of: StreamForm()) }
                 continue
             }
@@ -212,12 +226,12 @@ package struct BatchEncoder: ~Copyable {
                 all.span,
                 SiblingFinder.Column(
                     values: row.integers, rows: grouping.rows(stream), form: row.form,
-                    shape: row.shape), observed: observed.span, into: &values,
+                    shape: Int(row.shape)), observed: observed.span, into: &values,
                 escapes: &escapes)
             lastForm = formTable.index(of: StreamForm(value: row.form, column: column))
             streams[stream].first = first
-            streams[stream].formIndex = lastForm
-            streams[stream].sibling = distance
+            streams[stream].formIndex = UInt32(lastForm)
+            streams[stream].sibling = UInt8(distance)
         }
         head.putVarint(UInt64(stride))
         for stream in streams.indices {
@@ -233,7 +247,7 @@ package struct BatchEncoder: ~Copyable {
     /// Distance to the stream that predicts a stream's first value: the number of streams of a device
     /// when devices are alike. 0 when none helps.
     private func bestStride() -> Int {
-        let seen = min(streams.count, 1024)
+        let seen = min(streams.count, 512)
         guard seen > 2 else { return 0 }
         let first = streams[0..<seen].map {
             $0.integers.isEmpty ? 0 : integers[$0.integers.lowerBound]

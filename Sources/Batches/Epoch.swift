@@ -1,8 +1,9 @@
 // One epoch: the open buckets between two cuts. Owned by the batch queue, single-threaded. `add` is
-// hot: it finds the bucket (nearly always the last one used) and appends 32 bytes.
+// hot: it finds the bucket (nearly always the last one used), appends 32 bytes to the log and lengthens
+// the bucket's run; a bucket itself is a count, so 4,096 of them and a million streams cost nothing.
 // Invariants: a reading is in exactly one bucket from `add` to `seal`; readings of a stream leave in
 // the order in which they came, bucket by bucket; what decides a bucket is the reading itself and not
-// the order of arrival, so a journal decoded again fills the same buckets.
+// the order of arrival, so a journal decoded again fills the same buckets. Runs cover the log in order.
 
 package import Model
 
@@ -27,7 +28,14 @@ package struct Epoch: ~Copyable {
         /// nil: history.
         var start: Int64?
         var priority: Priority
-        var readings: [Reading]
+        /// Its readings; while sealing where the next of them goes.
+        var count = 0
+    }
+
+    /// Readings side by side in the log that belong to one bucket.
+    private struct Run {
+        var bucket: UInt32
+        var count: UInt32
     }
 
     private let settings: EpochSettings
@@ -38,12 +46,14 @@ package struct Epoch: ~Copyable {
     private var earliest = Int64.max
     /// Priority of streams by number; beyond its end they are live.
     private var priorities: [Priority] = []
-    private var spare: [[Reading]] = []
+    private var log = ReadingLog()
+    private var runs: [Run] = []
+    private var order = StreamOrder()
+    private var batch: [Reading] = []
     private var encoder = BatchEncoder()
+    /// Readings of the largest batch that the encoder has seen, and of the epoch's.
+    private var largest = (ever: 0, now: 0)
     private var revisionTable = Revisions()
-
-    /// Empty arrays kept for the next epoch.
-    private static let spareArrays = 64
 
     package init(settings: EpochSettings = EpochSettings()) {
         precondition(settings.bucketMilliseconds > 0 && settings.maximumBuckets > 0)
@@ -75,13 +85,50 @@ package struct Epoch: ~Copyable {
     }
 
     package mutating func add(_ readings: Span<Reading>) {
-        for i in 0..<readings.count {
-            let reading = readings[i]
-            add(reading, priority: priority(of: reading.stream))
+        var next = 0
+        while next < readings.count {
+            let reading = readings[next]
+            find(reading, priority(of: reading.stream))
+            let end = same(readings, from: next)
+            log.append(readings.extracting(next..<end))
+            take(end - next)
+            next = end
         }
     }
 
+    /// The end of the readings behind `next` that belong to the bucket of that one, which is `last`.
+    private mutating func same(_ readings: Span<Reading>, from next: Int) -> Int {
+        guard let start = buckets[last].start else { return next + 1 }
+        let (width, lane) = (settings.bucketMilliseconds, buckets[last].priority)
+        let (back, ahead) = (settings.backMilliseconds, settings.aheadMilliseconds)
+        var earliest = earliest
+        var i = next + 1
+        while i < readings.count {
+            let reading = readings[i]
+            let observed = reading.observedAt.milliseconds
+            // The same questions as in bucketStart: a reading alone decides its bucket.
+            let (lag, overflow) = reading.receivedAt.milliseconds
+                .subtractingReportingOverflow(observed)
+            guard observed >= start, UInt64(bitPattern: observed &- start) < UInt64(width),
+                observed.magnitude < 1 << 62, !overflow, lag <= back, lag >= -ahead,
+                !reading.isMark, priority(of: reading.stream) == lane
+            else { break }
+            earliest = min(earliest, observed)
+            i &+= 1
+        }
+        self.earliest = earliest
+        return i
+    }
+
     package mutating func add(_ reading: Reading, priority: Priority) {
+        find(reading, priority)
+        log.append(reading)
+        take(1)
+    }
+
+    /// Makes `last` the bucket of a reading.
+    @inline(__always)
+    private mutating func find(_ reading: Reading, _ priority: Priority) {
         precondition(!reading.isMark, "a mark is no reading")
         let observed = reading.observedAt.milliseconds
         let start = bucketStart(observed, received: reading.receivedAt.milliseconds)
@@ -90,8 +137,18 @@ package struct Epoch: ~Copyable {
         {
             last = bucket(start, priority)
         }
-        buckets[last].readings.append(reading)
         earliest = min(earliest, observed)
+    }
+
+    /// The newest `count` readings of the log are of the bucket `last`.
+    private mutating func take(_ count: Int) {
+        buckets[last].count &+= count
+        let end = runs.count &- 1
+        if end >= 0, runs[end].bucket == last, Int(runs[end].count) &+ count < Int(UInt32.max) {
+            runs[end].count &+= UInt32(count)
+        } else {
+            runs.append(Run(bucket: UInt32(last), count: UInt32(count)))
+        }
     }
 
     /// nil: history.
@@ -104,7 +161,7 @@ package struct Epoch: ~Copyable {
         else { return nil }
         // The last bucket again: no division.
         if last < buckets.count, let start = buckets[last].start, observed >= start,
-            observed - start < settings.bucketMilliseconds
+            UInt64(bitPattern: observed &- start) < UInt64(settings.bucketMilliseconds)
         {
             return start
         }
@@ -122,8 +179,7 @@ package struct Epoch: ~Copyable {
             at = (at + 1) & mask
         }
         if start != nil, buckets.count >= settings.maximumBuckets { return bucket(nil, priority) }
-        buckets.append(
-            Bucket(start: start, priority: priority, readings: spare.popLast() ?? []))
+        buckets.append(Bucket(start: start, priority: priority))
         table[at] = UInt32(buckets.count)
         return buckets.count - 1
     }
@@ -135,8 +191,15 @@ package struct Epoch: ~Copyable {
 
     // MARK: What it holds
 
-    /// Readings in the open buckets, summed over the buckets themselves: the ledger's count.
-    package var readingCount: Int { buckets.reduce(0) { $0 + $1.readings.count } }
+    /// Readings in the open buckets, counted where they lie: the ledger's count.
+    package var readingCount: Int { log.count }
+
+    /// What is allocated for readings, open or lately sealed, in bytes.
+    package var capacityBytes: Int {
+        (log.capacity + batch.capacity) * MemoryLayout<Reading>.stride
+            + order.capacity * MemoryLayout<UInt64>.stride
+            + runs.capacity * MemoryLayout<Run>.stride
+    }
 
     package var bucketCount: Int { buckets.count }
 
@@ -156,49 +219,97 @@ package struct Epoch: ~Copyable {
     // MARK: Cut
 
     /// Encodes every bucket into batches of at most `readingsPerBatch`, lanes in order, buckets of a
-    /// lane oldest first, history last, and leaves the epoch empty. `effort` nil: as the settings say.
+    /// lane oldest first, history last, and leaves the epoch empty. Batches of one bucket hold streams
+    /// in rising order: a stream is in one of them, if it fits. `effort` nil: as the settings say.
     package mutating func seal(effort: BatchEffort? = nil) -> [SealedBatch] {
         let effort = effort ?? settings.effort
-        let order = buckets.indices.sorted {
+        let sorted = buckets.indices.sorted {
             let (a, b) = (buckets[$0], buckets[$1])
             return (a.priority.rawValue, a.start ?? .max) < (b.priority.rawValue, b.start ?? .max)
         }
+        let ends = arrange(sorted)
         var batches: [SealedBatch] = []
-        for index in order { seal(buckets[index], effort, into: &batches) }
-        empty()
+        var from = 0
+        for (index, end) in zip(sorted, ends) {
+            order.sort(from..<end)
+            seal(buckets[index], from..<end, effort, into: &batches)
+            from = end
+        }
+        if largest.now < largest.ever / 8 {
+            encoder = BatchEncoder()
+            largest.ever = largest.now
+        }
+        largest.now = 0
+        removeAll()
         return batches
     }
 
-    private mutating func seal(
-        _ bucket: Bucket, _ effort: BatchEffort, into batches: inout [SealedBatch]
-    ) {
-        var from = 0
-        while from < bucket.readings.count {
-            let end = min(from + settings.readingsPerBatch, bucket.readings.count)
-            let revision = revisionTable.next(bucket.start)
-            batches.append(
-                encoder.encode(
-                    bucket.readings.span.extracting(from..<end),
-                    bucketStart: Timestamp(milliseconds: bucket.start ?? 0),
-                    bucketMilliseconds: bucket.start == nil ? 0 : settings.bucketMilliseconds,
-                    revision: revision, priority: bucket.priority, effort: effort))
-            from = end
-        }
-    }
-
-    private mutating func empty() {
-        for index in buckets.indices where spare.count < Epoch.spareArrays {
-            guard buckets[index].readings.capacity <= settings.readingsPerBatch * 2 else {
-                continue
-            }
-            var readings: [Reading] = []
-            swap(&readings, &buckets[index].readings)
-            readings.removeAll(keepingCapacity: true)
-            spare.append(readings)
-        }
+    /// Forgets all readings without encoding them: for the bench, to tell what the codec takes.
+    package mutating func removeAll() {
+        log.removeAll()
+        if runs.capacity > 8 * max(runs.count, 512) { runs = [] }
+        if batch.capacity > 8 * max(batch.count, 512) { batch = [] }
+        runs.removeAll(keepingCapacity: true)
         buckets.removeAll(keepingCapacity: true)
         for i in table.indices { table[i] = 0 }
         last = 0
         earliest = .max
+    }
+
+    /// Puts the places of all readings into `order`, bucket after bucket; returns where each ends.
+    private mutating func arrange(_ sorted: [Int]) -> [Int] {
+        order.begin(log.count)
+        var ends: [Int] = []
+        ends.reserveCapacity(sorted.count)
+        var next = 0
+        for index in sorted {
+            let count = buckets[index].count
+            buckets[index].count = next
+            next += count
+            ends.append(next)
+        }
+        var place = 0
+        for run in runs {
+            var at = buckets[Int(run.bucket)].count
+            for _ in 0..<run.count {
+                order.set(log[place].stream, place, at: at)
+                place &+= 1
+                at &+= 1
+            }
+            buckets[Int(run.bucket)].count = at
+        }
+        return ends
+    }
+
+    private mutating func seal(
+        _ bucket: Bucket, _ range: Range<Int>, _ effort: BatchEffort,
+        into batches: inout [SealedBatch]
+    ) {
+        let limit = settings.readingsPerBatch
+        let parts = max(1, (range.count + limit - 1) / limit)
+        let usual = (range.count + parts - 1) / parts
+        var readings: [Reading] = []
+        swap(&readings, &batch)
+        defer { swap(&readings, &batch) }
+        var from = range.lowerBound
+        while from < range.upperBound {
+            var end = min(from + usual, range.upperBound)
+            // To the end of the stream, which then need not begin anew in the next batch.
+            while end < range.upperBound, end - from < limit,
+                order.stream(end) == order.stream(end - 1)
+            { end += 1 }
+            readings.removeAll(keepingCapacity: true)
+            readings.reserveCapacity(end - from)
+            for i in from..<end { readings.append(log[order.place(i)]) }
+            largest.now = max(largest.now, readings.count)
+            largest.ever = max(largest.ever, readings.count)
+            let revision = revisionTable.next(bucket.start)
+            batches.append(
+                encoder.encode(
+                    readings.span, bucketStart: Timestamp(milliseconds: bucket.start ?? 0),
+                    bucketMilliseconds: bucket.start == nil ? 0 : settings.bucketMilliseconds,
+                    revision: revision, priority: bucket.priority, effort: effort))
+            from = end
+        }
     }
 }

@@ -36,6 +36,7 @@ struct Grouping {
     func rows(_ stream: Int) -> Range<Int> { starts[stream]..<starts[stream + 1] }
 
     mutating func group(_ readings: Span<Reading>) {
+        if take(sorted: readings) { return }
         assignSlots(readings)
         let count = slotStreams.count
         // Streams mostly appear for the first time in rising order; sort only when they did not.
@@ -56,6 +57,28 @@ struct Grouping {
         }
         starts.append(next)
         scatter(readings)
+    }
+
+    /// Takes readings that stand stream by stream already, as an epoch hands them over; false when they
+    /// do not.
+    private mutating func take(sorted readings: Span<Reading>) -> Bool {
+        streams.removeAll(keepingCapacity: true)
+        starts.removeAll(keepingCapacity: true)
+        var last: UInt32?
+        for i in 0..<readings.count {
+            let stream = readings[i].stream.rawValue
+            if let last {
+                if stream == last { continue }
+                if stream < last { return false }
+            }
+            last = stream
+            streams.append(stream)
+            starts.append(i)
+        }
+        starts.append(readings.count)
+        makeRoom(readings.count)
+        for i in 0..<readings.count { put(readings[i], at: i) }
+        return true
     }
 
     private mutating func assignSlots(_ readings: Span<Reading>) {
@@ -112,22 +135,28 @@ struct Grouping {
     }
 
     private mutating func scatter(_ readings: Span<Reading>) {
-        let count = readings.count
-        if observed.count < count {
-            observed = [Int64](repeating: 0, count: count)
-            received = observed
-            bits = observed
-            shapes = [UInt32](repeating: 0, count: count)
-        }
-        for i in 0..<count {
-            let reading = readings[i]
+        makeRoom(readings.count)
+        for i in 0..<readings.count {
             let slot = Int(slots[i])
             let row = cursors[slot]
             cursors[slot] = row &+ 1
-            observed[row] = reading.observedAt.milliseconds
-            received[row] = reading.receivedAt.milliseconds
-            bits[row] = Int64(bitPattern: reading.bits)
-            shapes[row] = Grouping.shape(of: reading)
+            put(readings[i], at: row)
         }
+    }
+
+    private mutating func makeRoom(_ count: Int) {
+        guard observed.count < count else { return }
+        observed = [Int64](repeating: 0, count: count)
+        received = observed
+        bits = observed
+        shapes = [UInt32](repeating: 0, count: count)
+    }
+
+    @inline(__always)
+    private mutating func put(_ reading: Reading, at row: Int) {
+        observed[row] = reading.observedAt.milliseconds
+        received[row] = reading.receivedAt.milliseconds
+        bits[row] = Int64(bitPattern: reading.bits)
+        shapes[row] = Grouping.shape(of: reading)
     }
 }

@@ -57,7 +57,13 @@ struct SiblingFinder {
 
     mutating func removeAll() { columns.removeAll(keepingCapacity: true) }
 
-    mutating func append(_ column: Column) { columns.append(column) }
+    /// Columns out of reach are let go.
+    mutating func append(_ column: Column) {
+        if columns.count >= 4 * SiblingFinder.reach {
+            columns.removeFirst(columns.count - SiblingFinder.reach)
+        }
+        columns.append(column)
+    }
 
     /// The sibling with which the column costs at least a twentieth less than `budget` bits; it is
     /// `aligned` then.

@@ -3,6 +3,8 @@
 #include "address.h"
 
 #include <fcntl.h>
+#include <link.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -64,6 +67,41 @@ void sluice_usage_read(sluice_usage *usage) {
     if (fscanf(statm, "%lu %lu", &total, &resident) == 2)
         usage->rss_kb = (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) / 1024;
     fclose(statm);
+}
+
+void sluice_memory_frugal(void) {
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+    mallopt(M_TRIM_THRESHOLD, 256 << 10);
+#endif
+}
+
+void sluice_memory_trim(void) {
+#ifdef __GLIBC__
+    malloc_trim(64 << 10);
+#endif
+}
+
+// Segments that nobody can write are as they are in the file: what is let go of is read again from the
+// page cache. Those that the linker has patched are writable ones and stay.
+static int let_go(struct dl_phdr_info *object, size_t size, void *unused) {
+    (void)size;
+    (void)unused;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W) != 0) continue;
+        uintptr_t start = (object->dlpi_addr + segment->p_vaddr + page - 1) & ~(page - 1);
+        uintptr_t end = (object->dlpi_addr + segment->p_vaddr + segment->p_filesz) & ~(page - 1);
+        if (start < end) madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void sluice_memory_forget_start(void) {
+    sluice_memory_trim();
+    dl_iterate_phdr(let_go, NULL);
 }
 
 void sluice_error_text(int32_t error, char *text, uint32_t count) {

@@ -31,22 +31,6 @@ package struct DeviceSummary: Hashable, Sendable {
 }
 
 package struct CatalogTable: ~Copyable {
-    /// What the hot path touches of a device: 16 bytes.
-    private struct Sighting {
-        var id: DeviceID
-        var streams: UInt32
-        var at: Timestamp
-        static let never = Timestamp(milliseconds: .min)
-    }
-
-    /// The stream that a place of the device's frames fed last; 0: none yet.
-    private struct Latest {
-        var discriminator: UInt64 = 0
-        var stream: UInt32 = 0
-        var format: UInt16 = 0
-        var output: UInt16 = 0
-    }
-
     /// Places of a frame that are remembered, a device.
     private static let places = 8
 
@@ -54,20 +38,16 @@ package struct CatalogTable: ~Copyable {
     /// Restored entries that contradicted others and were left out.
     package private(set) var contradictions = 0
 
-    private var devices: [Device] = []
-    private var sightings: [Sighting] = []
-    /// `places` entries for each row of `devices`.
-    private var latest: [Latest] = []
-    private var streams: [Stream] = []
+    private var devices: DeviceRows
+    private var streams: StreamRows
+    /// `places` for each device: the entry + 1 that its frames used there last; 0: none yet.
+    private var latest: [UInt32] = []
+    private var outputs: OutputEntries
     private var highestDevice: UInt32
     private var highestStream: UInt32
     private var additions: [CatalogEntry] = []
-
-    // Values are rows + 1 of devices, numbers of streams, rows + 1 of streams.
-    private var rowsByIdentity: FixedTable<IdentityKey>
-    private var rowsByLocalKey: FixedTable<IdentityKey>
-    private var numbersByOutput: FixedTable<OutputKey>
-    private var rowsByName: FixedTable<NameKey>
+    /// Rows + 1 of devices.
+    private var rowsByLocalKey: FixedTable<LocalKey>
 
     /// A table that knows `entries` (any order). Entries come from a file and may contradict one
     /// another: number 0, a number or identity twice, a stream without its device; such an entry is
@@ -80,10 +60,10 @@ package struct CatalogTable: ~Copyable {
         self.limits = limits
         highestDevice = highest.device
         highestStream = highest.stream
-        rowsByIdentity = FixedTable(seed: seed)
+        devices = DeviceRows(seed: seed, capacity: 0)
+        streams = StreamRows(seed: seed, capacity: 0)
+        outputs = OutputEntries(seed: seed)
         rowsByLocalKey = FixedTable(seed: seed)
-        numbersByOutput = FixedTable(seed: seed)
-        rowsByName = FixedTable(seed: seed, capacity: entries.count)
         restore(entries)
     }
 
@@ -98,13 +78,12 @@ package struct CatalogTable: ~Copyable {
     package mutating func device(
         _ key: DeviceKey, scope: UInt32, seenAt: Timestamp
     ) -> DeviceID? {
-        let known = IdentityKey(key, scope: scope)
-        let found =
-            scope == 0 ? rowsByIdentity.value(for: known) : rowsByLocalKey.value(for: known)
-        guard let found else { return nil }
-        let row = Int(found &- 1)
-        sightings[row].at = seenAt
-        return sightings[row].id
+        let row =
+            scope == 0
+            ? devices.row(key.high, key.low)
+            : rowsByLocalKey.value(for: LocalKey(key, scope: scope)).map { Int($0 &- 1) }
+        guard let row else { return nil }
+        return devices.see(row, at: seenAt)
     }
 
     /// The stream that `output` of format number `format` feeds for `device`. Nil: not known by these
@@ -112,9 +91,8 @@ package struct CatalogTable: ~Copyable {
     package func stream(
         _ device: DeviceID, format: UInt16, output: UInt16, discriminator: UInt64
     ) -> StreamID? {
-        let key = OutputKey(
-            device, format: format, output: output, discriminator: discriminator)
-        return numbersByOutput.value(for: key).map { StreamID($0) }
+        outputs.row(device.rawValue, format, output, discriminator, streams)
+            .map { StreamID(outputs[$0].stream) }
     }
 
     /// As `stream(_:format:output:discriminator:)`, for the reading at `place` of a device's frame. A
@@ -125,25 +103,21 @@ package struct CatalogTable: ~Copyable {
     ) -> StreamID? {
         let row = Int(device.rawValue) - 1
         // Numbers without gaps are rows; other devices go the longer way.
-        guard place < CatalogTable.places, row >= 0, row < sightings.count,
-            sightings[row].id == device
+        guard place < CatalogTable.places, row >= 0, row < devices.count,
+            devices.sightings[row].id == device
         else {
             return stream(device, format: format, output: output, discriminator: discriminator)
         }
         let at = row * CatalogTable.places + place
-        let hint = latest[at]
-        if hint.stream != 0, hint.output == output, hint.format == format,
-            hint.discriminator == discriminator
-        {
-            return StreamID(hint.stream)
+        let hint = Int(latest[at])
+        if hint > 0 {
+            let entry = outputs[hint &- 1]
+            if entry.isOf(format, output, discriminator) { return StreamID(entry.stream) }
         }
-        let found = stream(device, format: format, output: output, discriminator: discriminator)
-        if let found {
-            latest[at] = Latest(
-                discriminator: discriminator, stream: found.rawValue, format: format,
-                output: output)
-        }
-        return found
+        guard let found = outputs.row(device.rawValue, format, output, discriminator, streams)
+        else { return nil }
+        latest[at] = UInt32(found + 1)
+        return StreamID(outputs[found].stream)
     }
 
     // MARK: Slow path, once a device or stream and process
@@ -154,13 +128,10 @@ package struct CatalogTable: ~Copyable {
     package mutating func device(
         _ key: DeviceKey, scope: UInt32, identity: String, seenAt: Timestamp
     ) -> DeviceID? {
-        guard let whole = DeviceKey(identity),
-            let found = rowsByIdentity.value(for: IdentityKey(whole, scope: 0))
+        guard let whole = DeviceKey(identity), let row = devices.row(whole.high, whole.low)
         else { return nil }
-        if scope != 0 { remember(found, IdentityKey(key, scope: scope)) }
-        let row = Int(found &- 1)
-        sightings[row].at = seenAt
-        return sightings[row].id
+        if scope != 0 { remember(row, LocalKey(key, scope: scope)) }
+        return devices.see(row, at: seenAt)
     }
 
     /// The device with this identity text, entered when it is new. Throws `noIdentity` for text
@@ -174,8 +145,8 @@ package struct CatalogTable: ~Copyable {
         let device = Device(
             id: DeviceID(highestDevice + 1), identity: identity, format: format, firstSeenAt: at)
         let row = insert(device, whole)
-        if scope != 0 { remember(row, IdentityKey(key, scope: scope)) }
-        sightings[Int(row - 1)].at = at
+        if scope != 0 { remember(row, LocalKey(key, scope: scope)) }
+        _ = devices.see(row, at: at)
         additions.append(.device(device))
         return device.id
     }
@@ -188,21 +159,21 @@ package struct CatalogTable: ~Copyable {
         _ device: DeviceID, format: UInt16, output: UInt16, discriminator: UInt64, name: String,
         quantity: String, unit: String, priority: Priority
     ) throws(Drop) -> StreamID {
-        guard let deviceRow = deviceRow(device) else {
+        guard let deviceRow = devices.row(of: device) else {
             preconditionFailure("device \(device.rawValue) is not in the catalog")
         }
         var wanted = Stream(
             id: StreamID(0), device: device, name: name, quantity: quantity, unit: unit,
             priority: priority)
-        var row = streamRow(device, name)
+        var row = streams.row(device, name)
         while let found = row, streams[found].unit != unit {
             wanted.name += ":" + unit
-            row = streamRow(device, wanted.name)
+            row = streams.row(device, wanted.name)
         }
         if let row {
             wanted.id = streams[row].id
             if streams[row] != wanted {
-                streams[row] = wanted
+                streams.replace(row, by: wanted)
                 additions.append(.stream(wanted))
             }
         } else {
@@ -212,20 +183,21 @@ package struct CatalogTable: ~Copyable {
             additions.append(.stream(wanted))
         }
         // Many numbers may stand for one name; a cache that outgrows its names starts again.
-        if numbersByOutput.count >= max(limits.streams, streams.count) * 2 {
-            numbersByOutput.removeAll()
-        }
-        let key = OutputKey(
-            device, format: format, output: output, discriminator: discriminator)
-        numbersByOutput.set(wanted.id.rawValue, for: key)
+        if outputs.count >= max(limits.streams, streams.count) * 2 { forgetOutputs() }
+        outputs.set(
+            wanted.id.rawValue, device.rawValue, format, output, discriminator, streams)
         return wanted.id
+    }
+
+    private mutating func forgetOutputs() {
+        outputs.removeAll()
+        for index in latest.indices { latest[index] = 0 }
     }
 
     /// Call after sources or formats were loaded anew: their numbers may now mean others.
     package mutating func forgetPassingNames() {
         rowsByLocalKey.removeAll()
-        numbersByOutput.removeAll()
-        for index in latest.indices { latest[index] = Latest() }
+        forgetOutputs()
     }
 
     /// New and changed entries since the last call, each device before its streams.
@@ -238,29 +210,26 @@ package struct CatalogTable: ~Copyable {
 
     // MARK: For people
 
-    package func device(_ id: DeviceID) -> Device? { deviceRow(id).map { devices[$0] } }
+    package func device(_ id: DeviceID) -> Device? { devices.row(of: id).map { devices[$0] } }
 
     package func stream(_ id: StreamID) -> Stream? {
-        let row = streams.firstRow { $0.id >= id }
-        return row < streams.count && streams[row].id == id ? streams[row] : nil
+        streams.row(of: id.rawValue).map { streams[$0] }
     }
 
     /// Devices with numbers above `after`, in order, at most `limit`.
     package func summaries(after: DeviceID, limit: Int) -> [DeviceSummary] {
-        let first = devices.firstRow { $0.id > after }
+        let first = devices.sightings.firstRow { $0.id > after }
         let end = first + min(max(0, limit), devices.count - first)
         return (first..<end).map { row in
-            let sighting = sightings[row]
+            let sighting = devices.sightings[row]
             return DeviceSummary(
                 device: devices[row], streams: Int(sighting.streams),
-                lastSeenAt: sighting.at == Sighting.never ? nil : sighting.at)
+                lastSeenAt: sighting.at == DeviceRows.Sighting.never ? nil : sighting.at)
         }
     }
 
     /// All streams of a device in order of their numbers; looks at every stream of the table.
-    package func streams(of device: DeviceID) -> [Stream] {
-        streams.filter { $0.device == device }
-    }
+    package func streams(of device: DeviceID) -> [Stream] { streams.all(of: device) }
 
     // MARK: Rows
 
@@ -277,8 +246,7 @@ package struct CatalogTable: ~Copyable {
         restoredStreams.sort { $0.id < $1.id }
         for device in restoredDevices {
             if let key = DeviceKey(device.identity),
-                rowsByIdentity.value(for: IdentityKey(key, scope: 0)) == nil,
-                device.id.rawValue > (devices.last?.id.rawValue ?? 0)
+                devices.row(key.high, key.low) == nil, device.id.rawValue > devices.lastNumber
             {
                 _ = insert(device, key)
             } else {
@@ -287,9 +255,9 @@ package struct CatalogTable: ~Copyable {
             highestDevice = max(highestDevice, device.id.rawValue)
         }
         for stream in restoredStreams {
-            if let deviceRow = deviceRow(stream.device),
-                streamRow(stream.device, stream.name) == nil,
-                stream.id.rawValue > (streams.last?.id.rawValue ?? 0)
+            if let deviceRow = devices.row(of: stream.device),
+                streams.row(stream.device, stream.name) == nil,
+                stream.id.rawValue > streams.lastNumber
             {
                 insert(stream, deviceRow)
             } else {
@@ -299,63 +267,36 @@ package struct CatalogTable: ~Copyable {
         }
     }
 
-    /// Appends a device with the highest number so far and returns its row + 1.
-    private mutating func insert(_ device: Device, _ key: DeviceKey) -> UInt32 {
-        devices.append(device)
-        sightings.append(Sighting(id: device.id, streams: 0, at: Sighting.never))
-        latest.append(contentsOf: repeatElement(Latest(), count: CatalogTable.places))
+    /// Appends a device with the highest number so far and returns its row.
+    private mutating func insert(_ device: Device, _ key: DeviceKey) -> Int {
+        latest.append(contentsOf: repeatElement(0, count: CatalogTable.places))
         highestDevice = max(highestDevice, device.id.rawValue)
-        let row = UInt32(devices.count)
-        rowsByIdentity.set(row, for: IdentityKey(key, scope: 0))
-        return row
+        return devices.append(device, key)
     }
 
     /// Appends a stream with the highest number so far.
     private mutating func insert(_ stream: Stream, _ deviceRow: Int) {
         streams.append(stream)
-        sightings[deviceRow].streams += 1
+        devices.addStream(to: deviceRow)
         highestStream = max(highestStream, stream.id.rawValue)
-        var key = NameKey(device: stream.device, name: stream.name)
-        while rowsByName.value(for: key) != nil { key.attempt += 1 }
-        rowsByName.set(UInt32(streams.count), for: key)
     }
 
-    private mutating func remember(_ row: UInt32, _ key: IdentityKey) {
+    private mutating func remember(_ row: Int, _ key: LocalKey) {
         if rowsByLocalKey.count >= max(limits.devices, devices.count) * 2 {
             rowsByLocalKey.removeAll()
         }
-        rowsByLocalKey.set(row, for: key)
-    }
-
-    private func deviceRow(_ id: DeviceID) -> Int? {
-        let row = devices.firstRow { $0.id >= id }
-        return row < devices.count && devices[row].id == id ? row : nil
-    }
-
-    /// The row of the stream called `name`. Names are found by hash and compared in full; two names of
-    /// one hash lie under consecutive attempts.
-    private func streamRow(_ device: DeviceID, _ name: String) -> Int? {
-        var key = NameKey(device: device, name: name)
-        while let found = rowsByName.value(for: key) {
-            let row = Int(found - 1)
-            if streams[row].device == device && streams[row].name == name { return row }
-            key.attempt += 1
-        }
-        return nil
+        rowsByLocalKey.set(UInt32(row + 1), for: key)
     }
 }
 
-// MARK: Keys
-//
-// Of plain integers: equality of another module's type is called through its witness table.
-
-/// The key of a whole identity (scope 0), or of one that is unique only within its source.
-private struct IdentityKey: FixedKey {
+/// The key of an identity that is unique only within its source. Of plain integers: equality of another
+/// module's type is called through its witness table.
+private struct LocalKey: FixedKey {
     let high: UInt64
     let low: UInt64
     let scope: UInt32
 
-    static let empty = IdentityKey(DeviceKey.empty, scope: 0)
+    static let empty = LocalKey(DeviceKey.empty, scope: 0)
 
     init(_ key: DeviceKey, scope: UInt32) {
         high = key.high
@@ -364,61 +305,4 @@ private struct IdentityKey: FixedKey {
     }
 
     func hash(seed: UInt64) -> UInt64 { foldedHash(high, low &+ UInt64(scope) << 32, seed: seed) }
-}
-
-/// One output of one format for one device.
-private struct OutputKey: FixedKey {
-    let device: UInt32
-    let format: UInt16
-    let output: UInt16
-    let discriminator: UInt64
-
-    static let empty = OutputKey(DeviceID(0), format: 0, output: 0, discriminator: 0)
-
-    init(_ device: DeviceID, format: UInt16, output: UInt16, discriminator: UInt64) {
-        self.device = device.rawValue
-        self.format = format
-        self.output = output
-        self.discriminator = discriminator
-    }
-
-    /// The outputs of a frame lie side by side, so that one frame touches few cache lines.
-    func hash(seed: UInt64) -> UInt64 {
-        foldedHash(UInt64(device) << 16 | UInt64(format), discriminator, seed: seed)
-            &+ UInt64(output)
-    }
-}
-
-/// A stream's name as a hash; names are compared in full by the table.
-private struct NameKey: FixedKey {
-    let device: UInt32
-    var attempt: UInt32 = 0
-    let nameHash: UInt64
-
-    static let empty = NameKey(device: DeviceID(0), name: "")
-
-    init(device: DeviceID, name: String) {
-        self.device = device.rawValue
-        // FNV-1a, 64 bits; the table's hash adds the seed.
-        nameHash = name.utf8.reduce(0xCBF2_9CE4_8422_2325) {
-            ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3
-        }
-    }
-
-    func hash(seed: UInt64) -> UInt64 {
-        foldedHash(UInt64(device) << 32 | UInt64(attempt), nameHash, seed: seed)
-    }
-}
-
-extension Array {
-    /// The first row of a sorted array that `isAtOrAfter`; `count` when there is none.
-    fileprivate func firstRow(_ isAtOrAfter: (Element) -> Bool) -> Int {
-        var low = 0
-        var high = count
-        while low < high {
-            let middle = low + (high - low) / 2
-            if isAtOrAfter(self[middle]) { high = middle } else { low = middle + 1 }
-        }
-        return low
-    }
 }

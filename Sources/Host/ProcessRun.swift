@@ -16,6 +16,7 @@ extension GatewayProcess {
     package static func run(
         _ configuration: Configuration, software: String, announce: (String) -> Void
     ) throws(StartError) {
+        ProcessMemory.beFrugal()
         Signals.ignoreBrokenPipes()
         let end = try EndWish()
         let gateway = try GatewayProcess(configuration, software: software)
@@ -33,6 +34,7 @@ extension GatewayProcess {
         if let http = gateway.httpEndpoint {
             announce("status on http://\(http.description)/status")
         }
+        ProcessMemory.forgetStart()
         announce("ready")
         Notify.ready(status: "taking in from \(configuration.sources.count) sources")
         let heart = gateway.startWatchdog()

@@ -29,6 +29,18 @@ package struct ProcessUsage: Hashable, Sendable {
     }
 }
 
+/// How the C library's heap serves this process.
+package enum ProcessMemory {
+    /// Call before the first thread is started.
+    package static func beFrugal() { sluice_memory_frugal() }
+
+    /// Gives free memory back to the kernel.
+    package static func trim() { sluice_memory_trim() }
+
+    /// Gives back what only the start needed: free memory, and pages of the program.
+    package static func forgetStart() { sluice_memory_forget_start() }
+}
+
 /// 64 bits from the kernel's random source, for session numbers and jitter.
 package func randomBits() -> UInt64 {
     var bytes = [UInt8](repeating: 0, count: 8)

@@ -1,32 +1,39 @@
 // Remembers which frames were accepted lately, so that a retransmission is answered again and counted
 // `duplicate` instead of stored twice. Owned by the intake; filled from the retained journal at start.
 //
-// Two generations of an open-addressing set of 64-bit keys (seeded hashes made by the decoder), each key
-// with its time in units of 128 ms. The older generation is dropped when the younger is half full or the
-// longest window has passed. So a key is known for its format's window unless more than
-// capacity / 2 newer frames came meanwhile, and never longer; memory is flat: 2 × capacity × 12 bytes.
-// A key of 0 is stored as 1.
+// Two generations of an open-addressing set of 64-bit keys (seeded hashes made by the decoder), a word a
+// key. The older generation is dropped when the younger is half full or the longest window has passed. So
+// a key is known for its format's window unless more than capacity / 2 newer frames came meanwhile, and
+// never longer; memory is flat: 2 × capacity × 8 bytes, and a frame costs a cache line a generation.
+//
+//     word: bits 20..63 the lower 44 bits of the mixed key | 0..19 its time in units (below)
+//     slot: the upper log2(capacity) bits of the mixed key, then linear probing; word 0 is empty
+//
+// With the 2^18 slots of a gateway that is 62 bits of a key's 64: at 20,000 keyed frames a second without
+// pause one in thirteen years is taken for a repetition of another.
 
 package import Model
 
 package struct RecentFrames {
     private struct Generation {
-        var keys: [UInt64]
-        var times: [UInt32]
+        var words: [UInt64]
 
-        init(capacity: Int) {
-            keys = Array(repeating: 0, count: capacity)
-            times = Array(repeating: 0, count: capacity)
+        init(capacity: Int) { words = Array(repeating: 0, count: capacity) }
+
+        /// Where the key is or would be put.
+        @inline(__always)
+        func slot(_ mixed: UInt64, shift: UInt64) -> Int {
+            let mask = words.count &- 1
+            let tag = mixed &<< timeBits
+            var i = Int(truncatingIfNeeded: mixed &>> shift)
+            while true {
+                let word = words[i]
+                if word == 0 || (word ^ tag) &>> timeBits == 0 && word != removed { return i }
+                i = (i &+ 1) & mask
+            }
         }
 
-        /// Where `key` is or would be put.
-        func slot(of key: UInt64, mask: Int) -> Int {
-            var i = Int(truncatingIfNeeded: key ^ key >> 32) & mask
-            while keys[i] != 0, keys[i] != key { i = (i &+ 1) & mask }
-            return i
-        }
-
-        mutating func clear() { for i in keys.indices { keys[i] = 0 } }
+        mutating func clear() { for i in words.indices { words[i] = 0 } }
     }
 
     private var young: Generation
@@ -34,7 +41,12 @@ package struct RecentFrames {
     private var youngCount = 0
     private var turnedAt: Timestamp?
     private let mask: Int
+    /// From a mixed key to its slot.
+    private let slotShift: UInt64
     private let longestWindow: Int64
+    /// Milliseconds to units of time: 1 ms, or 128 ms and more where windows are long, so that the longest
+    /// is an eighth of the times' circle at most.
+    private let unitShift: Int64
 
     /// `capacity`: slots of one generation, a power of two. `windowMilliseconds`: the longest that a key
     /// is known, whatever its format says.
@@ -43,7 +55,11 @@ package struct RecentFrames {
         young = Generation(capacity: capacity)
         old = Generation(capacity: capacity)
         mask = capacity - 1
+        slotShift = UInt64(64 - mask.nonzeroBitCount)
         longestWindow = windowMilliseconds
+        var shift: Int64 = windowMilliseconds > 30_000 ? 7 : 0
+        while windowMilliseconds &>> shift >= 1 << (timeBits - 3) { shift += 1 }
+        unitShift = shift
     }
 
     /// True when `key` was inserted within `window` milliseconds (nil: the longest window); otherwise
@@ -51,25 +67,21 @@ package struct RecentFrames {
     package mutating func containsOrInsert(
         _ key: UInt64, at now: Timestamp, window: Int64? = nil
     ) -> Bool {
-        let key = key == 0 ? 1 : key
         turnIfDue(at: now)
-        let time = RecentFrames.units(now)
+        let mixed = RecentFrames.mixed(key)
+        let time = units(now)
         let longest = min(window ?? longestWindow, longestWindow)
-        let limit = Int64(longest >> 7) &+ 1
-        func isRecent(_ then: UInt32) -> Bool {
-            // Signed: a wall clock that jumped backwards never forgets early.
-            Int64(Int32(bitPattern: time &- then)) <= limit
-        }
-        let place = young.slot(of: key, mask: mask)
-        if young.keys[place] == key {
-            if isRecent(young.times[place]) { return true }
-            young.times[place] = time
+        let limit = longest &>> unitShift &+ 1
+        let place = young.slot(mixed, shift: slotShift)
+        let word = mixed &<< timeBits | time
+        if young.words[place] != 0 {
+            if RecentFrames.age(young.words[place], time) <= limit { return true }
+            young.words[place] = word
             return false
         }
-        let before = old.slot(of: key, mask: mask)
-        if old.keys[before] == key, isRecent(old.times[before]) { return true }
-        young.keys[place] = key
-        young.times[place] = time
+        let before = old.words[old.slot(mixed, shift: slotShift)]
+        if before != 0, RecentFrames.age(before, time) <= limit { return true }
+        young.words[place] = word == 0 || word == removed ? word ^ 1 : word
         youngCount += 1
         return false
     }
@@ -77,15 +89,23 @@ package struct RecentFrames {
     /// Forgets a key that was just inserted: its frame was refused after all, so its repetition is no
     /// duplicate. Linear probing cannot leave a hole in a run: the slot keeps a key that no frame has.
     package mutating func remove(_ key: UInt64) {
-        let key = key == 0 ? 1 : key
-        let place = young.slot(of: key, mask: mask)
-        if young.keys[place] == key { young.keys[place] = RecentFrames.removed }
+        let place = young.slot(RecentFrames.mixed(key), shift: slotShift)
+        if young.words[place] != 0 { young.words[place] = removed }
     }
 
-    private static let removed = UInt64.max
+    /// An odd factor gives each key another value, and its upper bits depend on all of them.
+    @inline(__always)
+    private static func mixed(_ key: UInt64) -> UInt64 { key &* 0x9E37_79B9_7F4A_7C15 }
 
-    private static func units(_ time: Timestamp) -> UInt32 {
-        UInt32(truncatingIfNeeded: time.milliseconds >> 7)
+    private func units(_ time: Timestamp) -> UInt64 {
+        UInt64(bitPattern: time.milliseconds &>> unitShift) & (1 << timeBits - 1)
+    }
+
+    /// Units since the word's time. Signed: a wall clock that jumped backwards never forgets early. Words
+    /// older than half the circle would look young again: `turnIfDue` lets them go before.
+    @inline(__always)
+    private static func age(_ word: UInt64, _ now: UInt64) -> Int64 {
+        Int64(bitPattern: (now &- word) &<< (64 - timeBits)) &>> Int64(64 - timeBits)
     }
 
     private mutating func turnIfDue(at now: Timestamp) {
@@ -98,7 +118,15 @@ package struct RecentFrames {
         guard age >= longestWindow || youngCount > mask / 2 else { return }
         swap(&young, &old)
         young.clear()
+        // After a long silence, before what was young is half the times' circle old (18 hours in units of
+        // 128 ms), within the window that it would still stand here.
+        let units = age &>> unitShift &+ longestWindow &>> unitShift &+ 2
+        if units >= 1 << (timeBits - 1) { old.clear() }
         youngCount = 0
         turnedAt = now
     }
 }
+
+private let timeBits: UInt64 = 20
+/// A word whose key was removed. No key has it: the one that would is stored with another time.
+private let removed = UInt64.max

@@ -19,6 +19,8 @@ package struct DurableSettings: Sendable {
     package var journalSizeLimit = 8 << 20
     /// Pages (× 4096 bytes) beyond which writes fail with `isFull`; nil leaves SQLite's own limit.
     package var maximumPages: Int?
+    /// Pages kept in memory. What we write is read once, if at all.
+    package var cacheKilobytes = 512
 
     package init(locking: Locking) { self.locking = locking }
 }
@@ -45,6 +47,8 @@ extension Database {
             "journal_size_limit", String(settings.journalSizeLimit),
             reads: String(settings.journalSizeLimit))
         try set("mmap_size", "0", reads: "0")
+        try set(
+            "cache_size", "-\(settings.cacheKilobytes)", reads: "-\(settings.cacheKilobytes)")
         try set("cell_size_check", "ON", reads: "1")
         try set("trusted_schema", "OFF", reads: "0")
         if let pages = settings.maximumPages {

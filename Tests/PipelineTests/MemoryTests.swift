@@ -139,6 +139,30 @@ struct SeldomTests {
         }
     }
 
+    @Test(
+        "after a silence of hours or days a frame is new, wherever the stored times have gone round to"
+    )
+    func silence() {
+        for window in [1000, 29_000, 120_000, 600_000, 7 * 86_400_000] as [Int64] {
+            var at: Int64 = 1_795_000_000_000
+            var recent = RecentFrames(capacity: 64, windowMilliseconds: window)
+            for step in 1...400 {
+                // Steps of a part of the window to many times the circle, and neighbours in between.
+                at += window + 200 + window / 16 * Int64(step * step * step % 7919)
+                let now = Timestamp(milliseconds: at)
+                let isKnown = recent.containsOrInsert(77, at: now)
+                #expect(!isKnown, "window \(window), step \(step)")
+                let again = recent.containsOrInsert(77, at: now)
+                #expect(again)
+                let later = Timestamp(milliseconds: at + window / 2)
+                _ = recent.containsOrInsert(UInt64(1000 + step), at: later)
+                let inWindow = recent.containsOrInsert(77, at: later)
+                #expect(inWindow, "window \(window), step \(step)")
+                at += window / 2
+            }
+        }
+    }
+
     @Test("a format's own window ends before the longest one")
     func window() {
         var recent = RecentFrames(capacity: 64, windowMilliseconds: 600_000)

@@ -32,6 +32,15 @@ typedef struct {
     uint64_t involuntary_switches;
 } sluice_usage;
 void sluice_usage_read(sluice_usage *usage);
+// Memory rather than speed: one heap for all threads instead of one each (libdispatch moves queues
+// from thread to thread, and what a heap has grown to it keeps), and pieces of 128 KB and more from
+// the kernel and back to it. Before the first thread.
+void sluice_memory_frugal(void);
+// Gives the kernel back what the heap holds free.
+void sluice_memory_trim(void);
+// The same, and lets go of the program's own pages, most of which only the start needed; those that are
+// needed again come back from the page cache.
+void sluice_memory_forget_start(void);
 
 // Text of an errno, NUL-terminated, cut to `count`.
 void sluice_error_text(int32_t error, char *text, uint32_t count);

@@ -20,8 +20,13 @@ enum BenchVerb {
                     + "--batch readings from FILE (stream,unix_ms,value; also .gz), beside the "
                     + "codec with deflate alone, gzip of the same lines, and the figures of "
                     + "others on the recordings in question.",
+                "pipeline: nanoseconds of CPU a reading on one thread from a frame's bytes to the "
+                    + "batch: decoder, duplicate check, catalog, validation, journal buffer, ring, "
+                    + "buckets, codec; for 1,000 devices and for --devices, all in and without the "
+                    + "codec, beside a loop written by hand and gzip of the same frames. The "
+                    + "devices are made up: five slowly drifting values a frame.",
             ],
-            operands: "ring|decode|codec [FILE…]", operandCount: 1...Int.max,
+            operands: "ring|decode|codec|pipeline [FILE…]", operandCount: 1...Int.max,
             flags: [
                 .toggle("json", "print one JSON object"),
                 .value("format", "NAME", "measure this format"),
@@ -29,6 +34,10 @@ enum BenchVerb {
                 .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
                 .value("batch", "N", "readings a batch for codec", default: "10000"),
                 .value("effort", "NAME", "stored, fast, normal, deflated, best", default: "normal"),
+                .value("devices", "N", "many devices for pipeline", default: "100000"),
+                .value("frames", "N", "frames a round for pipeline", default: "100000"),
+                .value("late", "N", "of 1,024 frames that are hours to days late", default: "0"),
+                .toggle("check", "pipeline: end with 1 above the ceiling of allocations a frame"),
             ],
             examples: [
                 Example("batches of recordings", "sluice bench codec --batch 1000 air.csv.gz"),
@@ -40,10 +49,13 @@ enum BenchVerb {
             if invocation.operands[0] == "ring" {
                 return try RingBench.run(invocation, console, queue)
             }
+            if invocation.operands[0] == "pipeline" {
+                return try PipelineBench.run(invocation, console, allocations)
+            }
             guard invocation.operands[0] == "decode" else {
                 throw UsageError(
                     "bench", "no bench \"\(invocation.operands[0])\"",
-                    "write ring, decode or codec")
+                    "write ring, decode, codec or pipeline")
             }
             guard invocation.operands.count == 1 else {
                 throw UsageError("bench decode", "takes no file", "write frames with --hex")

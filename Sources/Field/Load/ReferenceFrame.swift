@@ -111,8 +111,12 @@ enum ReferenceFrame {
 
     /// CRC-16/Modbus (polynomial 0x8005 reflected, init FFFF) of the first `count` bytes.
     static func crc16(_ bytes: [UInt8], _ count: Int) -> UInt16 {
+        crc16(bytes.span.extracting(0..<count))
+    }
+
+    static func crc16(_ bytes: Span<UInt8>) -> UInt16 {
         var crc: UInt16 = 0xFFFF
-        for i in 0..<count {
+        for i in 0..<bytes.count {
             crc = crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ bytes[i])]
         }
         return crc
