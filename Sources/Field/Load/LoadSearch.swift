@@ -14,7 +14,7 @@ package struct RateSearch: Sendable {
     private let start: Double
     /// The search ends when the two bounds are this near, or after so many trials.
     private static let resolution = 1.08
-    private static let maximumTrials = 16
+    private static let maximumTrials = 24
     /// Below this a receiver is broken, not slow.
     private static let least = 200.0
 
@@ -23,7 +23,7 @@ package struct RateSearch: Sendable {
     /// Nil when the search is over.
     package var next: Double? {
         guard trials < RateSearch.maximumTrials else { return nil }
-        guard let lossy else { return lossless == 0 ? start : lossless * 1.6 }
+        guard let lossy else { return lossless == 0 ? start : lossless * 2 }
         if lossless == 0 { return lossy > RateSearch.least ? lossy / 4 : nil }
         return lossy / lossless > RateSearch.resolution ? (lossy * lossless).squareRoot() : nil
     }
@@ -35,7 +35,7 @@ package struct RateSearch: Sendable {
         } else {
             lossy = min(lossy ?? rate, rate)
             // A trial that passed above a rate that fails was luck.
-            lossless = min(lossless, rate / 1.6)
+            lossless = min(lossless, rate / 2)
         }
     }
 
