@@ -9,7 +9,8 @@ package enum Programs {
     /// The field tool. For `sluice bench`: `allocations` counts what its thread allocated, `queue` is
     /// the ring's yardstick.
     package static func sluice(
-        allocations: (@Sendable () -> UInt64)? = nil, queue: QueueYardstick? = nil
+        allocations: (@Sendable () -> UInt64)? = nil, queue: QueueYardstick? = nil,
+        sink: (@Sendable (UInt16) -> Int32)? = nil
     ) -> Program {
         Program(
             name: "sluice", summary: "field tool for a Sluice gateway and its store",
@@ -26,7 +27,7 @@ package enum Programs {
                 CaptureVerb.verb, LoadVerb.verb,
                 QueryVerb.verb,
                 AdminVerbs.ledger, TopVerbs.status, TopVerbs.top, SpoolVerb.verb, DevicesVerb.list,
-                DevicesVerb.one, BatchVerb.verb,
+                DevicesVerb.one, BatchVerb.verb, SinkVerb.verb(sink),
                 BenchVerb.verb(allocations: allocations, queue: queue),
             ])
     }

@@ -8,4 +8,4 @@ Programs.main(
         allocations: sluice_allocations,
         queue: QueueYardstick(
             reset: sluice_queue_reset, alternate: sluice_queue_alternate, push: sluice_queue_push,
-            pop: sluice_queue_pop)))
+            pop: sluice_queue_pop), sink: sluice_bare_sink))

@@ -36,11 +36,13 @@ import Testing
         return (-1, "has not ended")
     }
 
-    private func file<T>(_ text: String, _ body: (String) throws -> T) throws -> T {
+    private func file<T>(
+        _ text: String, name: String = "text", _ body: (String) throws -> T
+    ) throws -> T {
         let folder = try Files.makeTemporaryFolder("sluice-complete")
         defer { Files.removeTree(folder) }
-        try Files.write(Array(text.utf8), to: folder + "/text")
-        return try body(folder + "/text")
+        try Files.write(Array(text.utf8), to: folder + "/" + name)
+        return try body(folder + "/" + name)
     }
 
     @Test("each shell reads its completions without a complaint")
@@ -85,7 +87,9 @@ import Testing
     @Test("mandoc finds nothing to remark in the manual pages", .enabled(if: tool("mandoc") != nil))
     func mandoc() throws {
         for program in Programs.all {
-            let read = try file(ManualPage.text(program)) {
+            // mandoc reads the section from what follows the path's last dot.
+            let name = "page.\(program.section)"
+            let read = try file(ManualPage.text(program), name: name) {
                 try run(Self.tool("mandoc") ?? "", ["-Tlint", "-Wwarning", $0])
             }
             #expect(read.status == 0 && read.text.isEmpty, "\(program.name): \(read)")

@@ -1,6 +1,7 @@
 // The yardstick of `sluice bench ring`: a plain single-producer single-consumer queue as C and C++
 // programs have it (after the public descriptions of E. Rigtorp's and folly's: padded positions, each
 // side remembering the other's), one element of 32 bytes at a time. One queue a process.
+// The yardstick for sockets stands in sink.h.
 #ifndef SLUICE_QUEUE_H
 #define SLUICE_QUEUE_H
 #include <stdint.h>

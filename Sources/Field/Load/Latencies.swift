@@ -30,9 +30,10 @@ package struct Latencies: Sendable {
     }
 
     var json: JSON {
-        let values = milliseconds([0.5, 0.99, 1]).map { value -> JSON in
+        let values = milliseconds([0.5, 0.9, 0.99, 0.999, 1]).map { value -> JSON in
             value.map { .literal(Words.fixed($0, 3)) } ?? .null
         }
-        return .object([("p50", values[0]), ("p99", values[1]), ("max", values[2])])
+        return .object(
+            zip(["p50", "p90", "p99", "p999", "max"], values).map { ($0, $1) })
     }
 }

@@ -6,6 +6,10 @@ import Formats
 package struct LoadPlan: Sendable {
     package var target: Target
     package var frames = 100_000
+    /// Number of the first frame: runs that follow one another go on with other frames.
+    package var firstFrame = 0
+    /// The rate that the devices' own times follow; nil for `rate`.
+    package var populationRate: Double??
     /// Frames a second; nil as fast as the sockets take them.
     package var rate: Double? = 20_000
     package var devices = 1000
@@ -15,6 +19,11 @@ package struct LoadPlan: Sendable {
     package var loss = 0.0
     package var duplicate = 0.0
     package var reorder = 0.0
+    /// Share of frames that come late, and how late.
+    package var delay = 0.0
+    package var delayMilliseconds: Int64 = 5000
+    /// Share of frames before which the device's mapping moves: its socket becomes another.
+    package var rebind = 0.0
     /// Share of frames that ask for an answer and are repeated until they get it.
     package var answers = 0.0
     package var retryMilliseconds: Int64 = 1000
@@ -26,9 +35,16 @@ package struct LoadPlan: Sendable {
 
     package init(target: Target) { self.target = target }
 
+    func to(_ target: Target) -> LoadPlan {
+        var other = self
+        other.target = target
+        return other
+    }
+
     var population: Population {
         Population(
-            devices: devices, startMilliseconds: startMilliseconds, rate: rate, seed: seed)
+            devices: devices, startMilliseconds: startMilliseconds, rate: populationRate ?? rate,
+            seed: seed)
     }
 }
 
@@ -40,6 +56,9 @@ package struct LoadSummary: Sendable {
     package var framesLost = 0
     package var framesDuplicated = 0
     package var framesReordered = 0
+    package var framesDelayed = 0
+    /// Sockets that were replaced.
+    package var rebinds = 0
     package var framesRepeated = 0
     package var framesAsking = 0
     package var framesAnswered = 0
@@ -77,6 +96,8 @@ package struct LoadOutcome: Sendable {
     package var gatewayPeakRssKb: Int?
     package var gatewayKills = 0
     package var storeKills = 0
+    /// The highest rates without loss, of the gateway and of a bare sink, where they were searched for.
+    package var search: (gateway: RateFigures, sink: RateFigures)?
 
     package init() {}
 }
@@ -89,7 +110,7 @@ extension LoadOutcome {
         func number(_ value: Double?, _ places: Int) -> JSON {
             value.map { .literal(Words.fixed($0, places)) } ?? .null
         }
-        return .object([
+        var members: [(String, JSON)] = [
             ("framesSent", count(sent.framesSent)), ("framesAnswered", count(sent.framesAnswered)),
             ("framesReceived", count(framesReceived)), ("readingsDecoded", count(readingsDecoded)),
             ("readingsInStore", count(readingsInStore)),
@@ -117,7 +138,23 @@ extension LoadOutcome {
             ("answeredTwice", count(answeredTwice)), ("gatewayKills", count(gatewayKills)),
             ("storeKills", count(storeKills)),
             ("senderCpuSeconds", number(sent.senderCpuSeconds, 3)),
-        ])
+            ("framesDelayed", count(sent.framesDelayed)), ("rebinds", count(sent.rebinds)),
+        ]
+        if let search {
+            members += [
+                ("losslessFramesPerSecond", number(search.gateway.framesPerSecond, 0)),
+                ("bareSinkFramesPerSecond", number(search.sink.framesPerSecond, 0)),
+                ("ratioToBareSink", number(ratioToBareSink, 3)),
+                ("search", search.gateway.json), ("bareSinkSearch", search.sink.json),
+            ]
+        }
+        return .object(members)
+    }
+
+    /// The gateway's highest rate without loss as a part of the bare sink's.
+    var ratioToBareSink: Double? {
+        guard let search, search.sink.framesPerSecond > 0 else { return nil }
+        return search.gateway.framesPerSecond / search.sink.framesPerSecond
     }
 
     var cpuNsPerFrame: Double? {

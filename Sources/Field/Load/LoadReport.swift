@@ -45,6 +45,18 @@ extension LoadOutcome {
             let frame = cpuNsPerFrame.map { "\(Words.fixed($0, 0)) ns a frame" } ?? ""
             table.add(["gateway CPU", Words.fixed(cpu, 2) + " s", frame])
         }
+        if let search {
+            let ratio = ratioToBareSink.map { "\(Words.fixed($0, 2)) of the bare sink's" } ?? ""
+            let bound = search.gateway.isSenderBound ? ", bound by the sender" : ""
+            table.add([
+                "lossless rate", Words.grouped(Int(search.gateway.framesPerSecond)) + "/s",
+                ratio + bound,
+            ])
+            table.add([
+                "bare sink", Words.grouped(Int(search.sink.framesPerSecond)) + "/s",
+                search.sink.isSenderBound ? "bound by the sender" : "poll and recvmmsg, same run",
+            ])
+        }
         if let gatewayPeakRssKb { add("gateway peak RSS", gatewayPeakRssKb, "kB") }
         if let uplinkBytesPerReading {
             table.add(["uplink", Words.fixed(uplinkBytesPerReading, 2), "bytes a reading"])

@@ -1,4 +1,4 @@
-// Plays a population of devices over UDP: open loop (a slow gateway does not slow the devices),
+// Plays a population of devices over UDP or TCP: open loop (a slow gateway does not slow the devices),
 // frames
 // made ahead in one slab and sent with sendmmsg, answers matched, asked-for answers repeated for
 // with
@@ -18,7 +18,7 @@ package struct LoadRun: ~Copyable {
     }
 
     private let plan: LoadPlan
-    private let sockets: [DatagramSocket]
+    private var sockets: [LoadSocket]
     private let poller: Poller
     private var random: SplitMix64
     private var summary = LoadSummary()
@@ -31,6 +31,8 @@ package struct LoadRun: ~Copyable {
     private var retries = RetryWheel(now: 0)
     /// A frame held back so that the next one overtakes it.
     private var held: (frame: [UInt8], device: Int)?
+    /// Frames that are under way for long, in the order in which they arrive.
+    private var late: [(frame: [UInt8], device: Int, dueAt: Int64)] = []
     private var answer = [UInt8](repeating: 0, count: 2048)
     /// Sequences of the answered frames.
     package private(set) var answered: [UInt32] = []
@@ -42,11 +44,9 @@ package struct LoadRun: ~Copyable {
     package init(_ plan: LoadPlan) throws(SendingError) {
         // Everything that can fail first: a noncopyable value cannot be left half made.
         let poller = try Poller()
-        var sockets: [DatagramSocket] = []
+        var sockets: [LoadSocket] = []
         for i in 0..<plan.connections {
-            let sender = try DatagramSender(to: plan.target.endpoint, bufferBytes: 4 << 20)
-            try poller.add(sender, token: UInt32(i))
-            sockets.append(DatagramSocket(sender))
+            sockets.append(try LoadRun.socket(plan.target, poller, UInt32(i)))
         }
         self.plan = plan
         self.poller = poller
@@ -54,6 +54,14 @@ package struct LoadRun: ~Copyable {
         random = SplitMix64(seed: plan.seed)
         frame = [UInt8](repeating: 0, count: ReferenceFrame.size)
         slab = [UInt8](repeating: 0, count: ReferenceFrame.size * LoadRun.slabFrames)
+    }
+
+    private static func socket(
+        _ target: Target, _ poller: borrowing Poller, _ token: UInt32
+    ) throws(SendingError) -> LoadSocket {
+        target.isStream
+            ? try StreamSocket(target, poller, token: token)
+            : try DatagramSocket(target, poller, token: token)
     }
 
     /// Sends everything and waits for the answers that are still out. `everyTurn` is called between
@@ -76,7 +84,7 @@ package struct LoadRun: ~Copyable {
         }
         releaseHeld()
         flush()
-        while !pending.isEmpty {
+        while !pending.isEmpty || !late.isEmpty || !sockets.allSatisfy(\.isFlushed) {
             turn(waiting: 5_000_000)
             try everyTurn(framesDone)
         }
@@ -97,7 +105,7 @@ package struct LoadRun: ~Copyable {
 
     /// Waits for the time, doing in between what has to be done.
     private mutating func waitUntil(_ due: Int64) {
-        if plan.answers == 0 {
+        if plan.answers == 0, plan.delay == 0, !plan.target.isStream {
             if due > SendingClock.now { SendingClock.sleep(until: due) }
             return
         }
@@ -108,15 +116,24 @@ package struct LoadRun: ~Copyable {
 
     /// Reads answers, repeats what is late.
     private mutating func turn(waiting nanoseconds: Int64) {
-        for ready in poller.wait(nanoseconds: nanoseconds) where ready.isReadable {
+        let limit = late.first.map { max(0, $0.dueAt - SendingClock.now) } ?? nanoseconds
+        for ready in poller.wait(nanoseconds: min(nanoseconds, limit)) {
             let socket = sockets[Int(ready.token)]
-            for _ in 0..<256 {
+            if ready.isWritable { socket.isWritable(poller) }
+            guard ready.isReadable else { continue }
+            // More than one read of a stream can hold: what stays behind would wake nobody.
+            for _ in 0..<8192 {
                 guard let count = socket.receive(into: &answer) else { break }
                 takeAnswer(count)
             }
         }
         let now = SendingClock.now
         for sequence in retries.due(now) { repeatFrame(sequence, now) }
+        while let first = late.first, first.dueAt <= now {
+            late.removeFirst()
+            enqueue(first.frame, first.device)
+        }
+        for socket in sockets where socket.needsCare { socket.isWritable(poller) }
         flush()
     }
 
@@ -158,10 +175,12 @@ package struct LoadRun: ~Copyable {
     // MARK: Sending
 
     private mutating func emit(dueAt: Int64) {
-        let device = plan.population.device(framesDone)
-        let sequence = plan.population.sequence(framesDone)
+        let index = plan.firstFrame + framesDone
+        let device = plan.population.device(index)
+        let sequence = plan.population.sequence(index)
         let asks = plan.answers >= 1 || random.chance(plan.answers)
-        ReferenceFrame.write(into: &frame, index: framesDone, asks: asks, of: plan.population)
+        ReferenceFrame.write(into: &frame, index: index, asks: asks, of: plan.population)
+        if plan.rebind > 0, random.chance(plan.rebind) { rebind(device) }
         framesDone += 1
         summary.framesSent += 1
         if asks {
@@ -190,11 +209,26 @@ package struct LoadRun: ~Copyable {
             summary.framesLost += 1
             return
         }
+        if plan.delay > 0, random.chance(plan.delay) {
+            summary.framesDelayed += 1
+            late.append((bytes, device, SendingClock.now + plan.delayMilliseconds * 1_000_000))
+            return
+        }
         enqueue(bytes, device)
         if random.chance(plan.duplicate) {
             summary.framesDuplicated += 1
             enqueue(bytes, device)
         }
+    }
+
+    /// The network gives the device's socket another port, as a NAT does after silence: answers that are
+    /// under way to the old one are lost.
+    private mutating func rebind(_ device: Int) {
+        flush()
+        let number = device * plan.connections / plan.devices
+        guard let other = try? LoadRun.socket(plan.target, poller, UInt32(number)) else { return }
+        sockets[number] = other
+        summary.rebinds += 1
     }
 
     private mutating func enqueue(_ bytes: [UInt8], _ device: Int) {
@@ -225,6 +259,7 @@ package struct LoadRun: ~Copyable {
             } else if result == -11 || result == -105 {
                 // EAGAIN, ENOBUFS: the kernel's buffer is full for a moment.
                 SendingClock.sleep(until: SendingClock.now + 100_000)
+                sockets[slabSocket].isWritable(poller)
             } else {
                 summary.datagramsRefused += 1
                 sent += 1
@@ -232,19 +267,4 @@ package struct LoadRun: ~Copyable {
         }
         slabCount = 0
     }
-}
-
-/// A class because arrays cannot hold noncopyable senders.
-private final class DatagramSocket {
-    private let sender: DatagramSender
-
-    init(_ sender: consuming DatagramSender) { self.sender = sender }
-
-    func send(_ bytes: [UInt8], from offset: Int, size: Int, count: Int) -> Int {
-        sender.send(bytes, from: offset, size: size, count: count)
-    }
-
-    func pendingError() -> SendingError? { sender.pendingError() }
-
-    func receive(into buffer: inout [UInt8]) -> Int? { sender.receive(into: &buffer) }
 }

@@ -65,6 +65,8 @@ package final class LocalDistrict {
     private var earlierPeakRssKb = 0
     private var earlierUplinkBytes: UInt64 = 0
     private var isClosed = false
+    /// The ledger at the end of the last trial.
+    private var trialBase: LedgerReport?
     /// Leave the folder where it is.
     package var isKept = false
 
@@ -235,6 +237,40 @@ package final class LocalDistrict {
             SendingClock.sleep(milliseconds: 50)
         }
         return last?.report
+    }
+
+    /// Begins to count datagrams anew for `lostOf`.
+    package func beginTrials() { trialBase = ledger() }
+
+    /// How many of `sent` datagrams since the last call did not reach the gateway, once they are in or
+    /// nothing has moved for half a second.
+    package func lostOf(_ sent: Int) throws(DistrictError) -> Int {
+        func read(_ report: LedgerReport?, _ name: String) -> UInt64 { report?.number(name) ?? 0 }
+        var movedAt = SendingClock.now
+        var last: LedgerReport?
+        while true {
+            try checkInterrupt()
+            if let report = ledger() {
+                let received = read(report, "datagrams") &- read(trialBase, "datagrams")
+                let drops = read(report, "kernelDrops") &- read(trialBase, "kernelDrops")
+                if received &+ drops != read(last, "datagrams") &- read(trialBase, "datagrams")
+                    &+ read(last, "kernelDrops") &- read(trialBase, "kernelDrops")
+                {
+                    movedAt = SendingClock.now
+                }
+                last = report
+                let isQuiet = SendingClock.now - movedAt > 500_000_000
+                if received &+ drops >= UInt64(sent) || isQuiet {
+                    trialBase = report
+                    return max(0, sent - Int(clamping: received))
+                }
+            } else if SendingClock.now - movedAt > 20_000_000_000 {
+                throw DistrictError(
+                    what: "sluiced", why: "does not answer at \(adminSocket)",
+                    remedy: lastLines("gateway.log"))
+            }
+            SendingClock.sleep(milliseconds: 20)
+        }
     }
 
     private static func arrived(

@@ -67,7 +67,7 @@ package struct Population: Sendable {
 
 enum ReferenceFrame {
     static let size = 64
-    private static let answerSize = 12
+    static let answerSize = 12
 
     static func write(
         into frame: inout [UInt8], index: Int, asks: Bool, of population: Population

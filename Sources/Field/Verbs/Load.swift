@@ -9,11 +9,15 @@ enum LoadVerb {
     static let verb = Verb(
         "load", "loads a gateway with made-up devices and checks what arrived",
         details: [
-            "Devices send 64-byte frames of the format sluice-reference over UDP at a steady rate "
-                + "that "
-                + "a slow gateway does not slow down. With --answers some frames ask for an "
-                + "answer and "
-                + "are repeated, byte for byte, until they get it.",
+            "Devices send 64-byte frames of the format sluice-reference over UDP, or TCP where --to or "
+                + "--tcp says so, at a steady rate that a slow gateway does not slow down. With "
+                + "--answers some frames ask for an answer and are repeated, byte for byte, until "
+                + "they get it; latencies count from when a frame was due.",
+            "With --local and --rate max the highest rate without loss is searched for, with a part "
+                + "of the frames; the rest is sent at that rate. The same search over a bare poll "
+                + "and recvmmsg receiver gives the yardstick of the same run.",
+            "--compare holds the results of two runs (files of --json) against one another; the exit "
+                + "status is 1 where a figure is worse than its threshold allows.",
             "With --local a store and a gateway are started as separate processes with temporary "
                 + "state; at the end the store's content is compared with what was answered and "
                 + "the "
@@ -43,6 +47,16 @@ enum LoadVerb {
             .value("format", "NAME", "format of the frames", default: "sluice-reference"),
             .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
             .value("drain", "DURATION", "how long the store may take at the end", default: "120s"),
+            .toggle("tcp", "with --local: over TCP"),
+            .value("delay", "P", "share of frames that come late", default: "0"),
+            .value("delay-by", "DURATION", "how late they come", default: "5s"),
+            .value(
+                "rebind", "P", "share of frames before which the device's port becomes another",
+                default: "0"),
+            .values("compare", ["OLD", "NEW"], "compare two results; send nothing"),
+            .value(
+                "threshold", "KEY=P", "with --compare: how much worse a figure may be",
+                repeatable: true),
             .toggle("keep", "with --local: leave the temporary folder"),
             .toggle("json", "print the result as JSON"),
         ],
@@ -55,6 +69,7 @@ enum LoadVerb {
                 "sluice load --local --answers 1 --kill-gateway 2 --kill-store 1"),
         ]
     ) { invocation, console throws(UsageError) in
+        if invocation.has("compare") { return try LoadComparison.run(invocation, console) }
         var job = try LoadJob(invocation)
         do throws(DistrictError) {
             return try job.run(console)
@@ -93,9 +108,11 @@ private struct LoadJob {
         let nowhere = Target(isStream: false, endpoint: .ipv4(0x7F00_0001, port: 9))
         var target = nowhere
         if let to { target = try Target(to) }
-        guard !target.isStream else {
-            throw UsageError(
-                "--to", "load sends over UDP only in this version", "write udp://HOST:PORT")
+        if invocation.has("tcp") {
+            guard isLocal else {
+                throw UsageError("--tcp", "goes with --local", "write --to tcp://HOST:PORT")
+            }
+            target.isStream = true
         }
         plan = LoadPlan(target: target)
         plan.frames = try invocation.integer("frames", in: 1...100_000_000, default: plan.frames)
@@ -108,6 +125,12 @@ private struct LoadJob {
         plan.loss = try invocation.share("loss")
         plan.duplicate = try invocation.share("duplicate")
         plan.reorder = try invocation.share("reorder")
+        plan.delay = try invocation.share("delay")
+        plan.delayMilliseconds = try invocation.duration("delay-by", default: 5000)
+        plan.rebind = try invocation.share("rebind")
+        if plan.rebind > 0, target.isStream {
+            throw UsageError("--rebind", "is of UDP", "leave --rebind or TCP out")
+        }
         plan.seed = UInt64(try invocation.integer("seed", in: 0...Int.max, default: 1))
         plan.burst = try invocation.integer("burst", in: 1...128, default: 1)
         kills = (
@@ -149,7 +172,8 @@ private struct LoadJob {
         }
         var settings = LocalDistrict.Settings(
             sources: [
-                DistrictSource(name: "load", isStream: false, formats: ["sluice-reference"])
+                DistrictSource(
+                    name: "load", isStream: plan.target.isStream, formats: ["sluice-reference"])
             ], formats: formats)
         settings.batchInterval = interval
         settings.prefix = "sluice-load"
@@ -165,23 +189,30 @@ private struct LoadJob {
         let before = district.ledger()
         let cpuBefore = district.gatewayCpuSeconds
         plan.startMilliseconds = SendingClock.wallMilliseconds
-        let summary = try send(console) { sent throws(DistrictError) in
-            if SendingClock.now - checkedAt > 100_000_000 {
-                checkedAt = SendingClock.now
-                try district.checkInterrupt()
-            }
-            while next < schedule.steps.count, sent >= schedule.steps[next].frame {
-                switch schedule.steps[next].victim {
-                case .gateway: try district.killGateway()
-                case .store: try district.killStore()
-                }
-                next += 1
-            }
-        }
-        console.progress("waiting for the store to acknowledge everything")
         var outcome = LoadOutcome()
+        let searches = plan.rate == nil && kills == (0, 0) && !plan.target.isStream
+        let summary =
+            searches
+            ? try search(district, console, &outcome)
+            : try send(console) { sent throws(DistrictError) in
+                if SendingClock.now - checkedAt > 100_000_000 {
+                    checkedAt = SendingClock.now
+                    try district.checkInterrupt()
+                }
+                while next < schedule.steps.count, sent >= schedule.steps[next].frame {
+                    switch schedule.steps[next].victim {
+                    case .gateway: try district.killGateway()
+                    case .store: try district.killStore()
+                    }
+                    next += 1
+                }
+            }
+        console.progress("waiting for the store to acknowledge everything")
+        let sent = summary.counts.datagramsSent
         let ledger = try district.ledgerWhenDrained(
-            milliseconds: drain, .datagrams(summary.counts.datagramsSent), since: before)
+            milliseconds: drain,
+            plan.target.isStream ? .bytes(sent * ReferenceFrame.size) : .datagrams(sent),
+            since: before)
         outcome.take(ledger, since: before)
         outcome.gatewayCpuSeconds = district.gatewayCpuSeconds - cpuBefore
         outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
@@ -197,6 +228,58 @@ private struct LoadJob {
             throw DistrictError(what: error.what, why: error.why, remedy: error.remedy)
         }
         return finish(summary, outcome, console)
+    }
+
+    /// The search, the yardstick's search, and a run at what was found.
+    private mutating func search(
+        _ district: LocalDistrict, _ console: Console, _ outcome: inout LoadOutcome
+    ) throws(DistrictError) -> (counts: LoadSummary, answered: [UInt32]) {
+        let total = plan.frames
+        // Times of their own for all frames, whatever the rates.
+        plan.populationRate = .some(nil)
+        var gateway = LoadSearchRun(plan, name: "gateway", console: console)
+        func lost(_ sent: Int) throws(DistrictError) -> Int {
+            try district.lostOf(sent)
+        }
+        district.beginTrials()
+        try gateway.run(frames: total / 2, start: 10_000, lost)
+        // The rest at that rate; a rate that held for moments only is not it.
+        var rate = gateway.figures.framesPerSecond
+        var left = total - gateway.framesUsed
+        while left > 0, rate > 0 {
+            let isLast = gateway.figures.trials.count > 30
+            let part = isLast ? left : max(1, min(left, max(20_000, total / 5)))
+            let (_, missing) = try gateway.trial(rate, frames: part, lost)
+            if missing > 0 { rate *= 0.9 }
+            left -= part
+        }
+        // Until a run of that length lost nothing.
+        for _ in 0..<6 where gateway.figures.trials.last.map({ $0.lost > 0 }) ?? false {
+            let (_, missing) = try gateway.trial(rate, frames: max(2000, total / 20), lost)
+            if missing > 0 { rate *= 0.9 }
+        }
+        let sink = try BareSink()
+        defer { sink.close() }
+        var bare = LoadSearchRun(plan.to(sink.target), name: "bare sink", console: console)
+        var seen = sink.count() ?? 0
+        try bare.run(frames: total / 2, start: max(10_000, rate)) { sent throws(DistrictError) in
+            var last: UInt64 = 0
+            for _ in 0..<50 {
+                let count = sink.count() ?? last
+                if count == last, count > 0 { break }
+                last = count
+                if count &- seen >= UInt64(sent) { break }
+                SendingClock.sleep(milliseconds: 40)
+            }
+            let missing = sent - Int(last &- seen)
+            seen = last
+            return max(0, missing)
+        }
+        var figures = gateway.figures
+        figures.framesPerSecond = rate
+        outcome.search = (figures, bare.figures)
+        plan.frames = gateway.framesUsed
+        return (gateway.summary, [])
     }
 
     private func send(
