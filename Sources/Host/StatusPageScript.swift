@@ -90,9 +90,12 @@ extension StatusPage {
           function spoolStage(list, now) {
             var s = now.spool, pending = sum(s.readingsPending), bytes = sum(s.bytesPending);
             var lines = [many(sum(s.batchesPending), 'batch', 'batches') + ', ' + size(bytes)];
-            var full = s.maxBytes > 0 ? Math.min(1, (s.bytesOnDisk || bytes) / s.maxBytes) : null;
-            if (full !== null) { lines.push(Math.round(100 * full) + ' % of ' + size(s.maxBytes)); }
-            if (s.forecast) { lines.push(s.forecast); }
+            var full = s.allowedBytes > 0 ? Math.min(1, s.usedBytes / s.allowedBytes) : null;
+            if (full !== null) {
+              lines.push(Math.round(100 * full) + ' % of ' + size(s.allowedBytes) + ' used');
+            }
+            if (s.isInMemory) { lines.push('in memory: nothing is answered'); }
+            if (s.forecast.text) { lines.push(s.forecast.text); }
             if (s.trouble) { lines.push(s.trouble); }
             var li = stage(list, 'Spool', count(pending), 'readings wait on disk', lines, [
               [now.ledger.readingsEvicted, 'reading evicted', 'readings evicted'],
@@ -106,7 +109,7 @@ extension StatusPage {
               tank.appendChild(level);
               li.insertBefore(tank, li.children[3]);
             }
-            if (s.trouble) { li.className = 'hurt'; }
+            if (s.trouble || s.isInMemory) { li.className = 'hurt'; }
           }
 
           function uplinkStage(list, now, r) {
@@ -115,6 +118,7 @@ extension StatusPage {
             if (u.nextAttemptSeconds !== null) {
               lines.push('tries again in ' + span(Math.max(0, u.nextAttemptSeconds)));
             }
+            if (u.drainedInSeconds > 0) { lines.push('drained in ' + span(u.drainedInSeconds)); }
             if (!isUp && u.lastError) { lines.push(u.lastError); }
             var li = stage(list, 'Uplink', r ? size(r.sent) : '…', 'a second to the store', lines,
               []);

@@ -23,7 +23,8 @@ import Testing
              "now": "2026-11-22T00:00:\(seconds < 10 ? "0" : "")\(seconds).500Z",
              "isHealthy": true, "reasons": [], "sources": [\(list)],
              "intake": {"devices": 4, "streams": 9, "ringFree": 65536, "isWithoutRoom": false},
-             "spool": {"maximumBytes": 1000000, "trouble": null,
+             "spool": {"maximumBytes": 1000000, "trouble": null, "forecast": {"text":
+                "spool full in 2 h 46 min at this rate; live is shed first"},
                 "bytesPending": {"alarm": 0, "live": \(1000 * scale), "backlog": 0},
                 "batchesPending": {"alarm": 0, "live": 2, "backlog": 0}},
              "uplink": {"state": "\(state)", "store": "10.0.0.9:9100", "stateSeconds": 10,
@@ -34,8 +35,8 @@ import Testing
         return try JSONNode.parse(Array(text.utf8), file: "status")
     }
 
-    private func page(_ change: (inout StatusPage) -> Void = { _ in }) -> StatusPage {
-        var page = StatusPage()
+    private func page(_ change: (inout StatusScreen) -> Void = { _ in }) -> StatusScreen {
+        var page = StatusScreen()
         change(&page)
         return page
     }
@@ -51,7 +52,7 @@ import Testing
                     lastSeenAt: Timestamp(milliseconds: 0))
             }
             for (columns, rows) in [(80, 24), (200, 50), (40, 10), (20, 5), (132, 43)] {
-                for view in [StatusPage.View.sources, .devices, .help] {
+                for view in [StatusScreen.View.sources, .devices, .help] {
                     let lines = page {
                         $0.columns = columns
                         $0.rows = rows
@@ -79,11 +80,9 @@ import Testing
         #expect(second.sources[0].datagramsPerSecond == 100)
         #expect(second.rejected.map(\.reason) == ["bad-checksum"])
         #expect(second.rejected[0].perSecond == 5)
-        // 2,000 bytes more in 2 s, 997,000 to go.
-        #expect(second.spoolFullInSeconds == 997)
         // A restart makes counters smaller: no rate, not a huge one.
         let third = StatusModel(try Self.status(seconds: 14, scale: 1), since: second)
-        #expect(third.sources[0].datagramsPerSecond == 0 && third.spoolFullInSeconds == nil)
+        #expect(third.sources[0].datagramsPerSecond == 0)
     }
 
     @Test("what is wrong is seen: drops, a store that is away, devices that are silent")

@@ -52,8 +52,8 @@ package struct Plot: Sendable {
             }.joined()
             lines.append(Plot.trimmed(pad + mark + "│" + text))
         }
-        let from = StatusPage.time(Timestamp(milliseconds: first))
-        let to = StatusPage.time(Timestamp(milliseconds: last))
+        let from = StatusScreen.time(Timestamp(milliseconds: first))
+        let to = StatusScreen.time(Timestamp(milliseconds: last))
         let gap = width - from.count - to.count
         let times = first == last || gap < 2 ? from : from + String(repeating: " ", count: gap) + to
         lines.append(String(repeating: " ", count: margin) + times)

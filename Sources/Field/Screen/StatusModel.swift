@@ -103,26 +103,6 @@ package struct StatusModel: Sendable {
         ["alarm", "live", "backlog"].reduce(0) { $0 &+ count("spool.\(name).\($1)") }
     }
 
-    /// Seconds until the spool is full when it goes on growing as it does; nil while it does not.
-    package var spoolFullInSeconds: Double? {
-        let limit = count("spool.maximumBytes")
-        let pending = lanes("bytesPending")
-        guard limit > pending else { return nil }
-        let before = ["alarm", "live", "backlog"].reduce(UInt64(0)) {
-            $0 &+ (earlier["spool.bytesPending.\($1)"] ?? 0)
-        }
-        var perSecond = 0.0
-        if isSinceStart {
-            // What waits has come since the store went away.
-            let away = count("uplink.stateSeconds")
-            guard text("uplink.state") != "streaming", away > 0 else { return nil }
-            perSecond = Double(pending) / Double(away)
-        } else if pending > before {
-            perSecond = Double(pending - before) * 1000 / Double(spanMilliseconds)
-        }
-        return perSecond > 0 ? Double(limit - pending) / perSecond : nil
-    }
-
     /// Devices not seen for so long, longest first.
     package func silent(_ milliseconds: Int64) -> [(device: SeenDevice, milliseconds: Int64)] {
         guard let now else { return [] }

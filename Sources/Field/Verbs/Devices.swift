@@ -103,7 +103,7 @@ enum DevicesVerb {
         for (device, age) in rows {
             table.add([
                 device.name, device.format, Words.grouped(device.streams),
-                StatusPage.time(device.firstSeenAt), StatusPage.time(device.lastSeenAt),
+                StatusScreen.time(device.firstSeenAt), StatusScreen.time(device.lastSeenAt),
                 Words.span(age * 1_000_000),
             ])
         }

@@ -36,7 +36,7 @@ enum TopVerbs {
         } else {
             var model = StatusModel(root)
             model.devices = DevicesVerb.all(socket) ?? []
-            var page = StatusPage()
+            var page = StatusScreen()
             page.columns = console.width
             page.silentMilliseconds = silent
             for line in page.lines(model) { console.line(styled(line, console)) }
@@ -74,7 +74,7 @@ enum TopVerbs {
         return .done
     }
 
-    static func styled(_ line: StatusPage.Line, _ console: Console) -> String {
+    static func styled(_ line: StatusScreen.Line, _ console: Console) -> String {
         switch line.style {
         case .plain: line.text
         case .heading: console.bold(line.text)
@@ -87,7 +87,7 @@ enum TopVerbs {
 
 /// What the keys change, apart from the terminal and the clock.
 package struct TopKeys: Sendable {
-    package var page = StatusPage()
+    package var page = StatusScreen()
     package var isTyping = false
     package var isPaused = false
     package var isOver = false
@@ -110,7 +110,7 @@ package struct TopKeys: Sendable {
         switch key {
         case .character("q"), .character("Q"): isOver = true
         case .character("s"):
-            let all = StatusPage.Order.allCases
+            let all = StatusScreen.Order.allCases
             let at = all.firstIndex(of: page.order) ?? 0
             page.order = all[(at + 1) % all.count]
         case .character("r"): page.isReversed.toggle()
@@ -228,7 +228,7 @@ private struct TopRun {
         page.rows = size.rows
         page.prompt = trouble ?? keys.prompt
         guard let model else {
-            terminal.show([StatusPage.clipped(trouble ?? "asking the daemon", size.columns)])
+            terminal.show([StatusScreen.clipped(trouble ?? "asking the daemon", size.columns)])
             return
         }
         terminal.show(page.lines(model).map { TopVerbs.styled($0, console) })

@@ -3,7 +3,7 @@
 
 package import Model
 
-package struct StatusPage: Sendable {
+package struct StatusScreen: Sendable {
     package enum Order: String, CaseIterable, Sendable {
         case name, rate, datagrams, bytes, drops, refused
     }
@@ -67,17 +67,17 @@ package struct StatusPage: Sendable {
         }
         let all = head + list + foot + last
         return all.prefix(rows ?? all.count).map {
-            Line(StatusPage.clipped($0.text, columns), $0.style)
+            Line(StatusScreen.clipped($0.text, columns), $0.style)
         }
     }
 
     // MARK: Parts
 
     private func title(_ model: StatusModel) -> Line {
-        let up = StatusPage.span((model.now, model.startedAt))
+        let up = StatusScreen.span((model.now, model.startedAt))
         let left = "\(model.gateway)  sluiced \(model.software)  up \(up)  "
         let state = model.isHealthy ? "healthy" : "NOT HEALTHY"
-        let time = StatusPage.time(model.now)
+        let time = StatusScreen.time(model.now)
         let gap = columns - Table.columns(left) - state.count - Table.columns(time)
         let pad = gap >= 2 ? String(repeating: " ", count: gap) + time : ""
         return Line(left + state + pad, model.isHealthy ? .heading : .bad)
@@ -95,12 +95,12 @@ package struct StatusPage: Sendable {
                 ])
         for source in sorted(model.sources) {
             table.add(
-                [StatusPage.clipped(source.name, isWide ? 32 : 16)]
-                    + (isWide ? [StatusPage.clipped(source.listen, 40)] : [])
+                [StatusScreen.clipped(source.name, isWide ? 32 : 16)]
+                    + (isWide ? [StatusScreen.clipped(source.listen, 40)] : [])
                     + [
                         Words.grouped(source.datagrams),
-                        Words.fixed(source.datagramsPerSecond, 1), StatusPage.size(source.bytes),
-                        StatusPage.size(UInt64(source.bytesPerSecond)),
+                        Words.fixed(source.datagramsPerSecond, 1), StatusScreen.size(source.bytes),
+                        StatusScreen.size(UInt64(source.bytesPerSecond)),
                         Words.grouped(source.drops), Words.grouped(source.connections),
                         Words.grouped(source.refused),
                     ])
@@ -183,15 +183,13 @@ package struct StatusPage: Sendable {
         add(
             "journal",
             [
-                "on disk \(StatusPage.size(m.count("spool.journalBytes")))",
+                "on disk \(StatusScreen.size(m.count("spool.journalBytes")))",
                 "parts \(n("spool.journalParts"))",
-                "in memory \(StatusPage.size(m.count("intake.journalBytes")))",
+                "in memory \(StatusScreen.size(m.count("intake.journalBytes")))",
             ])
         let trouble = m.text("spool.trouble")
         let isTroubled = !trouble.isEmpty && trouble != "–"
-        let full = m.spoolFullInSeconds.map {
-            "full in \(Words.span(Int64(min($0, 1e9)) * 1_000_000_000))"
-        }
+        let forecast = m.text("spool.forecast.text")
         let limit = m.count("spool.maximumBytes")
         let damaged = m.count("spool.batchesDamaged")
         add(
@@ -200,9 +198,10 @@ package struct StatusPage: Sendable {
                 isTroubled ? trouble : "",
                 "\(Words.grouped(m.lanes("batchesPending"))) batches",
                 "\(Words.grouped(m.lanes("readingsPending"))) readings",
-                StatusPage.size(m.lanes("bytesPending"))
-                    + (limit > 0 ? " of \(StatusPage.size(limit))" : ""),
-                full ?? "not growing", "evicted \(Words.grouped(m.lanes("readingsEvicted")))",
+                StatusScreen.size(m.lanes("bytesPending"))
+                    + (limit > 0 ? " of \(StatusScreen.size(limit))" : ""),
+                forecast == "–" ? "" : forecast,
+                "evicted \(Words.grouped(m.lanes("readingsEvicted")))",
                 damaged > 0 ? "damaged \(Words.grouped(damaged))" : "",
             ], isTroubled ? .bad : .plain)
         uplink(m, add)
@@ -229,7 +228,7 @@ package struct StatusPage: Sendable {
                     + Words.span(Int64(clamping: m.count("uplink.stateSeconds")) * 1_000_000_000),
                 "in flight \(Words.grouped(m.count("uplink.inFlight")))",
                 "credit \(Words.grouped(m.count("uplink.credit")))",
-                "\(StatusPage.size(UInt64(m.rate("uplink.bytesSent"))))/s", lag,
+                "\(StatusScreen.size(UInt64(m.rate("uplink.bytesSent"))))/s", lag,
                 state == "streaming" || error == "–" ? "" : error,
             ], state == "streaming" ? .plain : .bad)
     }
@@ -256,7 +255,7 @@ package struct StatusPage: Sendable {
             [
                 "unaccounted \(n("unaccounted"))", "kernel drops \(n("kernelDrops"))",
                 "CPU \(Words.fixed(Double(m.text("process.cpuSeconds")) ?? 0, 1)) s",
-                "RSS \(StatusPage.size(m.count("process.rssKb") &* 1024))",
+                "RSS \(StatusScreen.size(m.count("process.rssKb") &* 1024))",
             ], isBalanced ? .good : .bad)
     }
 
@@ -274,9 +273,9 @@ package struct StatusPage: Sendable {
         if isReversed { rows.reverse() }
         for row in rows.prefix(1000) {
             table.add([
-                StatusPage.clipped(row.device.name, max(20, columns / 3)), row.device.format,
+                StatusScreen.clipped(row.device.name, max(20, columns / 3)), row.device.format,
                 Words.grouped(row.device.streams),
-                StatusPage.time(row.device.lastSeenAt),
+                StatusScreen.time(row.device.lastSeenAt),
                 Words.span(row.milliseconds * 1_000_000),
             ])
         }
