@@ -189,6 +189,8 @@ final class Segment {
     static func open(path: String, number: Int) throws(SpoolError) -> Segment? {
         try translating(path) { () throws(SQLiteError) in
             let database = try durable(path, mode: .readWrite)
+            // A file that is not taken keeps its log, which may be all there is of it.
+            database.setNoCheckpointOnClose(true)
             let layout = try database.setting(pragma: "user_version")
             let tables = try database.prepare("SELECT count(*) FROM sqlite_master")
             let isEmpty = try tables.step() && tables.int64(0) == 0
@@ -204,6 +206,7 @@ final class Segment {
                 // Tables that layout 2 added; the old ones are as they were.
                 try database.execute("BEGIN IMMEDIATE;" + schema + "COMMIT")
             }
+            database.setNoCheckpointOnClose(false)
             return try Segment(SegmentFile(database: database, number: number, path: path))
         }
     }

@@ -1,6 +1,5 @@
-// How a spool begins: the newest segment that can be read says what there is. What is damaged is
-// copied row
-// by row into a new segment and set aside.
+// How a spool begins: the newest segment that can be read says what there is. What is damaged is copied
+// row by row into a new segment and set aside.
 
 import Model
 internal import SQLite
@@ -21,7 +20,7 @@ struct SpoolOpening {
         let numbers = try files.segments()
         highest = numbers.last ?? 0
         for number in numbers.reversed() where segment == nil {
-            try take(number, files)
+            try take(number, files, isOldest: number == numbers.first)
         }
         if let found = segment {
             removeUnlisted(numbers, newest: found.number, files)
@@ -37,11 +36,15 @@ struct SpoolOpening {
 
     /// Takes a segment for the newest, or sets it aside.
     private mutating func take(
-        _ number: Int, _ files: SpoolFiles
+        _ number: Int, _ files: SpoolFiles, isOldest: Bool
     ) throws(SpoolError) {
         let path = files.path(ofSegment: number)
         do throws(SpoolError) {
             guard let found = try Segment.open(path: path, number: number) else {
+                // Sequences were given out, and there is no other file that they can be from.
+                if isOldest, files.notedLastSequence() > 0 {
+                    throw .damaged(what: "segment \(number): its log cannot be read")
+                }
                 // Its first transaction never came to its end: the one before it goes on.
                 return files.remove(path)
             }

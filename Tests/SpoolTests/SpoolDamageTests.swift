@@ -85,6 +85,21 @@ import Testing
         }
     }
 
+    @Test("a first log whose beginning is ruined is told and set aside, not taken for a new spool")
+    func ruinedBeginning() throws {
+        var random = SplitMix64(seed: 1)
+        let path = try killed(&random)
+        let log = path + "/segment-00000001.db-wal"
+        var bytes = TemporaryFolder.read(log)
+        // The second page of the log: SQLite goes by what is sound before it, which is nothing.
+        for i in 6000..<6100 { bytes[i] ^= 0x5A }
+        TemporaryFolder.write(bytes, to: log)
+        let spool = try Spool(directory: path)
+        #expect(!spool.warnings.isEmpty)
+        #expect(TemporaryFolder.list(path).contains("segment-00000001.db.bad-1-wal"))
+        try use(spool, "after its beginning was lost")
+    }
+
     /// Every verb once. Damage that only shows now is a typed error, after which the next start
     /// helps.
     private func use(_ spool: Spool, _ comment: Comment) throws {

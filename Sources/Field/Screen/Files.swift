@@ -66,6 +66,9 @@ package enum Files {
     // Safety: a String argument is a C string for the duration of the call.
     package static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
+    // Safety: as above.
+    static func isWritable(_ path: String) -> Bool { unsafe access(path, W_OK) == 0 }
+
     /// Names in a folder, sorted; empty when it cannot be read.
     package static func names(in folder: String) -> [String] {
         // Safety: the handle is closed on every path and used by this thread only; each entry is

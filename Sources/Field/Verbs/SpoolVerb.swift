@@ -1,5 +1,4 @@
-// `sluice spool`: what a spool holds and what it has set aside, of the running daemon (which owns
-// the
+// `sluice spool`: what a spool holds and what it has set aside, of the running daemon (which owns the
 // folder) or of a folder while no daemon runs. On the main thread.
 
 import Batches
@@ -20,11 +19,13 @@ enum SpoolVerb {
                 + "decode reads them again: frames with every format, batches and readings with "
                 + "the batch codec. release NUMBER… sends a batch or reading again under the same "
                 + "sequence, or takes a frame in: its device is then known and its frames are taken. "
-                + "status counts what waits. repair opens the folder as the daemon does, with what "
-                + "that mends.",
+                + "status counts what waits. check reads everything in DIR and says what is "
+                + "damaged. repair opens DIR as the daemon does, with what that mends.",
+            "Only release and repair change DIR: the others look into a copy, which takes as much "
+                + "room in the temporary folder.",
             "A frame can only be released while the daemon runs.",
         ],
-        operands: "status|list|export|decode|release|repair [DIR] [NUMBER…]",
+        operands: "status|check|list|export|decode|release|repair [DIR] [NUMBER…]",
         operandCount: 1...Int.max,
         flags: [
             .toggle("json", "print JSON"),
@@ -35,6 +36,7 @@ enum SpoolVerb {
         examples: [
             Example("what the store would not take", "sluice spool list"),
             Example("send it again", "sluice spool release 17"),
+            Example("is a stopped gateway's spool sound?", "sluice spool check /var/lib/sluice"),
         ]
     ) { invocation, console throws(UsageError) in
         let operands = invocation.operands
@@ -53,6 +55,7 @@ enum SpoolVerb {
             socket: AdminVerbs.socket(invocation), console: console)
         switch operands[0] {
         case "status": return command.status()
+        case "check": return command.check()
         case "list": return command.list()
         case "export": return command.export()
         case "decode":
@@ -68,7 +71,7 @@ enum SpoolVerb {
         default:
             throw UsageError(
                 operands[0], "is nothing that sluice spool does",
-                "write status, list, export, decode, release or repair")
+                "write status, check, list, export, decode, release or repair")
         }
     }
 }
@@ -169,7 +172,7 @@ private struct SpoolCommand {
             for line in Flattened.lines(spool) { console.line("\(line.name) \(line.value)") }
             return .done
         }
-        return open { spool in
+        return look { spool in
             let (counters, details) = (spool.counters, spool.details)
             let rows: [(String, UInt64)] = [
                 ("batchesPending", counters.batchesPending),
@@ -186,12 +189,58 @@ private struct SpoolCommand {
             if asJSON {
                 console.line(JSON.object(rows.map { ($0.0, .unsigned($0.1)) }).text(pretty: true))
             } else {
-                var table = Table([("", .left), ("", .right)])
-                for row in rows { table.add([row.0, Words.grouped(row.1)]) }
-                table.lines().dropFirst().forEach { console.line($0) }
+                show(rows)
             }
             return counters.unaccounted == 0
         }
+    }
+
+    func check() -> RunStatus {
+        guard place != nil else {
+            console.complain(
+                "sluice: spool check: which folder?: name a stopped daemon's: a running one "
+                    + "checks what it reads: sluice spool status")
+            return .foundWrong
+        }
+        return look { spool in
+            let found: SpoolCheck
+            do throws(SpoolError) {
+                found = try SpoolCheck(spool)
+            } catch {
+                console.complain("sluice: \(error.description)")
+                return false
+            }
+            let rows: [(String, UInt64)] = [
+                ("batches", UInt64(found.batches)), ("readings", UInt64(found.readings)),
+                ("frames", UInt64(found.frames)), ("framesLost", found.framesLost),
+                ("batchesDamaged", found.details.batchesDamaged),
+                ("readingsDamaged", found.details.readingsDamaged),
+                ("unaccounted", found.unaccounted),
+            ]
+            if asJSON {
+                let warnings = JSON.array(found.warnings.map { .string($0) })
+                console.line(
+                    JSON.object(
+                        rows.map { ($0.0, .unsigned($0.1)) } + [
+                            ("isSound", .boolean(found.isSound)), ("complaints", warnings),
+                        ]
+                    ).text(pretty: true))
+                return found.isSound
+            }
+            show(rows)
+            for warning in found.warnings { console.line(warning) }
+            console.line(
+                found.isSound
+                    ? "sound: everything can be read"
+                    : "damaged: the next start, or sluice spool repair, keeps what can be read")
+            return found.isSound
+        }
+    }
+
+    private func show(_ rows: [(String, UInt64)]) {
+        var table = Table([("", .left), ("", .right)])
+        for row in rows { table.add([row.0, Words.grouped(row.1)]) }
+        table.lines().dropFirst().forEach { console.line($0) }
     }
 
     func repair() -> RunStatus {
@@ -219,7 +268,7 @@ private struct SpoolCommand {
         if place == nil {
             isRead = eachOfDaemon(withBytes: withBytes, show)
         } else {
-            let status = open { spool in
+            let status = look { spool in
                 var after: Int64 = 0
                 do throws(SpoolError) {
                     while true {
@@ -300,14 +349,36 @@ private struct SpoolCommand {
 
     private func ask(_ route: String) -> String? { AdminVerbs.ask(route, socket, console) }
 
-    /// Opens the folder as a daemon would; the daemon's lock keeps us out while one runs.
-    private func open(_ body: (Spool) -> Bool) -> RunStatus {
-        guard let place, Files.isFolder(place) else {
-            console.complain("sluice: spool \(place ?? ""): is no folder: name a spool's folder")
+    /// Opens a copy of the folder.
+    private func look(_ body: (Spool) -> Bool) -> RunStatus {
+        guard let place = folder() else { return .foundWrong }
+        do throws(FileError) {
+            let copy = try SpoolCopy(of: place)
+            return withExtendedLifetime(copy) { open(copy.folder, body) }
+        } catch {
+            console.complain("sluice: spool: \(error.description)")
             return .foundWrong
         }
+    }
+
+    /// Opens the folder itself as a daemon would; the daemon's lock keeps us out while one runs.
+    private func open(_ body: (Spool) -> Bool) -> RunStatus {
+        folder().map { open($0, body) } ?? .foundWrong
+    }
+
+    private func folder() -> String? {
+        // A new spool would be made in any other.
+        if let place, Files.names(in: place).contains(where: { $0.hasPrefix("segment") }) {
+            return place
+        }
+        console.complain(
+            "sluice: spool \(place ?? ""): holds no spool: name the folder of `spool.directory`")
+        return nil
+    }
+
+    private func open(_ folder: String, _ body: (Spool) -> Bool) -> RunStatus {
         do throws(SpoolError) {
-            let spool = try Spool(directory: place)
+            let spool = try Spool(directory: folder)
             defer { spool.close() }
             return body(spool) ? .done : .foundWrong
         } catch {
