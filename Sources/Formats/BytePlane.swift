@@ -168,7 +168,7 @@ import Model
 
     /// The key of the appended bytes; nil when they are no identity.
     var deviceKey: DeviceKey? {
-        if count <= 15, capacity >= 16 {
+        if count <= 16, capacity >= 16 {
             let bytes = cursor(count: 16)
             guard let high = bytes.big(0, width: 8), let low = bytes.big(8, width: 8) else {
                 return nil

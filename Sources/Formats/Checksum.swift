@@ -9,7 +9,7 @@ struct CRC16Rule: Sendable {
     let final: UInt16
     let isReflected: Bool
     /// table[256·k + b]: the CRC of byte b followed by k zero bytes.
-    let table: FixedTable<UInt16>
+    let table: CRCTable
 
     init(polynomial: UInt16, start: UInt16, isReflected: Bool, final: UInt16) {
         self.start = start
@@ -32,7 +32,7 @@ struct CRC16Rule: Sendable {
             table.append(
                 isReflected ? (c >> 8) ^ table[Int(c & 255)] : (c << 8) ^ table[Int(c >> 8)])
         }
-        self.table = FixedTable(table)
+        self.table = CRCTable(table)
     }
 
     @inline(__always)
@@ -49,6 +49,20 @@ struct CRC16Rule: Sendable {
         var result: UInt16 = 0
         var k = 0
         while k < 8 {
+            result ^= table[256 &* k &+ Int(mixed >> UInt64(8 &* k) & 255)]
+            k &+= 1
+        }
+        return result
+    }
+
+    /// Two to eight bytes at once, the last of them least significant in `word`.
+    @inline(__always)
+    func step(_ crc: UInt16, _ word: UInt64, count: Int) -> UInt16 {
+        let first = UInt64(truncatingIfNeeded: 8 &* count &- 16)
+        let mixed = word ^ UInt64(isReflected ? crc.byteSwapped : crc) &<< first
+        var result: UInt16 = 0
+        var k = 0
+        while k < count {
             result ^= table[256 &* k &+ Int(mixed >> UInt64(8 &* k) & 255)]
             k &+= 1
         }

@@ -160,9 +160,11 @@ import Model
             crc = rule.step8(crc, big(i, width: 8) ?? 0)
             i &+= 8
         }
-        while i < range.upperBound {
+        let left = range.upperBound &- i
+        if left == 1 {
             crc = rule.step(crc, byte(i) ?? 0)
-            i &+= 1
+        } else if left > 1 {
+            crc = rule.step(crc, big(i, width: left) ?? 0, count: left)
         }
         return crc ^ rule.final
     }

@@ -45,20 +45,25 @@ package struct DecodedReading: Sendable {
 /// Result of decoding one frame, reused from frame to frame so that nothing is allocated once the
 /// arrays have grown to their limits.
 package struct DecodedFrame {
-    /// Identity of the device; `.empty` when the format identifies by source and connection only.
-    package var device = DeviceKey.empty
-    /// The identity counts everywhere, also when that of the format is local to its source.
-    package var isIdentityGlobal = false
-    /// A frame that carries no readings by nature: heartbeat, acknowledgement, request.
-    package var isControl = false
+    /// What an intake asks of each frame; read in one, so that the frame itself is not copied.
+    package struct Head {
+        /// Identity of the device; `.empty` when the format identifies by source and connection only.
+        package var device = DeviceKey.empty
+        /// Hash of what makes this frame the same as an earlier one (retransmission); nil when the
+        /// format declares no duplicate key.
+        package var duplicateKey: UInt64?
+        /// The key is that of the message around the frame, not one that the format declares.
+        package var isKeyOfMessage = false
+        /// The identity counts everywhere, also when that of the format is local to its source.
+        package var isIdentityGlobal = false
+        /// A frame that carries no readings by nature: heartbeat, acknowledgement, request.
+        package var isControl = false
+    }
+
+    package var head = Head()
     /// The payload is enciphered and there is no key for it here: accepted, but not read.
     package var isSealed = false
     package var readings: [DecodedReading] = []
-    /// Hash of what makes this frame the same as an earlier one (retransmission); nil when the format
-    /// declares no duplicate key.
-    package var duplicateKey: UInt64?
-    /// The key is that of the message around the frame, not one that the format declares.
-    package var isKeyOfMessage = false
     /// A request that an answer can be paired with, and what it asks.
     package var isRequest = false
     package var asked: [4 of Int64] = [-1, -1, -1, -1]
@@ -74,18 +79,46 @@ package struct DecodedFrame {
     }
 
     package mutating func removeAll() {
-        device = .empty
-        isControl = false
+        head = Head()
         isSealed = false
-        isIdentityGlobal = false
         isRequest = false
         asked = [-1, -1, -1, -1]
         pairing = .unknown
         if !readings.isEmpty { readings.removeAll(keepingCapacity: true) }
-        duplicateKey = nil
-        isKeyOfMessage = false
         if !answer.isEmpty { answer.removeAll(keepingCapacity: true) }
         part = nil
+    }
+}
+
+extension DecodedFrame {
+    @inline(__always)
+    package var device: DeviceKey {
+        get { head.device }
+        set { head.device = newValue }
+    }
+
+    @inline(__always)
+    package var duplicateKey: UInt64? {
+        get { head.duplicateKey }
+        set { head.duplicateKey = newValue }
+    }
+
+    @inline(__always)
+    package var isKeyOfMessage: Bool {
+        get { head.isKeyOfMessage }
+        set { head.isKeyOfMessage = newValue }
+    }
+
+    @inline(__always)
+    package var isIdentityGlobal: Bool {
+        get { head.isIdentityGlobal }
+        set { head.isIdentityGlobal = newValue }
+    }
+
+    @inline(__always)
+    package var isControl: Bool {
+        get { head.isControl }
+        set { head.isControl = newValue }
     }
 }
 

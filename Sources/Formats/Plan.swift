@@ -26,6 +26,8 @@ struct PlanStep: BitwiseCopyable {
         case take
         /// The same for what is nearly always there: an integer that is the value but for `exponent`.
         case number
+        /// The same, and no value when the integer is `op.imm`.
+        case numberUnless
         /// Packed digits without sign, likewise; other digits go the long way.
         case digits
         /// Unix time in units of `op.imm` milliseconds: the time of the readings.
@@ -199,6 +201,15 @@ extension Machine {
                 case .number:
                     guard let word = word(step.op) else { return false }
                     yield(word, step, &sink)
+                case .numberUnless:
+                    guard let word = word(step.op) else { return false }
+                    if Int64(bitPattern: word) == step.op.imm {
+                        sink.reading(
+                            output: step.output, discriminator: step.discriminator,
+                            value: .none, quality: .missing, at: time)
+                    } else {
+                        yield(word, step, &sink)
+                    }
                 case .digits:
                     guard let word = word(step.op) else { return false }
                     if let number = word.packedDecimal {
@@ -265,7 +276,7 @@ extension Machine {
         guard let style = IdentityStyle(rawValue: op.x),
             let digits = Machine.digits(cursor, Int(op.at)..<Int(op.imm), style)
         else { return false }
-        let isAlone = work.identity.count == 0 && digits.count > 0 && digits.count <= 15
+        let isAlone = work.identity.count == 0 && digits.count > 0 && digits.count <= 16
         work.identity.append(digits.high, digits.low, count: digits.count)
         guard !isAlone else {
             sink.device(DeviceKey(allowed: digits.high, digits.low, count: digits.count))

@@ -42,6 +42,11 @@ extension PlanRecorder {
     func fused(_ steps: [PlanStep]) -> [PlanStep] {
         var result: [PlanStep] = []
         for (i, step) in steps.enumerated() {
+            if let take = unless(step, behind: result, followedBy: steps[(i + 1)...]) {
+                result.removeLast(2)
+                result.append(take)
+                continue
+            }
             guard step.kind == .op, step.op.code == .emit, let last = result.last,
                 last.kind == .op, last.plane == step.plane || step.op.a == last.op.a,
                 last.op.code == .readInteger || last.op.code == .readBCD,
@@ -59,6 +64,26 @@ extension PlanRecorder {
             result[result.count - 1] = take
         }
         return identified(clocked(result))
+    }
+
+    /// A read, one number that stands for no value, and the yield: one step when no rule is needed.
+    private func unless(
+        _ step: PlanStep, behind: [PlanStep], followedBy rest: ArraySlice<PlanStep>
+    ) -> PlanStep? {
+        guard step.isOp(.emit), behind.count >= 2,
+            case let (read, missing) = (behind[behind.count - 2], behind[behind.count - 1]),
+            read.isOp(.readInteger), missing.isOp(.missing),
+            read.op.a == step.op.a, missing.op.a == step.op.a, !isUsed(step.op.a, in: rest)
+        else { return nil }
+        var take = read
+        take.output = step.output
+        take.rule = step.rule
+        take.discriminator = step.discriminator
+        shorten(&take)
+        guard take.kind == .number else { return nil }
+        take.kind = .numberUnless
+        take.op.imm = missing.op.imm
+        return take
     }
 
     /// A value that is what was read but for its exponent needs no rule.
@@ -108,15 +133,16 @@ extension PlanRecorder {
             let from = steps[..<at].lastIndex(where: {
                 $0.isOp(.readBytes) && $0.op.a == steps[at].op.a
             }), (1...8).contains(steps[from].op.imm),
-            !isUsed(steps[at].op.a, in: steps[(from + 1)..<at] + steps[(at + 2)...])
+            !steps[(from + 1)..<at].contains(where: { $0.kind == .op && $0.op.a == steps[at].op.a })
         else { return steps }
+        let isRead = isUsed(steps[at].op.a, in: steps[(at + 2)...])
         var step = steps[from]
         step.kind = .identify
         step.op.x = steps[at].op.x
         step.op.imm += Int64(step.op.at)
         var result = steps
         result.replaceSubrange(at...at + 1, with: [step])
-        result.remove(at: from)
+        if !isRead { result.remove(at: from) }
         return result
     }
 
@@ -125,7 +151,9 @@ extension PlanRecorder {
             switch step.op.code {
             case .readInteger, .readOrdered, .readFloat, .readBCD, .readBytes, .readTime, .constant:
                 if step.op.a == slot { return false }
-            case .duplicate: if !step.op.flags.contains(.rest) { return true }
+            case .duplicate:
+                let key = step.op.b..<(step.op.b &+ UInt16(step.op.width))
+                if !step.op.flags.contains(.rest), key.contains(slot) { return true }
             case .copy: if step.op.b == slot || step.op.a == slot { return true }
             case .emit:
                 if step.op.a == slot || program.values[Int(step.op.meta)].divisor == slot {

@@ -99,6 +99,26 @@ struct Slot {
     }
 }
 
+/// The 2048 rows of a sliced CRC, read without bounds checks.
+@safe struct CRCTable: @unchecked Sendable {
+    static let count = 2048
+    private let base: UnsafeMutablePointer<UInt16>
+
+    init(_ rows: [UInt16]) {
+        precondition(rows.count == CRCTable.count, "eight tables of 256 rows")
+        // Safety: freshly allocated for `count` rows and initialised at once; never written again and
+        // never freed, since rules live as long as the process.
+        unsafe base = UnsafeMutablePointer<UInt16>.allocate(capacity: rows.count)
+        for (i, row) in rows.enumerated() { unsafe (base + i).initialize(to: row) }
+    }
+
+    @inline(__always)
+    subscript(_ row: Int) -> UInt16 {
+        // Safety: the mask keeps the row below 2048.
+        unsafe base[row & 2047]
+    }
+}
+
 /// A table of trivial rows that fills up to a fixed capacity, read without counting references. Not
 /// thread-safe; one a decoder. Memory that nobody wrote is never touched, so an empty table costs
 /// address space only.

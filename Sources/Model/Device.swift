@@ -29,25 +29,29 @@ public struct DeviceKey: Hashable, Sendable {
             self.init(high, low, count: text.count)
             return
         }
-        var h1: UInt64 = 0xCBF2_9CE4_8422_2325
-        var h2: UInt64 = 0x8422_2325_CBF2_9CE4
-        for i in 0..<text.count {
-            let byte = text[i]
-            guard DeviceKey.isAllowed(byte) else { return nil }
-            h1 = (h1 ^ UInt64(byte)) &* 0x0000_0100_0000_01B3
-            h2 = (h2 &+ UInt64(byte) &+ 1) &* 0x9E37_79B9_7F4A_7C15
-            h2 ^= h2 >> 29
+        var hash = IdentityHash()
+        var at = 0
+        while at < text.count {
+            let size = min(8, text.count &- at)
+            var word: UInt64 = 0
+            for i in at..<at &+ size {
+                guard DeviceKey.isAllowed(text[i]) else { return nil }
+                word = word << 8 | UInt64(text[i])
+            }
+            hash.mix(word &<< UInt64(truncatingIfNeeded: 64 &- 8 &* size))
+            at &+= size
         }
-        // Length byte 0xFF marks a hash, so it never equals a short text.
-        self.init(high: h1 ^ (h2 >> 32), low: h2 << 8 | 0xFF)
+        self = hash.key(count: text.count)
     }
 
-    /// The key of the first `count` (1...15) bytes of two words, most significant first; nil when the
+    /// The key of the first `count` (1...16) bytes of two words, most significant first; nil when the
     /// count is another or a byte outside the alphabet.
     public init?(_ first: UInt64, _ second: UInt64, count: Int) {
-        guard count > 0, count <= 15 else { return nil }
+        guard count > 0, count <= 16 else { return nil }
         // The bytes behind `count` may be any.
-        let behind = UInt64.max &>> UInt64(truncatingIfNeeded: 8 &* (count & 7))
+        let behind =
+            count & 7 == 0 && count > 8
+            ? 0 : UInt64.max &>> UInt64(truncatingIfNeeded: 8 &* (count & 7))
         let top: UInt64 = 0x8080_8080_8080_8080
         let marks = DeviceKey.allowed(first) | (count < 8 ? behind & top : 0)
         let more = count > 8 ? DeviceKey.allowed(second) | behind & top : top
@@ -58,8 +62,15 @@ public struct DeviceKey: Hashable, Sendable {
     /// The same for characters that are known to be of the alphabet.
     @inline(__always)
     public init(allowed first: UInt64, _ second: UInt64, count: Int) {
-        precondition(count > 0 && count <= 15, "an identity of 1 to 15 characters")
+        precondition(count > 0 && count <= 16, "an identity of 1 to 16 characters")
         let size = UInt64(truncatingIfNeeded: count)
+        guard count < 16 else {
+            var hash = IdentityHash()
+            hash.mix(first)
+            hash.mix(second)
+            self = hash.key(count: 16)
+            return
+        }
         guard count > 8 else {
             self.init(high: first &>> (64 &- 8 &* size), low: size)
             return
@@ -93,6 +104,32 @@ public struct DeviceKey: Hashable, Sendable {
         let map: UInt64 =
             byte < 64 ? 0x07FF_6000_0000_0000 : byte < 128 ? 0x07FF_FFFE_87FF_FFFE : 0
         return map >> UInt64(byte & 63) & 1 == 1
+    }
+}
+
+/// 120 bits of an identity that is longer than a key: two lanes of multiply-and-fold, eight characters a
+/// step, filled up with zeros (as wyhash by Wang Yi, public domain, with other constants).
+private struct IdentityHash {
+    private var one: UInt64 = 0xCBF2_9CE4_8422_2325
+    private var two: UInt64 = 0x8EBC_6AF0_9C88_C6E3
+
+    @inline(__always)
+    mutating func mix(_ word: UInt64) {
+        one = IdentityHash.fold(one ^ word, 0xA076_1D64_78BD_642F ^ two)
+        two = IdentityHash.fold(two &+ word, 0xE703_7ED1_A0B4_28DB) &+ word
+    }
+
+    func key(count: Int) -> DeviceKey {
+        let size = UInt64(truncatingIfNeeded: count)
+        let high = IdentityHash.fold(one ^ size, 0x5899_65CC_7537_4CC3) &+ two
+        // Length byte 0xFF marks a hash, so it never equals a short text.
+        return DeviceKey(high: high, low: (two ^ one >> 7) << 8 | 0xFF)
+    }
+
+    @inline(__always)
+    private static func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
+        let product = a.multipliedFullWidth(by: b)
+        return product.high ^ product.low
     }
 }
 

@@ -17,7 +17,7 @@ extension IntakeStage {
         _ part: FramePart, _ bytes: Span<UInt8>, _ state: SourceState, _ format: FormatState,
         at receivedAt: Timestamp, answerTo recipient: Recipient, isEnvelope: Bool
     ) throws(Rejection) -> FrameOutcome {
-        let device = try deviceID(state, format, at: receivedAt)
+        let device = try deviceID(frame.head, state, format, at: receivedAt)
         let own = frame.answer
         let key = BodyAssembly.Key(
             format: format.journalNumber, device: frame.device, part: part.key)

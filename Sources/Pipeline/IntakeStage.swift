@@ -1,12 +1,9 @@
 // The intake: frames in, validated readings into the ring, accepted frames into the journal buffer.
-// Owned by one serial queue, which makes every call. It waits for nothing: not for disk, not for
-// the
-// network. When the ring or the journal buffer has no room, `hasRoom` turns false and the host
-// leaves
+// Owned by one serial queue, which makes every call. It waits for nothing: not for disk, not for the
+// network. When the ring or the journal buffer has no room, `hasRoom` turns false and the host leaves
 // the rest in the sockets.
 //
-// Order that makes the ledger exact: new catalog entries are posted to the spool before the
-// readings
+// Order that makes the ledger exact: new catalog entries are posted to the spool before the readings
 // that name them are published, and a journal part is handed over with the counters as they were
 // after its last frame.
 
@@ -303,8 +300,7 @@ package final class IntakeStage: IntakeDoor {
     }
 
     /// Frames before `position` that are not durable yet will not be stored: their answers do not
-    /// leave, and
-    /// what was in flight with them makes room.
+    /// leave, and what was in flight with them makes room.
     package func released(upTo position: UInt64) {
         while let first = partsInFlight.first, first.end <= position {
             bytesInFlight -= first.bytes
@@ -316,10 +312,9 @@ package final class IntakeStage: IntakeDoor {
     /// Ends the turn with a mark, for a cut or for a probe of the ledger.
     package func mark(_ purpose: MarkNote.Purpose) {
         finishTurn()
-        // The part reaches the spool before the cut. A cut that was stored without it would
-        // leave, after
-        // a crash, readings in a batch whose frame nobody remembers: repeated, it would be stored
-        // again.
+        // The part reaches the spool before the cut. A cut that was stored without it would leave,
+        // after a crash, readings in a batch whose frame nobody remembers: repeated, it would be
+        // stored again.
         if case .cut = purpose, !journal.isEmpty || !setAside.isEmpty { handOver() }
         ports.note(MarkNote(purpose: purpose, counters: counters))
         outgoing.append(Reading(markCovering: journal.nextPosition))

@@ -95,10 +95,15 @@ package struct JournalBuffer: Sendable {
             firstReceivedAt = receivedAt
             lastReceivedAt = receivedAt
         }
-        varint(UInt64(source))
         let delta = receivedAt.milliseconds &- lastReceivedAt.milliseconds
-        varint(UInt64(bitPattern: (delta << 1) ^ (delta >> 63)))
-        varint(UInt64(frame.count))
+        let folded = UInt64(bitPattern: (delta << 1) ^ (delta >> 63))
+        if source < 0x80, folded < 0x4000, frame.count < 0x4000 {
+            head(UInt64(source), folded, UInt64(frame.count))
+        } else {
+            varint(UInt64(source))
+            varint(folded)
+            varint(UInt64(frame.count))
+        }
         // Safety: the span's buffer is valid for the call and copied.
         unsafe frame.withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
         lastReceivedAt = receivedAt
@@ -148,6 +153,24 @@ package struct JournalBuffer: Sendable {
             bytes.reserveCapacity(capacity + 1024)
         }
         bytes.append(contentsOf: repeatElement(0, count: JournalBuffer.headerSize))
+    }
+
+    /// A frame's usual head, a varint of one byte and two of up to two, appended at once.
+    private mutating func head(_ source: UInt64, _ delta: UInt64, _ count: UInt64) {
+        var word = source
+        var size = 1
+        func add(_ value: UInt64) {
+            let low = value & 0x7F
+            let isLong = value > 0x7F
+            word |= (isLong ? low | 0x80 | (value >> 7) << 8 : low) << UInt64(8 * size)
+            size += isLong ? 2 : 1
+        }
+        add(delta)
+        add(count)
+        // Safety: the word's bytes are read within the call; size is at most five.
+        unsafe withUnsafeBytes(of: word.littleEndian) {
+            unsafe bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: $0[..<size]))
+        }
     }
 
     private mutating func varint(_ value: UInt64) {

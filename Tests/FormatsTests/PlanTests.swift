@@ -90,6 +90,40 @@ struct PlanTests {
         #expect(accepted > 1000, "and followed")
     }
 
+    @Test("a plan keeps the number that stands for no value, and a key of fields")
+    func noValue() throws {
+        let library = try FormatLibrary(
+            text: """
+                { format: "none", framing: { length: 24, maximum: 24 },
+                  layout: [
+                    { name: "device", type: "hex", bytes: 8 },
+                    { name: "sequence", type: "u16be" },
+                    { name: "a", type: "s16be", decimals: 1, missing: -32768,
+                      quantity: "temperature", unit: "°C", reading: true },
+                    { name: "b", type: "u16le", missing: 0xFFFF,
+                      quantity: "co2", unit: "ppm", reading: true },
+                    { name: "c", type: "u32be", quantity: "pressure", unit: "Pa", reading: true },
+                    { name: "d", type: "s8", missing: -1,
+                      quantity: "temperature", unit: "°C", reading: true },
+                    { skip: 5 } ],
+                  identity: "{device}", exchange: { duplicate: { key: ["device", "sequence"] } } }
+                """, file: "none")
+        let plain = Decoder(library.formats[0], seed: 1, remembersShapes: false)
+        let clever = Decoder(library.formats[0], seed: 1)
+        let words: [[UInt8]] = [
+            [0x80, 0], [0xFF, 0xFF], [0x7F, 0xFF], [0, 0], [0xFF, 0x7F], [0, 1],
+        ]
+        for one in words {
+            for other in words {
+                let bytes =
+                    [1, 2, 3, 4, 5, 6, 7, one[1]] + other + one + other + one + other
+                    + [one[0], 0, 0, 0, 0, 0]
+                #expect(same(plain, clever, bytes, .up, "\(one) \(other)"))
+            }
+        }
+        #expect(clever.planCount == 1)
+    }
+
     @Test("strangers cannot make a decoder remember without end")
     func bounded() throws {
         let format = try #require(try Fixtures.library.get().format(named: "dlt645"))

@@ -97,6 +97,36 @@ struct DeviceKeyTests {
         #expect(DeviceKey("1") != DeviceKey("01"))
     }
 
+    @Test("made of words it is the key of the text; a changed character changes it", arguments: [5])
+    func words(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        let alphabet = Array("0123456789abcdefXYZ._:-".utf8)
+        var seen: [DeviceKey: [UInt8]] = [:]
+        for _ in 0..<20_000 {
+            let count = Int.random(in: 1...20, using: &random)
+            var text = (0..<count).map { _ in alphabet.randomElement(using: &random) ?? 0x30 }
+            for _ in 0..<2 {
+                let key = DeviceKey(text: text.span)
+                guard let key else {
+                    Issue.record("refused \(text), seed \(seed)")
+                    return
+                }
+                if let other = seen[key] { #expect(other == text, "seed \(seed)") }
+                seen[key] = text
+                if count <= 16 {
+                    let padded =
+                        text + (count..<16).map { _ in UInt8.random(in: 0...255, using: &random) }
+                    let words = [0, 8].map { from in
+                        padded[from..<from + 8].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+                    }
+                    #expect(DeviceKey(words[0], words[1], count: count) == key, "seed \(seed)")
+                }
+                text[Int.random(in: 0..<count, using: &random)] = 0x7A
+            }
+        }
+        #expect(DeviceKey(0x6161_6161_6161_6161, 0x6161_6161_6161_6120, count: 16) == nil)
+    }
+
     @Test("refuses what is no identity", arguments: ["", "a b", "é", "a/b", "x\n"])
     func refused(_ text: String) { #expect(DeviceKey(text) == nil) }
 

@@ -1,7 +1,5 @@
-// The frame of protocols/reference-sensor.json5, made for sending: the one format whose devices
-// exist
-// in this harness only. Everything in a frame follows from its number and the seed, so that the
-// audit
+// The frame of protocols/reference-sensor.json5, made for sending: the one format whose devices exist
+// in this harness only. Everything in a frame follows from its number and the seed, so that the audit
 // can say what the store must hold without keeping what was sent.
 //
 //   0 "SL" | 2 version 1 | 3 flags (bit 0: wants an answer) | 4 device id 8 | 12 sequence u32
