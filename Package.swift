@@ -134,6 +134,14 @@ let package = Package(
         // What the tests of several rooms share.
         cSupport("CFaults"),
         support("TestSupport", ["CFaults"]),
+        support(
+            "Simulator",
+            [
+                "TestSupport", "Model", "Formats", "Exchanges", "Catalog", "Ring", "Batches",
+                "Spool",
+                "Uplink", "Pipeline", "Store",
+            ]),
+        script("simulate", "Tests/Simulate", ["Simulator"]),
         script("spool-script", "Tests/SpoolScript", ["Spool", "Model"]),
 
         tests("ModelTests", ["Model"]),
@@ -148,7 +156,7 @@ let package = Package(
         tests(
             "PipelineTests",
             [
-                "TestSupport",
+                "TestSupport", "Simulator",
                 "Pipeline", "Exchanges", "Formats", "Catalog", "Ring", "Batches", "Spool", "Store",
                 "Uplink", "Model",
             ]),

@@ -20,6 +20,13 @@ struct SpoolMemory {
     var refusedSince: Instant?
     /// Frames before this position were not stored; 0: all were, or are in batches by now.
     var releasedUpTo: UInt64 = 0
+    /// Not in the journal, while their readings are in batches: without a disk, or on a full one. They are
+    /// written as soon as that can be done, or a crash would forget which frames they were, and one
+    /// that its device repeats would be stored twice. The oldest go beyond the stage's bound.
+    private(set) var parts: [JournalPart] = []
+    private var partBytes = 0
+    /// Frames of parts that went.
+    private(set) var framesForgotten = 0
     /// Stored up to here, not told yet.
     var withheld: UInt64?
     /// Let go, and not yet written down.
@@ -29,6 +36,23 @@ struct SpoolMemory {
     var bytes = 0
     /// In `cuts`.
     var readings: UInt64 = 0
+
+    mutating func add(_ part: JournalPart, limit: Int) {
+        parts.append(part)
+        partBytes += part.bytes.count
+        while partBytes > limit, let first = parts.first {
+            partBytes -= first.bytes.count
+            framesForgotten += first.frameCount
+            parts.removeFirst()
+        }
+    }
+
+    /// They are in the journal, or will never be.
+    mutating func removeParts(areStored: Bool) {
+        if !areStored { framesForgotten += parts.reduce(0) { $0 + $1.frameCount } }
+        parts.removeAll()
+        partBytes = 0
+    }
 
     mutating func add(_ cut: EpochCut) {
         bytes += cut.batches.reduce(0) { $0 + $1.bytes.count }
@@ -80,6 +104,7 @@ extension SpoolStage {
         switch job {
         case .part(let part):
             memory.releasedUpTo = max(memory.releasedUpTo, part.nextPosition)
+            memory.add(part, limit: settings.journalBytesWaiting)
             ports.released(part.nextPosition)
         case .cut(let cut):
             memory.add(cut)
@@ -102,6 +127,7 @@ extension SpoolStage {
                 memory.entries.removeAll()
                 ports.catalogGrew()
             }
+            try storeParts()
             while let cut = memory.cuts.first {
                 try store(cut)
                 memory.removeFirst()
@@ -117,5 +143,29 @@ extension SpoolStage {
         report(nil)
         if memory.releasedUpTo > 0 { ports.needsCut() }
         lookAtWater()
+    }
+
+    /// The journal of the time without a disk. Where there is no room for it the cuts go without.
+    private func storeParts() throws {
+        guard let spool, !memory.parts.isEmpty else { return }
+        do throws(SpoolError) {
+            try spool.append(moved(memory.parts))
+        } catch {
+            if error == .full { return memory.removeParts(areStored: false) }
+            throw error
+        }
+        memory.removeParts(areStored: true)
+    }
+
+    /// Frames whose readings are in batches and which the next start would not know for duplicates.
+    package var framesNotRemembered: Int {
+        let covered = spool?.coveredPosition(intake: 0) ?? 0
+        let waiting = waiting.reduce(0) { sum, job in
+            guard case .part(let part) = job, moved([part])[0].nextPosition <= covered else {
+                return sum
+            }
+            return sum + part.frameCount
+        }
+        return memory.parts.reduce(memory.framesForgotten + waiting) { $0 + $1.frameCount }
     }
 }

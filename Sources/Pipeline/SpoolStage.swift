@@ -209,16 +209,7 @@ package final class SpoolStage {
     }
 
     private func store(_ parts: [JournalPart], in spool: Spool) throws {
-        let stored = offsets.map { offsets in parts.map { $0.moved(by: offsets) } } ?? parts
-        do throws(SpoolError) {
-            try spool.append(stored)
-        } catch {
-            // A cut that was brought forward holds their readings already.
-            let covered = spool.coveredPosition(intake: Int(stored[0].intake))
-            guard error == .full, stored.allSatisfy({ $0.nextPosition <= covered }) else {
-                throw error
-            }
-        }
+        try append(parts, to: spool)
         for part in parts {
             if memory.releasedUpTo > 0 {
                 memory.withheld = part.nextPosition
@@ -227,11 +218,40 @@ package final class SpoolStage {
             }
         }
         // Early, and once: what a cut covers makes room.
-        let covered = spool.coveredPosition(intake: Int(stored[0].intake))
+        let covered = spool.coveredPosition(intake: Int(parts[0].intake))
         if covered != askedForCutAt, spool.uncoveredBytes > spool.settings.maximumBytes / 4 {
             askedForCutAt = covered
             ports.needsCut()
         }
+    }
+
+    /// With those that a full disk did not take before.
+    private func append(_ parts: [JournalPart], to spool: Spool) throws {
+        if !memory.parts.isEmpty {
+            do throws(SpoolError) {
+                try spool.append(moved(memory.parts + parts))
+                return memory.removeParts(areStored: true)
+            } catch {
+                guard error == .full else { throw error }
+            }
+        }
+        let stored = moved(parts)
+        do throws(SpoolError) {
+            try spool.append(stored)
+            // Positions only rise: what is not there now will not be.
+            memory.removeParts(areStored: false)
+        } catch {
+            // A cut that was brought forward holds their readings already.
+            let covered = spool.coveredPosition(intake: Int(stored[0].intake))
+            guard error == .full, stored.allSatisfy({ $0.nextPosition <= covered }) else {
+                throw error
+            }
+            for part in parts { memory.add(part, limit: settings.journalBytesWaiting) }
+        }
+    }
+
+    func moved(_ parts: [JournalPart]) -> [JournalPart] {
+        offsets.map { offsets in parts.map { $0.moved(by: offsets) } } ?? parts
     }
 
     /// Makes one cut durable, with what memory had to let go before it.

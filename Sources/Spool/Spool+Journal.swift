@@ -18,9 +18,13 @@ extension Spool {
         }
         let incoming = parts.reduce(0) { $0 + $1.bytes.count }
         try makeRoom(incoming)
+        // What a cut covers already is there only to be remembered.
+        let uncovered = parts.reduce(0) {
+            $0 + ($1.nextPosition <= coveredPosition(intake: Int($1.intake)) ? 0 : $1.bytes.count)
+        }
         // Half of the room is for batches: a cut must always find some, or nothing would ever
         // cover this.
-        guard try fits(incoming, eighths: 7), uncoveredBytes + incoming <= limit() / 2 else {
+        guard try fits(incoming, eighths: 7), uncoveredBytes + uncovered <= limit() / 2 else {
             throw .full
         }
         let rows = try write(incoming: incoming) { (change: inout Change) throws(SQLiteError) in

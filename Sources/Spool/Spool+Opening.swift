@@ -13,12 +13,15 @@ struct SpoolOpening {
     /// A newer segment was lost whole: what is on disk goes back in time.
     private var isBehind = false
     private var highest = 0
+    /// Segments of whose logs something was left out.
+    private var mended: Set<Int> = []
 
     init(settings: SpoolSettings) { self.settings = settings }
 
     mutating func open(_ files: SpoolFiles) throws(SpoolError) {
         let numbers = try files.segments()
         highest = numbers.last ?? 0
+        for number in numbers { mendLog(of: number, files) }
         for number in numbers.reversed() where segment == nil {
             try take(number, files, isOldest: number == numbers.first)
         }
@@ -39,6 +42,7 @@ struct SpoolOpening {
         _ number: Int, _ files: SpoolFiles, isOldest: Bool
     ) throws(SpoolError) {
         let path = files.path(ofSegment: number)
+        let isMended = mended.contains(number)
         do throws(SpoolError) {
             guard let found = try Segment.open(path: path, number: number) else {
                 // Sequences were given out, and there is no other file that they can be from.
@@ -48,14 +52,14 @@ struct SpoolOpening {
                 // Its first transaction never came to its end: the one before it goes on.
                 return files.remove(path)
             }
-            var isSound = true
+            var isSound = !isMended
             do throws(SQLiteError) {
                 try found.check()
             } catch {
                 guard error.isDamaged else { throw SpoolError(error) }
                 isSound = false
             }
-            let image = try read(found, files)
+            let image = try read(found, files, isMended: isMended)
             state = image.state
             let noted = files.notedLastSequence()
             if noted > state.tally.counters.lastSequence, !isBehind {
@@ -92,11 +96,35 @@ struct SpoolOpening {
         }
     }
 
+    /// Before SQLite sees it: pages of its log that are damaged are left out, not everything behind them.
+    /// What they held is then missed row by row: by the newest segment's own numbers, by an older one's list.
+    private mutating func mendLog(of number: Int, _ files: SpoolFiles) {
+        let path = files.path(ofSegment: number)
+        let log = path + "-wal"
+        guard files.size(log) > 0,
+            let bytes = files.bytes(of: log, limit: SpoolOpening.logBytesLooked),
+            let found = SegmentLog(bytes)?.mended
+        else { return }
+        guard files.keep(bytes, besides: path), files.replace(log, by: found.bytes) else {
+            warnings.append(
+                "segment \(number): its log is damaged and cannot be mended now: what lies behind the"
+                    + " damage is not there")
+            return
+        }
+        warnings.append(
+            "segment \(number): \(found.bad) pages of its log are damaged: left out, and"
+                + " \(found.transactions) transactions behind them read all the same")
+        if found.bad > 0 { mended.insert(number) }
+    }
+
+    /// Longer logs are left to SQLite.
+    private static let logBytesLooked = 256 << 20
+
     private func read(
-        _ found: Segment, _ files: SpoolFiles
+        _ found: Segment, _ files: SpoolFiles, isMended: Bool
     ) throws(SpoolError) -> SpoolImage {
         do throws(SQLiteError) {
-            return try SpoolImage(found, files)
+            return try SpoolImage(found, files, isMended: isMended)
         } catch {
             // A missing table or a sum that overflows: not what this program wrote.
             throw error.primaryCode == 1

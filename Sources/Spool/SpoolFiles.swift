@@ -9,6 +9,7 @@
 //     segment-00000001.db.bad-1  set aside because it was damaged (with its -wal); the oldest go
 //     when
 //                                the quota needs their room
+//     segment-00000001.db.bad-1-log  a log that was mended (SegmentLog.swift), as it was found
 //     last                       the newest sequence that was given out, in decimal; not flushed:
 //     it tells
 //                                a newest log that lost its end from one that never had it
@@ -103,6 +104,62 @@ struct SpoolFiles: Hashable, Sendable {
         let (bytes, isTooMany) = UInt64(status.f_bavail).multipliedReportingOverflow(
             by: UInt64(status.f_frsize))
         return isTooMany ? .max : Int(clamping: bytes)
+    }
+
+    /// A file's bytes; nil when it cannot be read whole or is longer than `limit`.
+    func bytes(of file: String, limit: Int) -> [UInt8]? {
+        // Safety: Swift lends the text with its ending zero for the call.
+        let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return nil }
+        defer { _ = close(descriptor) }
+        let count = size(file)
+        guard count <= limit else { return nil }
+        var all = [UInt8](repeating: 0, count: count)
+        var done = 0
+        while done < count {
+            // Safety: the rest of the array is valid during the call, which is told its length.
+            let n = unsafe all.withUnsafeMutableBytes { buffer in
+                unsafe read(descriptor, buffer.baseAddress! + done, count - done)
+            }
+            guard n > 0 else { return nil }
+            done += n
+        }
+        return all
+    }
+
+    /// Keeps a log as it was found, under the first free `.bad-<n>-log` of its segment.
+    func keep(_ log: [UInt8], besides file: String) -> Bool {
+        var number = 1
+        while exists("\(file).bad-\(number)-log") { number += 1 }
+        return replace("\(file).bad-\(number)-log", by: log)
+    }
+
+    /// Puts another content in a file's place, all at once and durable; false when that cannot be done.
+    func replace(_ file: String, by bytes: [UInt8]) -> Bool {
+        let new = file + ".new"
+        // Safety: Swift lends the text with its ending zero for the call.
+        let descriptor = unsafe open(
+            new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { return false }
+        var done = 0
+        while done < bytes.count {
+            // Safety: the rest of the array is valid during the call, which is told its length.
+            let n = unsafe bytes.withUnsafeBytes { buffer in
+                unsafe write(descriptor, buffer.baseAddress! + done, bytes.count - done)
+            }
+            if n <= 0 { break }
+            done += n
+        }
+        let isThere = done == bytes.count && fsync(descriptor) == 0
+        _ = close(descriptor)
+        // Safety: Swift lends both texts with their ending zero for the call.
+        guard isThere, unsafe Glibc.rename(new, file) == 0 else {
+            // Safety: as above.
+            _ = unsafe unlink(new)
+            return false
+        }
+        sync()
+        return true
     }
 
     func note(lastSequence: UInt64) {

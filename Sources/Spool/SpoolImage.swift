@@ -21,9 +21,11 @@ struct SpoolImage {
     private let segment: Segment
     private let files: SpoolFiles
 
-    init(_ segment: Segment, _ files: SpoolFiles) throws(SQLiteError) {
+    /// `isMended`: pages of its log were left out, so rows may be missing that nothing else misses.
+    init(_ segment: Segment, _ files: SpoolFiles, isMended: Bool = false) throws(SQLiteError) {
         self.segment = segment
         self.files = files
+        isDamaged = isMended
         state.incarnation = try segment.file.meta("incarnation")
         guard state.incarnation.count == 16 else {
             throw SQLiteError(code: 11, what: "meta", message: "no incarnation")
@@ -89,7 +91,12 @@ struct SpoolImage {
             }
         }
         let isWhole = try isWhole("cut", cutFailure)
-        if let found {
+        if let found, isDamaged, let epoch = ledger["epoch"], epoch > found.epoch {
+            // Its page was left out, not that of the ledger.
+            if !takeCut(from: ledger) { state.cut = found }
+            warnings.append(
+                "newest cut damaged: went on from the ledger's own numbers of epoch \(epoch)")
+        } else if let found {
             state.cut = found
             if damaged > 0 {
                 warnings.append(

@@ -1,7 +1,10 @@
 #include "faults.h"
 
+#include "crash.h"
+
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define RULES 64
@@ -17,12 +20,22 @@ struct rule {
     struct fault faults[faults_operations];
     int calls[faults_operations];
     int failed;
+    /// Bytes by which files may still grow; < 0: no bound.
+    long long room;
+    int isTracking;
+    /// What is written and not flushed, the newest first.
+    struct unflushed *unflushed;
+    /// The power goes at the call that makes this 0; < 0: it does not.
+    int callsLeft;
+    char crashFolder[256], crashTo[256];
+    unsigned long long crashSeed;
 };
 
 struct file {
     sqlite3_file base;
     int rule;
     char name[32];
+    char path[256];
     sqlite3_file *real;
 };
 
@@ -83,28 +96,97 @@ static int xRead(sqlite3_file *f, void *bytes, int count, sqlite3_int64 offset) 
     return code ? code : PASS(f, xRead, bytes, count, offset);
 }
 
-static int xWrite(sqlite3_file *f, const void *bytes, int count, sqlite3_int64 offset) {
+/// Rules with a bound, tracking or a crash belong to one thread: what is below needs no lock.
+static struct rule *own(struct file *file) {
+    if (file->rule < 0) return 0;
+    struct rule *rule = &rules[file->rule];
+    return rule->isTracking || rule->room >= 0 ? rule : 0;
+}
+
+/// Notes what a write or a truncation to `offset` is about to change.
+static void note(struct file *file, sqlite3_int64 offset, int count, int isTruncation) {
+    struct rule *rule = own(file);
+    if (!rule || !rule->isTracking) return;
+    sqlite3_int64 size = 0;
+    file->real->pMethods->xFileSize(file->real, &size);
+    long long had = size - offset;
+    if (!isTruncation && had > count) had = count;
+    if (had < 0) had = 0;
+    struct unflushed *made = malloc(sizeof *made + (size_t)had);
+    made->older = rule->unflushed;
+    strcpy(made->path, file->path);
+    made->offset = offset;
+    made->size = size;
+    made->count = isTruncation ? 0 : count;
+    made->had = had;
+    made->isTruncation = isTruncation;
+    made->after = 0;
+    if (had > 0) file->real->pMethods->xRead(file->real, made->bytes, (int)had, offset);
+    rule->unflushed = made;
+}
+
+/// Counts towards the crash: the folder is copied as the power would leave it now.
+static void count(struct file *file) {
+    struct rule *rule = own(file);
+    if (!rule || rule->callsLeft < 0) return;
+    if (strncmp(file->path, rule->crashFolder, strlen(rule->crashFolder)) != 0) return;
+    if (rule->callsLeft-- > 0) return;
+    crash_copy(rule->crashFolder, rule->crashTo, rule->unflushed, rule->crashSeed);
+}
+
+/// False when the device has no room for a write.
+static int hasRoom(struct file *file, int count, sqlite3_int64 offset) {
+    struct rule *rule = own(file);
+    if (!rule || rule->room < 0) return 1;
+    sqlite3_int64 size = 0;
+    file->real->pMethods->xFileSize(file->real, &size);
+    long long growth = offset + count - size;
+    if (growth <= 0) return 1;
+    if (growth > rule->room) {
+        rule->failed++;
+        return 0;
+    }
+    rule->room -= growth;
+    return 1;
+}
+
+static int xWrite(sqlite3_file *f, const void *bytes, int amount, sqlite3_int64 offset) {
     FILE_OF(f);
     int isDone, code = judge(file->rule, faults_write, file->name, &isDone);
-    if (!code) return PASS(f, xWrite, bytes, count, offset);
-    if (isDone) (void)PASS(f, xWrite, bytes, isDone == 2 ? count / 2 : count, offset);
+    if (!code && !hasRoom(file, amount, offset)) return SQLITE_FULL;
+    int done = !code || isDone == 1 ? amount : isDone == 2 ? amount / 2 : 0;
+    if (done > 0) {
+        note(file, offset, done, 0);
+        int real = PASS(f, xWrite, bytes, done, offset);
+        if (!code) code = real;
+    }
+    count(file);
     return code;
 }
 
 static int xTruncate(sqlite3_file *f, sqlite3_int64 size) {
     FILE_OF(f);
     int isDone, code = judge(file->rule, faults_truncate, file->name, &isDone);
-    return code ? code : PASS(f, xTruncate, size);
+    count(file);
+    if (code) return code;
+    struct rule *rule = own(file);
+    sqlite3_int64 before = 0;
+    if (rule) PASS(f, xFileSize, &before);
+    note(file, size, 0, 1);
+    code = PASS(f, xTruncate, size);
+    if (rule && rule->room >= 0 && before > size) rule->room += before - size;
+    return code;
 }
 
 static int xSync(sqlite3_file *f, int flags) {
     FILE_OF(f);
     int isDone, code = judge(file->rule, faults_sync, file->name, &isDone);
-    if (!code || isDone) {
-        int real = PASS(f, xSync, flags);
-        return code ? code : real;
-    }
-    return code;
+    count(file);
+    if (code && !isDone) return code;
+    int real = PASS(f, xSync, flags);
+    if (!real && file->rule >= 0)
+        crash_flushed(&rules[file->rule].unflushed, file->path);
+    return code ? code : real;
 }
 
 static int xFileSize(sqlite3_file *f, sqlite3_int64 *size) { return PASS(f, xFileSize, size); }
@@ -141,8 +223,10 @@ static int xOpen(sqlite3_vfs *own, const char *path, sqlite3_file *f, int flags,
     file->base.pMethods = 0;
     file->rule = find(path);
     file->name[0] = 0;
+    file->path[0] = 0;
     if (path) {
         size_t length = strlen(path), from = length > 31 ? length - 31 : 0;
+        if (length < sizeof file->path) strcpy(file->path, path);
         memcpy(file->name, path + from, length - from + 1);
     }
     file->real = (sqlite3_file *)(file + 1);
@@ -178,6 +262,8 @@ int faults_begin(const char *folder) {
         if (rules[i].isUsed || strlen(folder) >= sizeof rules[i].folder) continue;
         memset(&rules[i], 0, sizeof rules[i]);
         strcpy(rules[i].folder, folder);
+        rules[i].room = -1;
+        rules[i].callsLeft = -1;
         rules[i].isUsed = 1;
         found = i;
     }
@@ -188,6 +274,7 @@ int faults_begin(const char *folder) {
 void faults_end(int rule) {
     pthread_mutex_lock(&mutex);
     rules[rule].isUsed = 0;
+    crash_flushed(&rules[rule].unflushed, 0);
     memset(rules[rule].faults, 0, sizeof rules[rule].faults);
     pthread_mutex_unlock(&mutex);
 }
@@ -208,7 +295,29 @@ void faults_fail(
 void faults_stop(int rule) {
     pthread_mutex_lock(&mutex);
     memset(rules[rule].faults, 0, sizeof rules[rule].faults);
+    rules[rule].room = -1;
     pthread_mutex_unlock(&mutex);
+}
+
+void faults_bound(int rule, long long room) { rules[rule].room = room; }
+
+void faults_track(int rule) { rules[rule].isTracking = 1; }
+
+void faults_crash(int rule, int calls, const char *folder, const char *to, unsigned long long seed) {
+    struct rule *own = &rules[rule];
+    if (strlen(folder) >= sizeof own->crashFolder || strlen(to) >= sizeof own->crashTo) return;
+    strcpy(own->crashFolder, folder);
+    strcpy(own->crashTo, to);
+    own->crashSeed = seed;
+    own->callsLeft = calls;
+}
+
+int faults_crashed(int rule) {
+    struct rule *own = &rules[rule];
+    int isOver = own->callsLeft < 0;
+    if (!isOver) crash_copy(own->crashFolder, own->crashTo, own->unflushed, own->crashSeed);
+    own->callsLeft = -1;
+    return isOver;
 }
 
 int faults_calls(int rule, int operation) {

@@ -130,13 +130,25 @@ final class District {
     // MARK: Processes
 
     func startGateway() throws(DistrictError) {
+        try launchGateway().awaitReady()
+    }
+
+    /// Does not wait until it is ready.
+    @discardableResult
+    func launchGateway() throws(DistrictError) -> Program {
         let started = try Program("sluiced", ["--config", gatewayFile], in: folder.path)
         gateway = started
-        try started.awaitReady()
+        return started
     }
 
     /// `readings`: which readings it takes, as its configuration says it.
     func startStore(readings: [(String, JSON)] = []) throws(DistrictError) {
+        try launchStore(readings: readings).awaitReady()
+    }
+
+    /// Does not wait until it is ready.
+    @discardableResult
+    func launchStore(readings: [(String, JSON)] = []) throws(DistrictError) -> Program {
         let configuration = JSON.object([
             ("listen", .string("127.0.0.1:\(storePort)")), ("data", .string(storeFolder)),
             ("admin", .object([("socket", .string(folder.path + "/store.sock"))])),
@@ -148,7 +160,7 @@ final class District {
         }
         let started = try Program("sluice-store", ["--config", file], in: folder.path)
         store = started
-        try started.awaitReady()
+        return started
     }
 
     func killGateway() throws(DistrictError) {

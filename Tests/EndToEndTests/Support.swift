@@ -109,10 +109,13 @@ final class Program {
         try eventually("\(name) ends", within: seconds) { child.exitCode }
     }
 
+    /// The daemon said so.
+    var isReady: Bool { output.split(separator: "\n").contains("\(name): ready") }
+
     /// Until the daemon says that it is ready.
     func awaitReady() throws(DistrictError) {
         _ = try eventually("\(name) is ready") { () throws(DistrictError) -> Bool? in
-            if output.split(separator: "\n").contains("\(name): ready") { return true }
+            if isReady { return true }
             guard isRunning else {
                 throw DistrictError(
                     what: name, why: "ended with status \(exitCode ?? -1)", remedy: errors)
@@ -171,6 +174,13 @@ final class Device {
     }
 
     func send(_ bytes: [UInt8]) -> SendingError? { sender.send(bytes) }
+
+    /// What has come.
+    func answers() -> [[UInt8]] {
+        var all: [[UInt8]] = []
+        while case .bytes(let bytes) = sender.receive() { all.append(bytes) }
+        return all
+    }
 
     /// What comes within the time.
     func answer(milliseconds: Int64) -> [UInt8]? {

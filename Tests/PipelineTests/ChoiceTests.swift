@@ -2,6 +2,7 @@
 
 import Model
 import Pipeline
+import Simulator
 import Testing
 
 @Suite("Intake: which of several formats")

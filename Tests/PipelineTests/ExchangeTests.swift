@@ -6,6 +6,7 @@ import Exchanges
 import Formats
 import Model
 import Pipeline
+import Simulator
 import Spool
 import Testing
 

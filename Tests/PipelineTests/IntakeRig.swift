@@ -6,6 +6,7 @@ import Formats
 import Model
 import Pipeline
 import Ring
+import Simulator
 import Spool
 
 final class IntakeRig {

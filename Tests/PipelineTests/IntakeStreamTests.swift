@@ -4,6 +4,7 @@ import Catalog
 import Formats
 import Model
 import Pipeline
+import Simulator
 import Testing
 
 private func frame(_ sequence: UInt32) -> ReferenceFrame {

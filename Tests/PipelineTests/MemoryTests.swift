@@ -1,6 +1,7 @@
 // The duplicate memory and the answers that wait, each against a plain model.
 
 import Model
+import Simulator
 import Testing
 
 @testable import Pipeline

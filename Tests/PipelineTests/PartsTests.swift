@@ -3,6 +3,7 @@
 
 import Formats
 import Model
+import Simulator
 import Testing
 
 @testable import Pipeline

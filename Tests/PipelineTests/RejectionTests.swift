@@ -5,6 +5,7 @@ import Batches
 import Catalog
 import Model
 import Pipeline
+import Simulator
 import Spool
 import Store
 import TestSupport

@@ -6,6 +6,7 @@
 
 import Model
 import Pipeline
+import Simulator
 import Spool
 import TestSupport
 import Testing

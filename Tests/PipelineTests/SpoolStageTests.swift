@@ -5,6 +5,7 @@
 import Catalog
 import Model
 import Pipeline
+import Simulator
 import Spool
 import TestSupport
 import Testing

@@ -5,6 +5,7 @@
 import Formats
 import Model
 import Pipeline
+import Simulator
 import Spool
 import Testing
 

@@ -10,6 +10,7 @@ import Formats
 import Model
 import Pipeline
 import Ring
+import Simulator
 import Spool
 import Synchronization
 import Testing

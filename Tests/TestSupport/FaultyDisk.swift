@@ -58,6 +58,26 @@ package final class FaultyDisk: Sendable {
     }
 
     package func heal() { faults_stop(rule) }
+
+    /// Files grow by `room` bytes at most, then the disk is full, until it is healed.
+    package func bound(_ room: Int) { faults_bound(rule, Int64(room)) }
+
+    /// What is not flushed is remembered from now on, so that the power may go. From now on the
+    /// folder is used by one thread.
+    package func track() { faults_track(rule) }
+
+    /// The power goes at write, flush or truncation number `calls` + 1 that `body` makes in
+    /// `folder`, or behind its last: `to` becomes what is found of the folder then. `body` goes on, in
+    /// a world that is no more.
+    package func crash(
+        after calls: Int, in folder: String, to copy: String, seed: UInt64, _ body: () -> Void
+    ) {
+        // Safety: Swift lends the texts with their ending zeros for the call.
+        unsafe faults_crash(rule, Int32(clamping: calls), folder, copy, seed)
+        body()
+        _ = faults_crashed(rule)
+    }
+
     package func calls(_ operation: Operation) -> Int {
         Int(faults_calls(rule, operation.rawValue))
     }

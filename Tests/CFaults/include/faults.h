@@ -25,6 +25,17 @@ void faults_end(int rule);
 /// whose names end so, or null.
 void faults_fail(
     int rule, int operation, int code, int skip, int count, int isDone, const char *only);
+/// From now on files grow by `room` bytes at most, then the device is full; what a truncation frees may
+/// be used again.
+void faults_bound(int rule, long long room);
+/// What is written and not flushed is remembered from now on, so that the power may go.
+void faults_track(int rule);
+/// The power goes at write, flush or truncation number `calls` + 1 within `folder`: `to` becomes a copy of the
+/// folder as it would be found then. What was not flushed is there, is not, or is there in part, as
+/// `seed` decides. The program goes on, in a world that is no more.
+void faults_crash(int rule, int calls, const char *folder, const char *to, unsigned long long seed);
+/// 1: the power went. 0: there were fewer calls, so it goes now.
+int faults_crashed(int rule);
 /// Nothing fails any more.
 void faults_stop(int rule);
 /// Calls of an operation since faults_begin.

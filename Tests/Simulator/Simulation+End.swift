@@ -12,6 +12,11 @@ extension Simulation {
     /// Asked again until nothing is held; then the gateway stops as Host stops it.
     func finish() {
         guard let gateway else { return plan(milliseconds: 500) { [unowned self] in finish() } }
+        if gateway.isWithoutDisk {
+            // What its journal held of the run before waits for the next start.
+            do { try crash() } catch { fault("\(error)") }
+            return plan(milliseconds: 500) { [unowned self] in finish() }
+        }
         // One of the last two was asked for after a round that found every device content.
         if let last = ledgers.all.last, ledgersSeen > ledgersAtFinish + 1, unheard.isEmpty,
             last.readingsHeld == 0, !isStopping,
@@ -47,28 +52,35 @@ extension Simulation {
     func checkEnd() throws {
         guard let gateway, let ledger = ledgers.all.last else { return fault("no ledger") }
         let counters = ledger.intake
-        figures.connections += gateway.uplink.status.connections
+        figures.connections += Int(gateway.uplink?.status.connections ?? 0)
+        figures.evicted = Int(ledger.spool.readingsEvicted)
         figures.probes = ledgersSeen
-        figures.duplicates = counters.framesDuplicate
-        figures.rejected = counters.framesRejected
-        figures.dropped = counters.readingsDropped
+        figures.duplicates = Int(counters.framesDuplicate)
+        figures.rejected = Int(counters.framesRejected)
+        figures.dropped = Int(counters.readingsDropped)
         figures.answered = answered.count
         if ledger.readingsHeld != 0 { fault("\(ledger.readingsHeld) readings are still held") }
         if counters.readingsDecoded
             != ledger.spool.readingsAcknowledged + ledger.spool.readingsRejected
-            + counters.readingsDropped
+            + ledger.spool.readingsEvicted + counters.readingsDropped
         {
-            fault("decoded is not acknowledged + dropped: \(describe(ledger))")
+            fault("decoded is not acknowledged + evicted + dropped: \(describe(ledger))")
         }
         if counters.framesRejected > 0, counters[.journalDamaged] > 0 {
             fault("\(counters[.journalDamaged]) frames of the journal are lost")
         }
-        try checkStore(acknowledged: ledger.spool.readingsAcknowledged)
+        try checkStore(
+            acknowledged: ledger.spool.readingsAcknowledged,
+            evicted: ledger.spool.readingsEvicted)
         try checkQuarantine(ledger.spool.readingsRejected, of: gateway)
         try checkRestart(after: ledger, of: gateway)
     }
 
-    private func checkStore(acknowledged: UInt64) throws {
+    /// A gateway that started without its disk does not know what came before (Sources/DECISIONS.md), nor
+    /// does one after a crash what a full disk had no room for.
+    private var mayRepeat: Bool { figures.startsWithoutDisk > 0 || figures.notRemembered > 0 }
+
+    private func checkStore(acknowledged: UInt64, evicted: UInt64) throws {
         struct Place: Hashable {
             var device: String
             var stream: String
@@ -89,6 +101,7 @@ extension Simulation {
             found[place, default: 0] += 1
         }
         var explained = 0
+        var missing: UInt64 = 0
         for (key, frame) in sent {
             var least = answered.contains(key) ? 1 : 0
             if implausible.contains(key) || refused.contains(key) { least = 0 }
@@ -96,8 +109,12 @@ extension Simulation {
                 let place = Place(device: frame.identity, stream: stream, observedAt: frame.time)
                 let count = found[place, default: 0]
                 explained += count
-                if count < least { fault("answered and lost: \(key) \(stream)") }
-                if count > 1 { fault("stored \(count) times: \(key) \(stream)") }
+                if count < least {
+                    missing += 1
+                    if missing > evicted { fault("answered and lost: \(key) \(stream)") }
+                }
+                if count > 1, mayRepeat { figures.repeated += count - 1 }
+                if count > 1, !mayRepeat { fault("stored \(count) times: \(key) \(stream)") }
                 if count > 0, implausible.contains(key) { fault("dropped and stored: \(key)") }
                 if count > 0, refused.contains(key) { fault("refused and stored: \(key)") }
             }
@@ -107,7 +124,7 @@ extension Simulation {
 
     /// After an orderly stop there is nothing to decode again, and the counts are the same.
     private func checkRestart(after ledger: Ledger, of stopped: SimulatedGateway) throws {
-        stopped.spool.close()
+        stopped.spool?.close()
         let directory = folder.path + "/gateway-end"
         TemporaryFolder.copy(stopped.directory, to: directory)
         graveyard.append(stopped)
@@ -125,6 +142,44 @@ extension Simulation {
         for (place, counter) in again.intake.named.enumerated()
         where counter.value != was[place].value {
             fault("\(counter.name) was \(was[place].value) and is \(counter.value)")
+        }
+    }
+
+    /// Readings that the store's rule refuses are in the gateway's quarantine, each once, alone or in a
+    /// batch of such.
+    func checkQuarantine(_ rejected: UInt64, of gateway: SimulatedGateway) throws {
+        var found: [Int64: Int] = [:]
+        var count: UInt64 = 0
+        var sources: Set<String> = []
+        guard let spool = gateway.spool else { return fault("no spool at the end") }
+        for entry in try spool.quarantined(after: 0, limit: 100_000)
+        where entry.kind == .reading || entry.kind == .batch {
+            // A crash may leave a batch in the spool as well, which then comes here again.
+            guard sources.insert(entry.source).inserted else { continue }
+            // Whole batches too: of a store that refused all of many in a row.
+            let batch =
+                entry.kind == .batch ? entry.bytes : QuarantinedReading(entry.bytes)?.batch ?? []
+            guard entry.isIntact, let content = gateway.content(of: batch) else {
+                return fault("entry \(entry.number) of the quarantine is damaged")
+            }
+            count += UInt64(content.count)
+            for reading in content { found[reading.observedAt.milliseconds, default: 0] += 1 }
+        }
+        figures.quarantined = Int(count)
+        if count != rejected { fault("\(rejected) readings rejected, \(count) in quarantine") }
+        // Devices may observe at the same moment.
+        var wanted: [Int64: (least: Int, most: Int)] = [:]
+        for (key, frame) in sent where refused.contains(key) {
+            let count = ReferenceFrame.streams.count
+            wanted[frame.time, default: (0, 0)].most += count
+            if answered.contains(key) { wanted[frame.time, default: (0, 0)].least += count }
+        }
+        for (time, bounds) in wanted.sorted(by: { $0.key < $1.key }) {
+            let count = found[time, default: 0]
+            if count < bounds.least, figures.evicted == 0 {
+                fault("refused and not in quarantine: \(time)")
+            }
+            if count > bounds.most, !mayRepeat { fault("refused and in quarantine twice: \(time)") }
         }
     }
 }

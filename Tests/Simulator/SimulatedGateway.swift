@@ -7,13 +7,13 @@ import Batches
 import Catalog
 import Formats
 import Model
-import Pipeline
+package import Pipeline
 import Ring
 import Spool
 import Uplink
 
 /// A rule that is broken on purpose, to see that the laws notice.
-enum Mutation {
+package enum Mutation: CaseIterable, Sendable {
     case none
     /// Answers leave when their journal part is handed over, not when it is durable.
     case answersBeforeCommit
@@ -23,6 +23,8 @@ enum Mutation {
     case forgetsDuplicates
     /// The spool forgets batches when they are lent to the uplink.
     case forgetsWhenSent
+    /// Frames that a failing disk did not take are answered all the same.
+    case answersWithoutDisk
     /// The store answers and then finds that it could not commit.
     case storeAnswersBeforeCommit
     /// A cut may reach the spool before the journal of its frames (a bug that this simulation found).
@@ -35,6 +37,9 @@ struct GatewayKnobs {
     var interval: Int64 = 2000
     var readings = 500
     var duplicateWindow: Int64 = 120_000
+    /// `spool.maxBytes`, and what memory holds while there is no disk.
+    var quota = 64 << 20
+    var memoryBytes = 1 << 20
     var mutation = Mutation.none
 }
 
@@ -47,18 +52,23 @@ final class SimulatedGateway {
         var close: () -> Void
         var send: ([UInt8]) -> Void
         var later: (_ milliseconds: Int, @escaping () -> Void) -> Void
+        var trouble: (String?) -> Void
     }
 
     let directory: String
-    let spool: Spool
+    /// nil until it can be opened.
+    var spool: Spool? { stage?.spool }
+    let isWithoutDisk: Bool
     private(set) var jobs: [[() -> Void]]
     private(set) var timers: [Instant?]
     /// Frames that the recovery decoded again.
     private(set) var replayed = 0
+    /// Frames that it only remembers.
+    private(set) var remembered = 0
     private(set) var intake: IntakeStage!
     private(set) var batch: BatchStage!
     private(set) var stage: SpoolStage!
-    private(set) var uplink: UplinkStage!
+    private(set) var uplink: UplinkStage?
 
     // The sockets: datagrams and a connection's bytes that nobody has read yet.
     private var datagrams: [([UInt8], Endpoint, isTruncated: Bool)] = []
@@ -83,20 +93,40 @@ final class SimulatedGateway {
         self.knobs = knobs
         jobs = Array(repeating: [], count: Queue.allCases.count)
         timers = Array(repeating: nil, count: Queue.allCases.count)
-        var settings = SpoolSettings()
-        settings.duplicateWindow = knobs.duplicateWindow
-        spool = try Spool(directory: directory, settings: settings)
-        let file = try CatalogFile(directory: directory)
-        let contents = try file.load()
-        let counters = spool.recoveredCounters().first ?? IntakeCounters()
+        var found: (Spool, CatalogFile)?
+        // As without a disk; not drawn at random, which would be another simulation each time.
+        var contents = CatalogFile.Contents.unknown
+        contents.highestDevice = (1 << 21) + UInt32(seed & 0xFFFFF)
+        contents.highestStream = (1 << 21) + UInt32(seed >> 20 & 0xFFFFF)
+        do {
+            let (spool, file, there) = try SimulatedGateway.open(directory, knobs)
+            (found, contents) = ((spool, file), there)
+        } catch let error as SpoolError where error.mayPass {
+        } catch let error as CatalogFileError where error.mayPass {}
+        isWithoutDisk = found == nil
+        let spool = found?.0
+        let counters = spool?.recoveredCounters().first ?? IntakeCounters()
         let ring = Ring(capacity: knobs.ring)
         let notes = SideNotes()
-        batch = makeBatch(ring, notes, counters)
-        intake = makeIntake(ring, notes, counters, contents, seed)
-        uplink = makeUplink(seed)
-        stage = makeSpool(file)
-        try recover()
-        post(.uplink) { [unowned self] in uplink.step(.start) }
+        batch = makeBatch(ring, notes, counters, spool)
+        intake = makeIntake(ring, notes, counters, contents, seed, spool)
+        stage = makeSpool(found, seed)
+        guard let spool else { return }
+        uplink = makeUplink(spool.incarnation, seed)
+        try recover(spool)
+        post(.uplink) { [unowned self] in uplink?.step(.start) }
+    }
+
+    private static func open(
+        _ directory: String, _ knobs: GatewayKnobs
+    ) throws -> (Spool, CatalogFile, CatalogFile.Contents) {
+        var settings = SpoolSettings()
+        settings.duplicateWindow = knobs.duplicateWindow
+        settings.maximumBytes = knobs.quota
+        let spool = try Spool(directory: directory, settings: settings)
+        let (file, contents, _) = try CatalogFile.recovering(
+            directory: directory, isNew: spool.counters.lastSequence == 0)
+        return (spool, file, contents)
     }
 
     // MARK: Queues
@@ -125,7 +155,7 @@ final class SimulatedGateway {
                     lookForRoom()
                 case .batch: batch.timer()
                 case .spool: stage.timer()
-                case .uplink: uplink.timer()
+                case .uplink: uplink?.timer()
                 }
             }
         }
@@ -218,18 +248,17 @@ final class SimulatedGateway {
     // MARK: Building
 
     private func makeBatch(
-        _ ring: Ring, _ notes: SideNotes, _ counters: IntakeCounters
-    )
-        -> BatchStage
-    {
+        _ ring: Ring, _ notes: SideNotes, _ counters: IntakeCounters, _ spool: Spool?
+    ) -> BatchStage {
         var settings = BatchSettings()
         settings.intervalMilliseconds = knobs.interval
         settings.readings = knobs.readings
         var epoch = Epoch(settings: EpochSettings())
-        epoch.restore(revisions: spool.restoredRevisions.map { ($0.bucketStart, $0.revision) })
+        epoch.restore(
+            revisions: (spool?.restoredRevisions ?? []).map { ($0.bucketStart, $0.revision) })
         return BatchStage(
             settings: settings, clock: time.clock, consumer: ring.takeConsumer(), epoch: epoch,
-            epochNumber: spool.lastEpoch, counted: counters.readingsPublished, notes: notes,
+            epochNumber: spool?.lastEpoch ?? 0, counted: counters.readingsPublished, notes: notes,
             ports: BatchPorts(
                 toSpool: { [unowned self] job in
                     var job = job
@@ -264,7 +293,7 @@ final class SimulatedGateway {
 
     private func makeIntake(
         _ ring: Ring, _ notes: SideNotes, _ counters: IntakeCounters,
-        _ contents: CatalogFile.Contents, _ seed: UInt64
+        _ contents: CatalogFile.Contents, _ seed: UInt64, _ spool: Spool?
     ) -> IntakeStage {
         var settings = IntakeSettings()
         settings.duplicateWindowMilliseconds = knobs.duplicateWindow
@@ -283,7 +312,7 @@ final class SimulatedGateway {
             producer: ring.takeProducer(),
             journal: JournalBuffer(
                 intake: 0, capacity: settings.commitBytes,
-                firstPosition: spool.nextPosition(intake: 0)),
+                firstPosition: spool?.nextPosition(intake: 0) ?? 0),
             counters: counters, seed: seed,
             ports: IntakePorts(
                 toSpool: { [unowned self] job in
@@ -305,33 +334,68 @@ final class SimulatedGateway {
                 wakeAt: { [unowned self] in wake(.intake, at: $0) }))
     }
 
-    private func makeSpool(_ file: CatalogFile) -> SpoolStage {
-        SpoolStage(
-            spool: spool, catalog: file, clock: time.clock,
-            ports: SpoolPorts(
-                committed: { [unowned self] position in
-                    post(.intake) { [unowned self] in
+    private func makeSpool(_ found: (Spool, CatalogFile)?, _ seed: UInt64) -> SpoolStage {
+        var settings = SpoolStageSettings()
+        settings.memoryBytes = knobs.memoryBytes
+        let ports = spoolPorts(seed)
+        if let (spool, file) = found {
+            return SpoolStage(
+                spool: spool, catalog: file, clock: time.clock, settings: settings, ports: ports)
+        }
+        return SpoolStage(
+            reason: "no disk",
+            storage: { [directory, knobs] in
+                let (spool, file, _) = try SimulatedGateway.open(directory, knobs)
+                return (spool, file)
+            }, clock: time.clock, settings: settings, ports: ports)
+    }
+
+    private func spoolPorts(_ seed: UInt64) -> SpoolPorts {
+        SpoolPorts(
+            committed: { [unowned self] position in
+                post(.intake) { [unowned self] in
+                    intake.committed(upTo: position)
+                    lookForRoom()
+                }
+            },
+            released: { [unowned self] position in
+                post(.intake) { [unowned self] in
+                    if knobs.mutation == .answersWithoutDisk {
                         intake.committed(upTo: position)
-                        lookForRoom()
                     }
-                },
-                cutStored: { [unowned self] in
-                    post(.batch) { [unowned self] in
-                        batch.cutStored()
-                        if batch.turn() { pokeBatcher() }
-                    }
-                },
-                catalogGrew: { [unowned self] in tellUplink(.batchesAvailable) },
-                batchesAvailable: { [unowned self] in tellUplink(.batchesAvailable) },
-                trouble: { _ in }, wakeAt: { [unowned self] in wake(.spool, at: $0) }))
+                    intake.released(upTo: position)
+                    lookForRoom()
+                }
+            },
+            cutStored: { [unowned self] in
+                post(.batch) { [unowned self] in
+                    batch.cutStored()
+                    if batch.turn() { pokeBatcher() }
+                }
+            },
+            needsCut: { [unowned self] in
+                post(.intake) { [unowned self] in intake.mark(.cut) }
+            },
+            catalogGrew: { [unowned self] in tellUplink(.batchesAvailable) },
+            batchesAvailable: { [unowned self] in tellUplink(.batchesAvailable) },
+            opened: { [unowned self] spool in
+                let incarnation = spool.incarnation
+                post(.uplink) { [unowned self] in
+                    uplink = makeUplink(incarnation, seed)
+                    uplink?.step(.start)
+                }
+            }, trouble: outside.trouble, wakeAt: { [unowned self] in wake(.spool, at: $0) },
+            paced: { [unowned self] isPaced in
+                post(.intake) { [unowned self] in intake.setPaced(isPaced) }
+            })
     }
 
     func tellUplink(_ event: Forwarder.Event) {
-        post(.uplink) { [unowned self] in uplink.step(event) }
+        post(.uplink) { [unowned self] in uplink?.step(event) }
     }
 
-    private func makeUplink(_ seed: UInt64) -> UplinkStage {
-        guard let incarnation = Incarnation(spool.incarnation) else {
+    private func makeUplink(_ bytes: [UInt8], _ seed: UInt64) -> UplinkStage {
+        guard let incarnation = Incarnation(bytes) else {
             preconditionFailure("the spool makes 16 bytes")
         }
         let settings = ForwarderSettings(
@@ -369,29 +433,31 @@ final class SimulatedGateway {
                 state: { _ in }, wakeAt: { [unowned self] in wake(.uplink, at: $0) }))
     }
 
-    private func recover() throws {
+    private func recover(_ spool: Spool) throws {
         let lost = try spool.recover { frame, bytes in
             if knobs.mutation == .forgetsDuplicates, frame.isCovered { return }
-            if !frame.isCovered { replayed += 1 }
+            if frame.isCovered { remembered += 1 } else { replayed += 1 }
             intake.replay(
                 bytes, source: frame.source, receivedAt: frame.receivedAt,
                 isCovered: frame.isCovered)
             while !intake.publishReplayed() { _ = batch.turn() }
         }
         intake.lostAtReplay(lost.first ?? 0)
-        guard spool.nextPosition(intake: 0) > spool.coveredPosition(intake: 0) else { return }
+        guard spool.hasUncovered else { return }
         intake.mark(.cut)
         while batch.turn() {}
     }
 }
 
 /// Hands answers over one by one.
-final class Answers: AnswerPort {
+package final class Answers: AnswerPort {
     private let send: ([UInt8], Recipient) -> Void
-    private(set) var flushes = 0
+    package private(set) var flushes = 0
 
-    init(_ send: @escaping ([UInt8], Recipient) -> Void) { self.send = send }
+    package init(_ send: @escaping ([UInt8], Recipient) -> Void) { self.send = send }
 
-    func answer(_ bytes: Span<UInt8>, to recipient: Recipient) { send(copied(bytes), recipient) }
-    func flush() { flushes += 1 }
+    package func answer(_ bytes: Span<UInt8>, to recipient: Recipient) {
+        send(copied(bytes), recipient)
+    }
+    package func flush() { flushes += 1 }
 }
