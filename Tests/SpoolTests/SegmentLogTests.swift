@@ -87,12 +87,14 @@ import Testing
     func damages(seed: Int) throws {
         var random = SplitMix64(seed: UInt64(seed))
         let content = try killed(&random)
-        let before = content.ends[content.ends.count - 2]
+        // Of the newest transaction nobody knows whether it was torn, nor, when its end is what was hit, of
+        // the one before it.
+        let before = content.ends[content.ends.count - 3]
         var survived = 0
         for round in 0..<20 {
             var log = content.log
-            // Anywhere but in the newest transaction.
-            let at = Int.random(in: 1..<before, using: &random)
+            // Not in the transaction that made the tables: without them there is no file.
+            let at = Int.random(in: content.ends[0]..<before, using: &random)
             let start = SegmentLogTests.head + at * SegmentLogTests.frame
             switch round % 5 {
             case 0: log[start + 24 + Int.random(in: 0..<4096, using: &random)] ^= 0x10
