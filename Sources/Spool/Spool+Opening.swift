@@ -46,7 +46,7 @@ struct SpoolOpening {
         do throws(SpoolError) {
             guard let found = try Segment.open(path: path, number: number) else {
                 // Sequences were given out, and there is no other file that they can be from.
-                if isOldest, files.notedLastSequence() > 0 {
+                if isMended || (isOldest && files.notedLastSequence() > 0) {
                     throw .damaged(what: "segment \(number): its log cannot be read")
                 }
                 // Its first transaction never came to its end: the one before it goes on.

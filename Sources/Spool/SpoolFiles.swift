@@ -9,7 +9,7 @@
 //     segment-00000001.db.bad-1  set aside because it was damaged (with its -wal); the oldest go
 //     when
 //                                the quota needs their room
-//     segment-00000001.db.bad-1-log  a log that was mended (SegmentLog.swift), as it was found
+//     segment-00000001.db.bad-1-wal  alone: a log that was mended (SegmentLog.swift), as it was found
 //     last                       the newest sequence that was given out, in decimal; not flushed:
 //     it tells
 //                                a newest log that lost its end from one that never had it
@@ -45,7 +45,10 @@ struct SpoolFiles: Hashable, Sendable {
         let taken = try names()
         let name = String(file.dropFirst(path.count + 1))
         var number = 1
-        while taken.contains("\(name).bad-\(number)") { number += 1 }
+        while taken.contains("\(name).bad-\(number)") || taken.contains("\(name).bad-\(number)-wal")
+        {
+            number += 1
+        }
         let bad = "\(file).bad-\(number)"
         // The log last: a database without its log would open as an older state and give sequences
         // out again; a log without its database is thrown away by SQLite.
@@ -57,9 +60,12 @@ struct SpoolFiles: Hashable, Sendable {
     /// Files that were set aside, the oldest segment first, with their bytes (and those of their
     /// logs).
     func badFiles() throws(SpoolError) -> [(path: String, bytes: Int)] {
-        try names().filter { $0.contains(".db.bad-") && !$0.hasSuffix("-wal") }.sorted().map {
-            (path + "/" + $0, bytes(of: path + "/" + $0))
-        }
+        // A log that was mended stands alone.
+        Set(
+            try names().filter { $0.contains(".db.bad-") }.map {
+                $0.hasSuffix("-wal") ? String($0.dropLast(4)) : $0
+            }
+        ).sorted().map { (path + "/" + $0, bytes(of: path + "/" + $0)) }
     }
 
     /// Bytes of a file and its log; 0 when it is not there.
@@ -127,11 +133,11 @@ struct SpoolFiles: Hashable, Sendable {
         return all
     }
 
-    /// Keeps a log as it was found, under the first free `.bad-<n>-log` of its segment.
+    /// Keeps a log as it was found, under the first free `.bad-<n>-wal` of its segment.
     func keep(_ log: [UInt8], besides file: String) -> Bool {
         var number = 1
-        while exists("\(file).bad-\(number)-log") { number += 1 }
-        return replace("\(file).bad-\(number)-log", by: log)
+        while exists("\(file).bad-\(number)") || exists("\(file).bad-\(number)-wal") { number += 1 }
+        return replace("\(file).bad-\(number)-wal", by: log)
     }
 
     /// Puts another content in a file's place, all at once and durable; false when that cannot be done.

@@ -180,6 +180,12 @@ struct SpoolImage {
             }
         }
         _ = try isWhole("older", olderFailure)
+        if isDamaged {
+            // Rows may have gone without a trace; a file that has served may come back, none may be lost.
+            let known = Set(listed.map(\.number) + unlisted)
+            let there = (try? files.segments()) ?? []
+            unlisted += there.filter { $0 < segment.number && !known.contains($0) }
+        }
         for list in listed {
             let bytes = bytes(list.number)
             if bytes > 0 {
