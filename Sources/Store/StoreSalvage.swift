@@ -65,17 +65,18 @@ struct StoreSalvage {
         try database.execute("PRAGMA synchronous=OFF")
         if try attach(database) {
             for table in Table.all { try table.copy(database) }
-            report.readings = try count(
-                database,
-                "SELECT (SELECT count(*) FROM fresh_readings)"
-                    + " + (SELECT count(*) FROM settled_readings)")
             try database.transaction { () throws(SQLiteError) in
+                try database.execute(StoreSalvage.tidy)
+                report.readings = try count(
+                    database,
+                    "SELECT (SELECT count(*) FROM fresh_readings)"
+                        + " + (SELECT count(*) FROM settled_readings)")
                 try StandIns.make(in: database)
+                report.readingsLost = max(0, try expected(database) - report.readings)
                 let forgotten = try forgetEmpty(database)
                 try restoreRuns(database, without: forgotten)
                 report.batchesForgotten = forgotten.count
             }
-            report.readingsLost = max(0, try expected(database) - report.readings)
             try database.execute("DETACH old")
         }
         try database.execute("PRAGMA synchronous=FULL")
@@ -85,6 +86,19 @@ struct StoreSalvage {
         }
         return report
     }
+
+    /// Rows that a page of another table brought, and rows that were moved and are in both tables.
+    private static let tidy = """
+        DELETE FROM fresh_readings WHERE kind NOT BETWEEN 0 AND 4
+            OR quality NOT BETWEEN 0 AND 65535 OR exponent NOT BETWEEN -128 AND 127
+            OR typeof(observed_at) <> 'integer' OR id IN (SELECT id FROM settled_readings);
+        DELETE FROM settled_readings WHERE kind NOT BETWEEN 0 AND 4
+            OR quality NOT BETWEEN 0 AND 65535 OR exponent NOT BETWEEN -128 AND 127
+            OR typeof(observed_at) <> 'integer';
+        DELETE FROM devices WHERE typeof(first_seen_at) <> 'integer';
+        DELETE FROM streams WHERE typeof(priority) <> 'integer';
+        DELETE FROM batches WHERE typeof(first_row) <> 'integer' OR readings < 0
+        """
 
     /// False when nothing of the old file can be read.
     private func attach(_ database: borrowing Database) throws(SQLiteError) -> Bool {

@@ -182,7 +182,8 @@ extension EndToEnd {
                 // In between it is right again.
                 let days = jump % 5 == 0 ? 0 : Int64(random.next() % 801) - 400
                 _ = try district.folder.write("\(days * day)\n", to: "clock.new")
-                rename(district.folder.path + "/clock.new", file)
+                // Safety: both are strings of Swift's, which live through the call.
+                _ = unsafe rename(district.folder.path + "/clock.new", file)
                 for _ in 0..<10 {
                     try link.send(population.frame(sent))
                     let answer = link.receive(12, milliseconds: 5000)
@@ -317,8 +318,10 @@ extension EndToEnd {
             let file = disk.path + "/" + Store.fileName
             var bytes = try Files.read(file, limit: 1 << 28)
             #expect(bytes.count > 4096 * 24)
-            for place in 4096 * 20..<4096 * 21 { bytes[place] = 0xA5 }
-            for place in 4096 * 5..<4096 * 6 { bytes[place] = 0 }
+            // A root of a table, and each third page behind the roots.
+            for page in [5] + Array(stride(from: 20, to: bytes.count / 4096, by: 3)) {
+                for place in 4096 * page..<4096 * (page + 1) { bytes[place] = 0xA5 }
+            }
             try Files.write(bytes, to: file)
             try district.startStore()
             try send(100)
@@ -342,7 +345,7 @@ extension EndToEnd {
             let reader = try StoreReader(directory: district.storeFolder)
             #expect(try reader.duplicates().acrossBatches == 0)
             let left = try reader.counts().readings
-            #expect(left < sent * 5 && left > sent * 5 / 2, "\(left) of \(sent * 5)")
+            #expect(left < sent * 5 && left >= 500, "\(left) of \(sent * 5)")
             Machine.run("rm \(file).bad-1*")
             _ = try eventually("the store is well") { district.storeHealth().isWell ? true : nil }
         }

@@ -43,6 +43,7 @@ enum BenchVerb {
                 .value("megabytes", "N", "spool: how full", default: "64"),
                 .value(
                     "folder", "DIR", "spool: on the disk in question", default: "a temporary one"),
+                .value("fill", "SPOOL", "spool: add --megabytes of batches to a stopped gateway's"),
                 .toggle("check", "pipeline: end with 1 above the ceiling of allocations a frame"),
             ],
             examples: [

@@ -3,6 +3,7 @@
 // the same folder in turns; then how long a full spool takes to open. Real files: give --folder of the disk
 // in question.
 
+import Batches
 import Formats
 import Glibc
 import Host
@@ -23,6 +24,9 @@ struct SpoolBench {
 
     static func run(_ invocation: Invocation, _ console: Console) throws(UsageError) -> RunStatus {
         let megabytes = try invocation.integer("megabytes", in: 1...4096, default: 64)
+        if let directory = invocation.text("fill") {
+            return fill(directory, bytes: megabytes << 20, console)
+        }
         let parent = invocation.text("folder")
         var folder = ""
         do throws(FileError) {
@@ -128,6 +132,49 @@ struct SpoolBench {
         for epoch in 1...UInt64(max(1, bytes / SpoolBench.batchBytes)) {
             _ = try spool.commit(SpoolBench.cut(epoch, &random))
         }
+    }
+
+    /// Adds batches that a store takes to a stopped gateway's spool: noise, of streams that it has. They are
+    /// readings that never came, so that its ledger counts them as received and never decoded.
+    private static func fill(_ directory: String, bytes: Int, _ console: Console) -> RunStatus {
+        var random = SplitMix64(seed: 3)
+        var encoder = BatchEncoder()
+        var left = bytes
+        do throws(SpoolError) {
+            let spool = try Spool(directory: directory)
+            let covered = [spool.coveredPosition(intake: 0)]
+            let counters = spool.recoveredCounters()
+            var epoch = spool.lastEpoch
+            while left > 0 {
+                epoch += 1
+                let start = 1_795_000_000_000 + Int64(epoch) * 10_000
+                let readings = (0..<8000).map { index in
+                    Reading(
+                        stream: StreamID(1 + UInt32(index) % 5),
+                        value: .decimal(Int64(truncatingIfNeeded: random.next() >> 8)), quality: [],
+                        observedAt: Timestamp(milliseconds: start + Int64(index)),
+                        receivedAt: Timestamp(milliseconds: start + Int64(index)))
+                }
+                let sealed = encoder.encode(
+                    readings.span, bucketStart: Timestamp(milliseconds: start),
+                    bucketMilliseconds: 10_000, revision: 0, priority: .live, effort: .normal)
+                let batch = CutBatch(
+                    bytes: sealed.bytes, readings: readings.count, priority: .live,
+                    bucketStart: sealed.info.bucketStart, revision: 0,
+                    firstObservedAt: sealed.info.firstObservedAt,
+                    lastObservedAt: sealed.info.lastObservedAt)
+                _ = try spool.commit(
+                    EpochCut(
+                        epoch: epoch, batches: [batch], covered: covered, counters: counters,
+                        revisions: []))
+                left -= sealed.bytes.count
+            }
+            spool.close()
+        } catch {
+            console.complain("sluice: bench spool: \(error): stop the gateway first")
+            return .foundWrong
+        }
+        return .done
     }
 
     // MARK: What is printed
