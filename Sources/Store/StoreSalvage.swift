@@ -64,7 +64,8 @@ struct StoreSalvage {
         // The whole is made durable at the end.
         try database.execute("PRAGMA synchronous=OFF")
         if try attach(database) {
-            for table in Table.all { try table.copy(database) }
+            let pages = files.size(files.main) / 4096
+            for table in Table.all { try table.copy(database, pages: pages) }
             try database.transaction { () throws(SQLiteError) in
                 try database.execute(StoreSalvage.tidy)
                 report.readings = try count(
@@ -239,8 +240,9 @@ private struct Table {
         Table(name: "settled_readings", key: "stream", second: "observed_at"),
     ]
 
-    /// Ranges that cannot be read are halved at most so often a table: seconds.
-    private static let halvings = 200_000
+    /// Ranges of a table that are tried, beside one for each page of the file: a second or two. A ruined page
+    /// takes some 200; beyond that ranges that cannot be read are given up as they are.
+    private static let tries = 10_000
 
     private static let everything = Int64.min...Int64.max
 
@@ -287,7 +289,9 @@ private struct Table {
         return first...last
     }
 
-    func copy(_ database: borrowing Database) throws(SQLiteError) {
+    /// `pages`: of the damaged file.
+    func copy(_ database: borrowing Database, pages: Int) throws(SQLiteError) {
+        let most = Table.tries + pages
         let limit = second.map { " AND \($0) BETWEEN ?3 AND ?4" } ?? ""
         let insert: Statement
         do throws(SQLiteError) {
@@ -322,7 +326,7 @@ private struct Table {
                 try insert.run()
             } catch {
                 guard StoreSalvage.isUnreadable(error) else { throw error }
-                if next < Table.halvings { areas += halves(area, database) }
+                if next < most { areas += halves(area, database) }
             }
         }
     }
