@@ -59,6 +59,7 @@ final class District {
         hasPage: Bool = false, storeHost: String = "127.0.0.1", storeThrough: String = "",
         maximumAge: String = "3650d", spool: [(String, JSON)] = []
     ) throws {
+        self.interval = interval
         self.storeHost = storeHost
         self.storeThrough = storeThrough
         self.maximumAge = maximumAge
@@ -85,7 +86,6 @@ final class District {
         storePort = try District.port(isStream: true)
         try Files.makeFolder(storeFolder)
         try Files.makeFolder(spoolFolder)
-        self.interval = interval
         try configure(sources, keys: keys)
     }
 
