@@ -66,26 +66,43 @@ package enum BatchError: Error, Hashable, Sendable {
     case truncated
     /// More readings or expanded bytes than the limits allow.
     case tooLarge
+    /// It would expand to more than the number of readings that it states can take.
+    case expandsTooFar
     /// The checksum is right and the content is not: the byte offset within the batch (header) or
     /// within the expanded section.
     case malformed(at: Int)
 }
 
-/// What a decoder accepts. Checked before anything of an announced size is allocated.
+/// What a decoder accepts. Checked before anything of an announced size is allocated. A day of constant
+/// values honestly expands ten thousand times, so what counts is not the ratio to the bytes but to the
+/// readings that the batch states: expanded bytes, and memory while decoding, are a multiple of these.
 package struct BatchLimits: Hashable, Sendable {
     package var maximumReadings: Int
     /// All sections of a batch together, after inflate.
     package var maximumExpandedBytes: Int
     /// Expanded bytes for one deflated byte; deflate itself ends at 1,032.
     package var maximumRatio: Int
+    /// Expanded bytes for each reading that the header states, beside `expandedBase`.
+    package var expandedBytesPerReading: Int
+    /// Expanded bytes that any batch may have: tables.
+    package var expandedBase: Int
 
     package init(
         maximumReadings: Int = 1_000_000, maximumExpandedBytes: Int = 64 << 20,
-        maximumRatio: Int = 1_100
+        maximumRatio: Int = 1_100, expandedBytesPerReading: Int = 64, expandedBase: Int = 4096
     ) {
         self.maximumReadings = maximumReadings
         self.maximumExpandedBytes = maximumExpandedBytes
         self.maximumRatio = maximumRatio
+        self.expandedBytesPerReading = expandedBytesPerReading
+        self.expandedBase = expandedBase
+    }
+
+    /// For sections of a batch that states so many readings.
+    func allowed(readings: Int) -> Int {
+        let (bytes, overflow) = readings.multipliedReportingOverflow(by: expandedBytesPerReading)
+        let (sum, more) = bytes.addingReportingOverflow(expandedBase)
+        return overflow || more ? .max : sum
     }
 }
 

@@ -56,20 +56,23 @@ package enum BatchCodec {
         guard info.readings <= limits.maximumReadings else { throw .tooLarge }
         var reader = SectionReader(bytes, from: body)
         let end = bytes.count - 4
+        let stated = limits.allowed(readings: info.readings)
         let columns: ColumnDecoder
         let sections: [[UInt8]]
         if flags.contains(.coded) {
-            sections = try reader.sections(3, end: end, limits: limits)
+            sections = try reader.sections(3, end: end, limits: limits, stated: stated)
             let size = try reader.count(limit: end - reader.offset)
             let from = try reader.take(size)
             columns = ColumnDecoder(
                 coded: Array(bytes[from..<from + size]), readings: info.readings, limits: limits)
         } else {
-            sections = try reader.sections(Section.allCases.count, end: end, limits: limits)
+            sections = try reader.sections(
+                Section.allCases.count, end: end, limits: limits, stated: stated)
             columns = ColumnDecoder(planes: sections)
         }
         let named =
-            flags.contains(.names) ? try reader.sections(1, end: end, limits: limits)[0] : []
+            flags.contains(.names)
+            ? try reader.sections(1, end: end, limits: limits, stated: .max)[0] : []
         guard reader.offset == end else { throw .malformed(at: reader.offset) }
         var decoder = BatchDecoder(sections, columns: columns, info: info)
         let batch = DecodedBatch(info: info, readings: try decoder.decode())

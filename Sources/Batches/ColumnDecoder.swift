@@ -86,6 +86,8 @@ struct ColumnDecoder: ~Copyable {
         let (most, overflow) = (section.count + RangeDecoder.beyond)
             .multipliedReportingOverflow(by: ColumnDecoder.ratioFactor * limits.maximumRatio)
         allowed = overflow ? limits.maximumExpandedBytes : min(most, limits.maximumExpandedBytes)
+        // A reading has a value, a step and an arrival at most.
+        allowed = min(allowed, readings > .max / 3 ? .max : 3 * readings)
         model = ResidualModel(readings: readings)
         model.reset(readings: readings)
     }

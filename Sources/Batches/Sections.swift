@@ -164,9 +164,10 @@ extension Deflater {
 }
 
 extension SectionReader {
-    /// The expanded sections written by `Deflater.write`, from this reader's place to `end`.
+    /// The expanded sections written by `Deflater.write`, from this reader's place to `end`. `stated`:
+    /// bytes that the readings which the batch states may take.
     mutating func sections(
-        _ wanted: Int, end: Int, limits: BatchLimits
+        _ wanted: Int, end: Int, limits: BatchLimits, stated: Int
     ) throws(BatchError) -> [[UInt8]] {
         var inflater = Inflater()
         var result: [[UInt8]] = []
@@ -179,6 +180,7 @@ extension SectionReader {
             guard word >> 2 <= UInt64(limits.maximumExpandedBytes - total) else { throw .tooLarge }
             let size = Int(word >> 2)
             total += size
+            guard total <= stated else { throw .expandsTooFar }
             let isLast = result.count + pending.count == wanted - 1
             if storage == .joined {
                 guard !isLast else { throw .malformed(at: at) }

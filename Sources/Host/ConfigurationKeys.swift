@@ -155,7 +155,7 @@ extension Configuration {
             "batch.interval", .duration(100...3600 * second), "\"10s\"",
             "Time between two cuts."),
         Key(
-            "batch.readings", .count(100...10_000_000), "50000",
+            "batch.readings", .count(100...1_000_000), "50000",
             "A cut comes early at this many readings."),
         Key(
             "batch.bucket", .duration(second...day), "\"60s\"",

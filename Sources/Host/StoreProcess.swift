@@ -1,6 +1,6 @@
-// The district store as a process: one queue owns the database, its sessions and the sockets. Readings
-// are settled (moved to where queries find them fast) when no gateway has spoken for a moment, a bounded
-// number at a time, so that a batch never waits long.
+// The district store as a process: one queue owns the database, its sessions and the sockets. What the
+// gateways say in one visit to their sockets is one turn, committed once for all (group commit): while a
+// flush takes its time, the next turn's batches gather in the kernel.
 
 import Dispatch
 import Formats
@@ -14,10 +14,9 @@ package final class StoreProcess {
 
     let queue = DispatchQueue(label: "sluice.store")
     private let lock: FileLock
-    private let store: Store
+    private let keeper: StoreKeeper
     private let server: StoreServer
     private let admin: AdminServer?
-    private let settling: Settling
 
     package init(_ configuration: StoreConfiguration, clock: Clock = .real) throws(StartError) {
         do throws(HostError) {
@@ -27,25 +26,18 @@ package final class StoreProcess {
             throw StartError(error.description)
         }
         do throws(StoreError) {
-            var settings = StoreSettings()
-            settings.rules = configuration.readings
-            settings.now = clock.now
-            store = try Store(directory: configuration.data, settings: settings)
-            store.noteFree(bytes: freeBytes(in: configuration.data))
+            keeper = try StoreKeeper(configuration, queue: queue, clock: clock)
         } catch {
             throw StartError("store \(configuration.data): \(error.description)")
         }
-        let settling = Settling(
-            store: store, queue: queue, clock: clock, directory: configuration.data,
-            retention: configuration.retention)
-        let store = store
-        self.settling = settling
+        let keeper = keeper
         var limits = StoreServer.Limits()
         limits.gateways = configuration.gateways
         do throws(HostError) {
             server = try StoreServer(
-                listen: configuration.listen, queue: queue, limits: limits, clock: clock
-            ) { _ in Session(store.openSession(), settling: settling, clock: clock) }
+                listen: configuration.listen, queue: queue, limits: limits, clock: clock,
+                endTurn: { keeper.endTurn() }
+            ) { _ in Session(keeper: keeper, clock: clock) }
             let hasAdmin = !configuration.admin.socket.isEmpty || configuration.admin.http != nil
             admin =
                 hasAdmin
@@ -59,9 +51,10 @@ package final class StoreProcess {
         httpEndpoint = admin?.httpEndpoint
         // Admin shares the store's queue.
         let server = server
-        admin?.route("/health") { _, reply in reply(StoreReport.health(store.status)) }
+        keeper.willClose = { [unowned server] in server.closeConnections() }
+        admin?.route("/health") { _, reply in reply(StoreReport.health(keeper.status)) }
         admin?.route("/status") { _, reply in
-            reply(StoreReport.status(store.status, server.statistics))
+            reply(StoreReport.status(keeper.status, server.statistics))
         }
     }
 
@@ -70,7 +63,7 @@ package final class StoreProcess {
             try on(queue) { () throws(HostError) in
                 try server.start()
                 // What an earlier run left unsettled.
-                settling.postpone()
+                keeper.postpone()
                 try admin?.start()
             }
         } catch {
@@ -82,105 +75,41 @@ package final class StoreProcess {
         queue.sync {
             server.stop()
             admin?.stop()
-            settling.stop()
+            keeper.stop()
         }
     }
 
     /// Carries a connection's bytes to its session.
-    private final class Session: StoreSessionDoor {
-        private let session: StoreSession
-        private let settling: Settling
+    private final class Session: StoreTurnDoor {
+        private let keeper: StoreKeeper
+        /// Nil: the store was not open when the gateway came.
+        private let session: StoreSession?
         private let clock: Clock
 
-        init(_ session: StoreSession, settling: Settling, clock: Clock) {
-            self.session = session
-            self.settling = settling
+        init(keeper: StoreKeeper, clock: Clock) {
+            self.keeper = keeper
             self.clock = clock
+            session = keeper.store?.openSession()
+        }
+
+        func take(_ bytes: [UInt8]) {
+            session?.take(bytes, now: clock.wall())
+            keeper.postpone()
+        }
+
+        func answer() -> (reply: [UInt8], close: Bool) {
+            session?.answer() ?? (StoreSession.refusal(keeper.status.failure ?? ""), true)
         }
 
         func receive(_ bytes: [UInt8]) -> (reply: [UInt8], close: Bool) {
-            defer { settling.postpone() }
-            return session.receive(bytes, now: clock.wall())
+            take(bytes)
+            keeper.endTurn()
+            return answer()
         }
 
-        func ended() { session.ended() }
+        func ended() { session?.ended() }
 
-        var heldBytes: Int { session.heldBytes }
-    }
-
-    /// Settles readings while nobody speaks. On the store's queue.
-    private final class Settling {
-        private static let quietMilliseconds: Int64 = 300
-        /// Where gateways never fall silent together, settling comes in between at least this often.
-        private static let longestMilliseconds: Int64 = 5000
-        private let store: Store
-        private let clock: Clock
-        private let queue: DispatchQueue
-        private let directory: String
-        private let retention: Int64?
-        private var quietSince: Instant
-        private var settledAt: Instant
-        private var prunedAt: Instant?
-        /// Pruning begins anew so long after it found nothing more.
-        private static let pruneMilliseconds: Int64 = 600_000
-        private static let freeMilliseconds: Int64 = 5000
-        /// Nil once stopped.
-        private lazy var timer: StageTimer? = StageTimer(queue: queue) { [unowned self] in settle()
-        }
-
-        init(
-            store: Store, queue: DispatchQueue, clock: Clock, directory: String, retention: Int64?
-        ) {
-            self.directory = directory
-            self.retention = retention
-            self.store = store
-            self.queue = queue
-            self.clock = clock
-            quietSince = clock.now()
-            settledAt = quietSince
-        }
-
-        func postpone() {
-            quietSince = clock.now()
-            timer?.wake(at: quietSince.adding(milliseconds: Settling.quietMilliseconds))
-        }
-
-        /// The last word: a timer that fires later would find nobody, and the database may be closed
-        /// by then. On the queue, so that no handler is under way.
-        func stop() { timer = nil }
-
-        private func settle() {
-            let quiet = quietSince.adding(milliseconds: Settling.quietMilliseconds)
-            let due = min(quiet, settledAt.adding(milliseconds: Settling.longestMilliseconds))
-            guard clock.now() >= due else {
-                timer?.wake(at: due)
-                return
-            }
-            settledAt = clock.now()
-            // While gateways speak this comes every five seconds at least; while none does, the next wake
-            // looks whether the disk has room again.
-            store.noteFree(bytes: freeBytes(in: directory))
-            var next = clock.now().adding(milliseconds: Settling.freeMilliseconds)
-            do throws(StoreError) {
-                let isMore = try store.settle()
-                if try isMore ? true : prune() { next = clock.now() }
-            } catch {
-                Log.warning("store: settling readings: \(error.description): trying again later")
-            }
-            timer?.wake(at: next)
-        }
-
-        private func prune() throws(StoreError) -> Bool {
-            guard let retention else { return false }
-            let now = clock.now()
-            if let prunedAt, now.milliseconds(since: prunedAt) < Settling.pruneMilliseconds {
-                return false
-            }
-            let cutoff = Timestamp(milliseconds: clock.wall().milliseconds - retention)
-            if try store.prune(before: cutoff) { return true }
-            prunedAt = now
-            return false
-        }
+        var heldBytes: Int { session?.heldBytes ?? 0 }
     }
 }
 
@@ -199,7 +128,12 @@ enum StoreReport {
     static func reasons(_ status: StoreStatus) -> [String] {
         var reasons: [String] = []
         if let failure = status.failure { reasons.append("store: \(failure)") }
-        if status.credit == 0 { reasons.append("store: too little disk is left: free some") }
+        if status.failure == nil, status.credit == 0 {
+            reasons.append("store: too little disk is left: free some")
+        }
+        for salvage in status.salvages {
+            reasons.append("\(salvage.description): remove it when it is not needed any more")
+        }
         return reasons
     }
 
@@ -227,6 +161,12 @@ enum StoreReport {
                 ("connectionsSilenced", .unsigned(server.silenced)),
                 ("bytesReceived", .unsigned(server.bytesReceived)),
                 ("credit", .integer(Int64(status.credit))),
+                ("commits", .unsigned(status.commits)),
+                ("batchesCommitted", .unsigned(status.batches)),
+                (
+                    "readingsLostToDamage",
+                    .integer(Int64(status.salvages.reduce(0) { $0 + ($1.readingsLost ?? 0) }))
+                ),
                 ("lastCommitMs", .integer(status.lastCommitMilliseconds)),
                 ("freeBytes", status.freeBytes.map { .integer(Int64($0)) } ?? .null),
             ]).text(pretty: true) + "\n")

@@ -20,6 +20,14 @@ extension StoreSessionDoor {
     package var heldBytes: Int { 0 }
 }
 
+/// One that takes part in turns: what several say is taken first, then the turn is ended for all, then each
+/// answers.
+package protocol StoreTurnDoor: StoreSessionDoor {
+    func take(_ bytes: [UInt8])
+    /// After the turn's end; what to send, and whether to close after that.
+    func answer() -> (reply: [UInt8], close: Bool)
+}
+
 package final class StoreServer: ByteStreamOwner {
     package struct Limits: Sendable {
         package var gateways = 256
@@ -46,26 +54,34 @@ package final class StoreServer: ByteStreamOwner {
     private let limits: Limits
     private let clock: Clock
     private let makeSession: (Endpoint) -> any StoreSessionDoor
+    private let endTurn: (() -> Void)?
     private var acceptor: Acceptor?
     private struct Session {
         let stream: ByteStream
         let door: any StoreSessionDoor
         var hasSpoken = false
         var held = 0
+        /// Its answer waits for the end of the turn.
+        var isInTurn = false
     }
 
     private var sessions: [ObjectIdentifier: Session] = [:]
     private var held = 0
+    /// Those who have said something in this visit.
+    private var turn: [ByteStream] = []
     private var timer: (any DispatchSourceTimer)?
 
-    /// Binds; accepts nobody before `start`. `makeSession` runs on `queue`.
+    /// Binds; accepts nobody before `start`. `makeSession` runs on `queue`, `endTurn` as well: after each
+    /// visit in which a `StoreTurnDoor` took something.
     package init(
         listen: Endpoint, queue: DispatchQueue, limits: Limits = Limits(), clock: Clock = .real,
+        endTurn: (() -> Void)? = nil,
         makeSession: @escaping (Endpoint) -> any StoreSessionDoor
     ) throws(HostError) {
         self.limits = limits
         self.clock = clock
         self.makeSession = makeSession
+        self.endTurn = endTurn
         loop = try SocketLoop(queue: queue)
         var at = listen.raw
         // Safety: `at` outlives the call, which only reads it.
@@ -73,6 +89,7 @@ package final class StoreServer: ByteStreamOwner {
         let descriptor = try Descriptor(
             result, "listen for gateways on \(listen.description)")
         endpoint = descriptor.localEndpoint
+        loop.didVisit = { [weak self] in self?.visited() }
         acceptor = Acceptor(descriptor, isUnix: false, loop: loop) { [weak self] in
             self?.accept($0, from: $1)
         }
@@ -88,13 +105,20 @@ package final class StoreServer: ByteStreamOwner {
         dispatchPrecondition(condition: .onQueue(loop.queue))
         acceptor?.stop()
         acceptor = nil
+        closeConnections()
+        timer?.cancel()
+        timer = nil
+        loop.close()
+    }
+
+    /// Gateways may come again at once.
+    package func closeConnections() {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        turn.removeAll()
         for session in Array(sessions.values) {
             session.stream.close()
             ended(session.stream, error: nil)
         }
-        timer?.cancel()
-        timer = nil
-        loop.close()
     }
 
     private func accept(_ descriptor: consuming Descriptor, from: Endpoint) {
@@ -117,7 +141,37 @@ package final class StoreServer: ByteStreamOwner {
         guard let session = sessions[ObjectIdentifier(stream)] else { return }
         sessions[ObjectIdentifier(stream)]?.hasSpoken = true
         statistics.bytesReceived &+= UInt64(bytes.count)
-        let (reply, close) = session.door.receive(bytes)
+        if endTurn != nil, let door = session.door as? any StoreTurnDoor {
+            door.take(bytes)
+            if !session.isInTurn {
+                sessions[ObjectIdentifier(stream)]?.isInTurn = true
+                turn.append(stream)
+            }
+        } else {
+            let (reply, close) = session.door.receive(bytes)
+            answer(stream, reply, close)
+        }
+    }
+
+    /// The handlers of this visit have run.
+    private func visited() {
+        guard !turn.isEmpty else { return }
+        endTurn?()
+        let streams = turn
+        turn.removeAll()
+        for stream in streams {
+            // Gone meanwhile: nobody waits for the answer.
+            guard let session = sessions[ObjectIdentifier(stream)], stream.isOpen,
+                let door = session.door as? any StoreTurnDoor
+            else { continue }
+            sessions[ObjectIdentifier(stream)]?.isInTurn = false
+            let (reply, close) = door.answer()
+            answer(stream, reply, close)
+        }
+    }
+
+    private func answer(_ stream: ByteStream, _ reply: [UInt8], _ close: Bool) {
+        guard let session = sessions[ObjectIdentifier(stream)] else { return }
         stream.send(reply)
         let holds = session.door.heldBytes
         held += holds - session.held

@@ -32,5 +32,10 @@ package struct SQLiteError: Error, Hashable, Sendable {
     /// A UNIQUE, CHECK, NOT NULL or foreign key rule was broken (SQLITE_CONSTRAINT).
     package var isConstraint: Bool { primaryCode == 19 }
 
+    /// The device, the file or the memory is at fault, not the rows or the statement.
+    package var isOfStorage: Bool {
+        isFull || isBusy || isReadOnly || isIO || isCannotOpen || isDamaged || primaryCode == 7
+    }
+
     package var description: String { "\(what): \(message) (SQLite \(code))" }
 }

@@ -3,6 +3,10 @@
 // holds it has returned; an incarnation's state in memory equals the tables, or is marked stale
 // and loaded anew; row numbers only rise. Layout: StoreTables.swift. The directory must exist and
 // belong to one store process (Host keeps the lock).
+//
+// A turn is one transaction for all sessions that took something in it (group commit): sessions take,
+// `endTurn` commits once, then each session answers. A session's part is a savepoint: what is wrong with
+// one gateway's frames undoes its part only; what is wrong with the disk undoes the turn.
 
 package import Batches
 package import Model
@@ -13,6 +17,11 @@ package enum StoreError: Error, Hashable, Sendable {
     case sqlite(SQLiteError)
     /// The file is another program's, or of another version.
     case otherVersion(String)
+
+    /// The disk may let it be opened later.
+    package var mayPass: Bool {
+        if case .sqlite(let error) = self { error.isOfStorage } else { false }
+    }
 
     package var description: String {
         switch self {
@@ -81,10 +90,21 @@ package final class Store {
     private var states: [Key: IncarnationState] = [:]
     private var touched: [IncarnationState] = []
     private var sessionNumber: UInt64 = 0
-    /// What the last commit said; a store that cannot write gives little credit.
-    private var lastFailure: SQLiteError? {
+    /// What the last write said; a store that cannot write gives no credit.
+    var lastFailure: SQLiteError? {
         didSet { if lastFailure != nil { flow.failed() } }
     }
+    /// Sessions that took something in this turn.
+    private var turn: [StoreSession] = []
+    /// Why nothing of this turn can be kept.
+    private var turnFailure: SQLiteError?
+    /// When a write was last tried only to see whether the disk takes it again.
+    var probedAt: Instant?
+    private(set) var commits: UInt64 = 0
+    private(set) var batchesCommitted: UInt64 = 0
+    private var batchesInTurn: UInt64 = 0
+    /// What was lost when the file was found damaged at the start; nil: it was sound.
+    package private(set) var salvage: StoreSalvageReport?
     private var flow: StoreCredit
     private var beganAt: Instant?
     /// Sessions of gateways that have said hello.
@@ -97,22 +117,20 @@ package final class Store {
         var incarnation: Incarnation
     }
 
-    package init(directory: String, settings: StoreSettings) throws(StoreError) {
+    /// `suspect`: what SQLite said when an earlier store met damage in this file.
+    package init(
+        directory: String, settings: StoreSettings, suspect: String? = nil
+    ) throws(StoreError) {
         self.settings = settings
         flow = StoreCredit(settings.flow)
-        do throws(SQLiteError) {
-            database = try Database(path: directory + "/" + Store.fileName, mode: .readWriteCreate)
-            database.setBusyTimeout(milliseconds: 1000)
-            var durable = DurableSettings(locking: .normal)
-            durable.walAutocheckpoint = 4000
-            durable.maximumPages = settings.maximumPages
-            try database.applyDurableSettings(durable)
-            try database.execute("PRAGMA cache_size=-\(settings.cacheKilobytes)")
-        } catch { throw .sqlite(error) }
-        try StoreTables.prepare(database)
-        do throws(SQLiteError) { writer = try StoreWriter(database) } catch {
+        let opened = try Store.open(
+            StoreFiles(directory: directory), settings, suspect: suspect)
+        salvage = opened.salvage
+        try StoreTables.prepare(opened.database)
+        do throws(SQLiteError) { writer = try StoreWriter(opened.database) } catch {
             throw .sqlite(error)
         }
+        database = opened.database
     }
 
     /// A session for a connection that was just accepted.
@@ -130,11 +148,24 @@ package final class Store {
     /// Host tells from time to time how much room the disk has.
     package func noteFree(bytes: Int?) { flow.freeBytes = bytes }
 
+    /// Damage was met: the file has to be opened anew.
+    package var isDamaged: Bool { lastFailure?.isDamaged ?? false }
+
+    /// The last write failed.
+    package var isFailing: Bool { lastFailure != nil }
+
     package var status: StoreStatus {
-        StoreStatus(
-            gateways: gateways, credit: credit,
-            lastCommitMilliseconds: flow.lastCommitMilliseconds, freeBytes: flow.freeBytes,
-            failure: lastFailure?.description)
+        var status = StoreStatus()
+        status.gateways = gateways
+        status.credit = credit
+        status.lastCommitMilliseconds = flow.lastCommitMilliseconds
+        status.freeBytes = flow.freeBytes
+        status.commits = commits
+        status.batches = batchesCommitted
+        status.failure = lastFailure?.description
+        status.isDamaged = isDamaged
+        status.salvages = salvage.map { [$0] } ?? []
+        return status
     }
 
     /// Moves at most `rows` readings from where they arrived to where they are found fast. Call
@@ -145,6 +176,7 @@ package final class Store {
         do throws(SQLiteError) {
             return try writer.settle(database, rows: rows)
         } catch {
+            noteRead(error)
             throw .sqlite(error)
         }
     }
@@ -182,39 +214,87 @@ package final class Store {
 
     // MARK: Transactions
 
+    /// `session` takes its part in this turn: answers wait for `endTurn`.
+    func join(_ session: StoreSession) {
+        if !turn.contains(where: { $0 === session }) { turn.append(session) }
+    }
+
     /// Opens the transaction of this turn when it is not open, and notes who writes in it.
     func begin(_ state: IncarnationState) throws(SQLiteError) {
+        if let turnFailure { throw turnFailure }
         if !database.isInTransaction {
             touched.removeAll()
             do throws(SQLiteError) { try database.execute("BEGIN IMMEDIATE") } catch {
-                lastFailure = error
+                fail(error)
                 throw error
             }
             beganAt = settings.now?()
             // The tables may have been left by a failure; numbers follow what is on disk.
-            try writer.readCounters(database)
+            do throws(SQLiteError) { try writer.readCounters(database) } catch {
+                fail(error)
+                throw error
+            }
         }
         if !touched.contains(where: { $0 === state }) { touched.append(state) }
     }
 
-    /// Commits what this turn wrote; after an error nothing of it is there.
-    func commit() throws(SQLiteError) {
-        guard database.isInTransaction else { return }
+    /// A session's part begins within the open transaction.
+    func beginPart() throws(SQLiteError) { try database.execute("SAVEPOINT part") }
+
+    func endPart() throws(SQLiteError) { try database.execute("RELEASE part") }
+
+    /// Undoes a session's part. `error`: the storage's, which ends the whole turn when it is more than a
+    /// quarrel with this part's rows; nil: its peer was at fault.
+    func undoPart(_ state: IncarnationState, _ error: SQLiteError?) {
+        if let error, error.isOfStorage || !database.isInTransaction { return fail(error) }
         do throws(SQLiteError) {
-            try database.execute("COMMIT")
-            lastFailure = nil
-            var took: Int64 = 0
-            if let beganAt, let now = settings.now?() { took = now.milliseconds(since: beganAt) }
-            flow.committed(milliseconds: took)
-        } catch {
-            rollback(error)
-            throw error
-        }
+            try database.execute("ROLLBACK TO part; RELEASE part")
+            state.isStale = true
+            // Numbers that the part had taken are free again.
+            try writer.readCounters(database)
+        } catch { fail(error) }
     }
 
-    /// Undoes what this turn wrote. `error`: the storage's; nil when the peer was at fault.
-    func rollback(_ error: SQLiteError?) {
-        if let error { lastFailure = error }
+    func noteBatch() { batchesInTurn &+= 1 }
+
+    /// A write succeeded that nobody waited for.
+    func healed() {
+        lastFailure = nil
+        flow.healed()
+    }
+
+    /// Nothing of this turn can be kept.
+    func fail(_ error: SQLiteError) {
+        lastFailure = error
+        turnFailure = turnFailure ?? error
+        rollback()
+    }
+
+    /// Commits what the sessions of this turn took, all in one; then each has its answer. After an error
+    /// nothing of the turn is there, and every batch of it gets `retry`.
+    package func endTurn() {
+        if turnFailure == nil, database.isInTransaction {
+            do throws(SQLiteError) {
+                try database.execute("COMMIT")
+                lastFailure = nil
+                commits &+= 1
+                batchesCommitted &+= batchesInTurn
+                var took: Int64 = 0
+                if let beganAt, let now = settings.now?() {
+                    took = now.milliseconds(since: beganAt)
+                }
+                flow.committed(milliseconds: took)
+            } catch { fail(error) }
+        }
+        let sessions = turn
+        let failure = turnFailure
+        turn.removeAll()
+        turnFailure = nil
+        batchesInTurn = 0
+        for session in sessions { session.settleTurn(failure) }
+    }
+
+    private func rollback() {
         if database.isInTransaction { try? database.execute("ROLLBACK") }
         for state in touched { state.isStale = true }
         touched.removeAll()

@@ -1,8 +1,9 @@
 // How many batches a gateway may have in flight: as many as the store commits quickly, has disk for, and
 // can share out among its gateways. A value; owned by the store, on its queue. Rules: a commit slower
 // than the target halves the credit, each quick one gives one back (additive increase, multiplicative
-// decrease); a commit that failed leaves one; below the reserve of disk there is none, up to four times
-// the reserve it shrinks in proportion; all gateways together get at most `shared`, each at least one.
+// decrease); after a write that failed there is none until one succeeds (Store.probe); below the reserve of
+// disk there is none, up to four times the reserve it shrinks in proportion; all gateways together get at
+// most `shared`, each at least one.
 
 internal import Model
 
@@ -44,17 +45,23 @@ struct StoreCredit {
 
     mutating func failed() { hasFailed = true }
 
+    /// A write succeeded that no gateway waited for: begin with one batch.
+    mutating func healed() {
+        hasFailed = false
+        allowed = 1
+    }
+
     var isDiskShort: Bool { (freeBytes ?? .max) < settings.reserveBytes }
 
     /// For each of so many gateways.
     func value(gateways: Int) -> UInt16 {
-        guard !isDiskShort else { return 0 }
+        guard !isDiskShort, !hasFailed else { return 0 }
         var value = min(Int(allowed), max(1, settings.shared / max(1, gateways)))
         if let free = freeBytes, settings.reserveBytes > 0, free / 4 < settings.reserveBytes {
             let above = Double(free - settings.reserveBytes) / Double(3 * settings.reserveBytes)
             value = max(1, min(value, Int(Double(settings.most) * above)))
         }
-        return UInt16(clamping: hasFailed ? min(value, 1) : value)
+        return UInt16(clamping: value)
     }
 }
 
@@ -83,10 +90,22 @@ package struct ReadingRules: Hashable, Sendable {
 
 /// For health and status pages.
 package struct StoreStatus: Hashable, Sendable {
-    package var gateways: Int
-    package var credit: UInt16
-    package var lastCommitMilliseconds: Int64
+    package var gateways = 0
+    package var credit: UInt16 = 0
+    package var lastCommitMilliseconds: Int64 = 0
     package var freeBytes: Int?
+    /// Transactions since the start, and batches that they brought.
+    package var commits: UInt64 = 0
+    package var batches: UInt64 = 0
     /// What the last write said, when it failed.
     package var failure: String?
+    /// The failure is that the file is damaged: it has to be opened anew, which salvages it.
+    package var isDamaged = false
+    /// What was lost to damage.
+    package var salvages: [StoreSalvageReport] = []
+
+    /// Of a store that is not open.
+    package init(failure: String) { self.failure = failure }
+
+    init() {}
 }

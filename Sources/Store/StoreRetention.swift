@@ -40,6 +40,7 @@ extension Store {
                 return try pruneBatches(before: cutoff)
             }
         } catch {
+            noteRead(error)
             throw .sqlite(error)
         }
     }

@@ -1,7 +1,8 @@
 // One connection's conversation with the store: bytes in, bytes out, no sockets. On the store's
-// queue. Everything that one `receive` writes is one transaction, committed before any
-// acknowledgement of it is in the returned bytes; when that fails, every batch of the call gets
-// `retry`. Received bytes never trap; faults end the session with a goodbye (protocols/uplink.md).
+// queue. What a session takes is its part of the store's turn (Store.swift), committed before any
+// acknowledgement of it is in the answer; when that fails, every batch of the part gets `retry`. What a
+// welcome or the rows of a query tell is committed: both end the turn first.
+// Received bytes never trap; faults end the session with a goodbye (protocols/uplink.md).
 
 import Batches
 package import Model
@@ -16,8 +17,11 @@ package final class StoreSession {
     private var state: IncarnationState?
     private var isRegistered = false
     private var isOver = false
+    private var parting: Goodbye?
 
     // Of the turn that runs
+    /// A savepoint of this session is open.
+    private var isInPart = false
     private var reply: [UInt8] = []
     /// Queries in this call of `receive`.
     private var queries = 0
@@ -36,15 +40,21 @@ package final class StoreSession {
     /// Name in the hello, nil before it.
     package var peer: String? { hello?.name }
 
-    /// Bytes from the connection. `reply`: to send. `close`: close after sending it.
+    /// Bytes from the connection, as a turn of its own. `reply`: to send. `close`: close after that.
     package func receive(
         _ bytes: [UInt8], now: Timestamp
     ) -> (reply: [UInt8], close: Bool) {
-        guard !isOver else { return ([], true) }
-        reply = []
+        take(bytes, now: now)
+        store.endTurn()
+        return answer()
+    }
+
+    /// Bytes from the connection, as a part of the store's turn: `answer` after `Store.endTurn`.
+    package func take(_ bytes: [UInt8], now: Timestamp) {
+        guard !isOver, parting == nil else { return }
+        store.join(self)
         queries = 0
         reader.append(bytes)
-        var parting: Goodbye?
         do throws(WireError) {
             while parting == nil, let frame = try reader.next() {
                 parting = take(frame, now)
@@ -54,8 +64,13 @@ package final class StoreSession {
             if case .version = error { code = .version } else { code = .malformed }
             parting = Goodbye(code, error.description)
         }
-        parting = endTurn() ?? parting
+        endPart()
+    }
+
+    /// What to send, once the turn has ended.
+    package func answer() -> (reply: [UInt8], close: Bool) {
         if let parting {
+            self.parting = nil
             // A peer's own goodbye is not answered.
             if parting.code != .closing || !parting.reason.isEmpty {
                 reply += UplinkFrame.goodbye(parting).encoded()
@@ -76,6 +91,11 @@ package final class StoreSession {
         return UplinkFrame.goodbye(Goodbye(.closing, "store stops")).encoded()
     }
 
+    /// What a connection hears that cannot be served now: before hello, and before a welcome.
+    package static func refusal(_ reason: String) -> [UInt8] {
+        UplinkFrame.goodbye(Goodbye(.unavailable, reason)).encoded()
+    }
+
     private func end() {
         guard !isOver else { return }
         isOver = true
@@ -90,6 +110,7 @@ package final class StoreSession {
         switch frame {
         case .hello(let hello): return greet(hello, now)
         case .ping(let token):
+            store.probeIfDue()
             reply += UplinkFrame.pong(token: token, storeTime: now, credit: store.credit).encoded()
             return nil
         case .entries(let entries): return define(entries, now)
@@ -109,6 +130,8 @@ package final class StoreSession {
 
     private func greet(_ hello: Hello, _ now: Timestamp) -> Goodbye? {
         self.hello = hello
+        // What is told to be committed must be.
+        endTurn()
         var known = (device: UInt32(0), stream: UInt32(0), set: CommittedSet(through: 0, runs: []))
         if hello.role == .gateway {
             do throws(SQLiteError) {
@@ -141,10 +164,22 @@ package final class StoreSession {
     private func begin(_ state: IncarnationState, _ now: Timestamp) throws(SQLiteError) {
         try store.refresh(state)
         try store.begin(state)
+        if !isInPart {
+            try store.beginPart()
+            isInPart = true
+        }
         guard !isRegistered || state.id == nil else { return }
         try StoreDefinitions.register(
             state, software: hello?.software ?? "", now: now, in: store.database)
         isRegistered = true
+    }
+
+    private func endPart() {
+        guard isInPart else { return }
+        do throws(SQLiteError) {
+            try store.endPart()
+            isInPart = false
+        } catch { fail(error) }
     }
 
     private func define(_ entries: [CatalogEntry], _ now: Timestamp) -> Goodbye? {
@@ -203,18 +238,24 @@ package final class StoreSession {
         guard CRC32.of(frame.bytes) == frame.crc else { return (.damaged, "wrong CRC-32") }
         let batch: DecodedBatch
         do throws(BatchError) {
+            // Before anything is expanded: what the header states bounds what may come out.
+            let stated = try BatchCodec.info(frame.bytes).readings
+            guard stated == Int(frame.readings) else {
+                return (.unreadable, "\(stated) readings, announced \(frame.readings)")
+            }
             batch = try BatchCodec.decode(frame.bytes, limits: store.settings.batchLimits)
         } catch {
             if case .tooLarge = error { return (.tooLarge, "expanded") }
+            if case .expandsTooFar = error {
+                return (.tooLarge, "expands beyond what \(frame.readings) readings take")
+            }
             return (.unreadable, "\(error)")
         }
         guard !batch.readings.isEmpty else { return (.empty, "") }
-        guard batch.readings.count == Int(frame.readings) else {
-            return (.unreadable, "\(batch.readings.count) readings, announced \(frame.readings)")
-        }
         if let fault = fault(in: batch.readings, state, now) { return fault }
         try begin(state, now)
         try store.writer.insert(batch, frame, state, now: now)
+        store.noteBatch()
         return (.stored, "")
     }
 
@@ -238,26 +279,25 @@ package final class StoreSession {
         return nil
     }
 
-    /// Nothing of this turn counts.
+    /// Nothing of this session's part counts; of nobody's, when the storage is at fault.
     private func fail(_ error: SQLiteError, ofStorage: Bool = true) {
         failure = error
         isRegistered = false
-        store.rollback(ofStorage ? error : nil)
+        if isInPart, let state {
+            isInPart = false
+            store.undoPart(state, ofStorage ? error : nil)
+        } else if ofStorage {
+            store.fail(error)
+        }
     }
 
-    /// Commits, then writes the verdicts. A goodbye when definitions were lost with the
+    /// The turn has ended: writes the verdicts. With a goodbye when definitions were lost with the
     /// transaction: the next welcome tells the gateway what is there.
-    private func endTurn() -> Goodbye? {
-        if failure == nil {
-            do throws(SQLiteError) { try store.commit() } catch {
-                failure = error
-                isRegistered = false
-            }
-        }
-        defer {
-            verdicts = []
-            hasDefinitions = false
-            failure = nil
+    func settleTurn(_ turnFailure: SQLiteError?) {
+        if let turnFailure {
+            failure = failure ?? turnFailure
+            isRegistered = false
+            isInPart = false
         }
         if let failure {
             let reason: VerdictReason =
@@ -270,8 +310,18 @@ package final class StoreSession {
         if !verdicts.isEmpty {
             reply += FrameEncoding.acknowledgement(verdicts, credit: store.credit)
         }
-        if let failure, hasDefinitions { return unavailable(failure) }
-        return nil
+        if let failure, hasDefinitions { parting = unavailable(failure) }
+        verdicts = []
+        hasDefinitions = false
+        failure = nil
+    }
+
+    /// Ends the turn of all, so that what follows sees what is committed.
+    private func endTurn() {
+        endPart()
+        store.endTurn()
+        // More may come of this call.
+        store.join(self)
     }
 
     private func unavailable(_ error: SQLiteError) -> Goodbye {
@@ -282,13 +332,17 @@ package final class StoreSession {
 
     private func answer(_ query: Query) -> Goodbye? {
         // A query sees what is committed, and what was sent before it.
-        if let goodbye = endTurn() { return goodbye }
+        endTurn()
+        if let parting { return parting }
         do throws(SQLiteError) {
             let limit = min(max(0, query.filter.limit), UplinkProtocol.rowsPerQuery)
             let page = try StoreQuery.page(
                 store.database, query.filter, after: query.after, limit: limit)
             reply += FrameEncoding.rows(page.rows, token: query.token, hasMore: page.hasMore)
             return nil
-        } catch { return unavailable(error) }
+        } catch {
+            store.noteRead(error)
+            return unavailable(error)
+        }
     }
 }

@@ -105,6 +105,31 @@ enum StoreTables {
         return "iif(r.quality = 0, 'good', ltrim(\(words.joined(separator: " || ")), '+'))"
     }
 
+    /// What makes a file with these tables a store.
+    static var mark: String {
+        "\(view); PRAGMA application_id = \(applicationID); PRAGMA user_version = \(version)"
+    }
+
+    /// Reads something of every table and of every index that ingest needs, so that damage at their roots
+    /// is met before gateways come.
+    static func look(_ database: borrowing Database) throws(SQLiteError) {
+        guard try number(database, "user_version") == version else { return }
+        for name in [
+            "gateways", "incarnations", "committed", "devices", "streams", "device_numbers",
+            "stream_numbers", "batches", "fresh_readings", "settled_readings",
+        ] {
+            do throws(SQLiteError) {
+                _ = try database.prepare("SELECT * FROM \(name) LIMIT 1").step()
+            } catch {
+                // A table that is not there any more.
+                guard error.primaryCode == 1 else { throw error }
+                throw SQLiteError(code: 11, what: error.what, message: error.message)
+            }
+        }
+        _ = try database.prepare("SELECT id FROM batches ORDER BY id DESC LIMIT 1").step()
+        _ = try database.prepare("SELECT id FROM fresh_readings ORDER BY id DESC LIMIT 1").step()
+    }
+
     /// Makes the tables in a new file; refuses a file of another program or version.
     static func prepare(_ database: borrowing Database) throws(StoreError) {
         do throws(SQLiteError) {
@@ -117,8 +142,7 @@ enum StoreTables {
             guard found == 0, program == 0 else { throw otherFile(found) }
             try database.execute(
                 """
-                BEGIN IMMEDIATE; \(create) \(view);
-                PRAGMA application_id = \(applicationID); PRAGMA user_version = \(version); COMMIT
+                BEGIN IMMEDIATE; \(create) \(mark); COMMIT
                 """)
         } catch {
             throw error.what == otherFileMark ? .otherVersion(error.message) : .sqlite(error)

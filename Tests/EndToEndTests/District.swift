@@ -31,11 +31,20 @@ final class District {
     /// Where each source listens.
     let targets: [Target]
     let storePort: UInt16
+    /// Where the gateway finds the store, and the command that the store runs through.
+    let storeHost: String
+    private let storeThrough: String
+    /// Shell commands before the gateway begins.
+    var gatewayPrelude = ""
     /// Where a browser finds the status page; nil unless asked for.
     let page: HostPort?
     /// Keys of the gateway's configuration beside those that the district needs.
     private let more: [(String, JSON)]
+    private let interval: String
     private let batch: [(String, JSON)]
+    private let spool: [(String, JSON)]
+    /// How old a device's own time may be.
+    private let maximumAge: String
     private(set) var gateway: Program?
     private(set) var store: Program?
 
@@ -47,8 +56,14 @@ final class District {
     init(
         _ sources: [Source], interval: String = "200ms", formats: [String: String]? = nil,
         keys: [String: String] = [:], batch: [(String, JSON)] = [], more: [(String, JSON)] = [],
-        hasPage: Bool = false
+        hasPage: Bool = false, storeHost: String = "127.0.0.1", storeThrough: String = "",
+        maximumAge: String = "3650d", spool: [(String, JSON)] = []
     ) throws {
+        self.interval = interval
+        self.storeHost = storeHost
+        self.storeThrough = storeThrough
+        self.maximumAge = maximumAge
+        self.spool = spool
         self.more = more
         self.batch = batch
         folder = try Folder()
@@ -71,6 +86,11 @@ final class District {
         storePort = try District.port(isStream: true)
         try Files.makeFolder(storeFolder)
         try Files.makeFolder(spoolFolder)
+        try configure(sources, keys: keys)
+    }
+
+    /// Writes the gateway's configuration, for its next start; as many sources as at the beginning.
+    func configure(_ sources: [Source], keys: [String: String] = [:]) throws {
         _ = try folder.write(
             configuration(sources, interval, keys).text(pretty: true), to: "gateway.json5")
     }
@@ -107,7 +127,7 @@ final class District {
                     ("name", .string(source.name)),
                     source.place ?? ("listen", .string(target.description)),
                     ("formats", .array(source.formats.map(JSON.string))),
-                    ("timestamps", .object([("maximumAge", .string("3650d"))])),
+                    ("timestamps", .object([("maximumAge", .string(maximumAge))])),
                 ] + source.more)
         }
         let secrets = keys.isEmpty ? [] : [("keys", JSON.string(try write(keys)))]
@@ -116,8 +136,8 @@ final class District {
                 ("gateway", .string("e2e-gateway")), ("formats", .string(formats)),
                 ("sources", .array(described)),
                 ("batch", .object([("interval", .string(interval))] + batch)),
-                ("spool", .object([("directory", .string(spoolFolder))])),
-                ("store", .object([("address", .string("127.0.0.1:\(storePort)"))])),
+                ("spool", .object([("directory", .string(spoolFolder))] + spool)),
+                ("store", .object([("address", .string("\(storeHost):\(storePort)"))])),
                 (
                     "admin",
                     .object(
@@ -136,7 +156,8 @@ final class District {
     /// Does not wait until it is ready.
     @discardableResult
     func launchGateway() throws(DistrictError) -> Program {
-        let started = try Program("sluiced", ["--config", gatewayFile], in: folder.path)
+        let started = try Program(
+            "sluiced", ["--config", gatewayFile], in: folder.path, prelude: gatewayPrelude)
         gateway = started
         return started
     }
@@ -150,7 +171,8 @@ final class District {
     @discardableResult
     func launchStore(readings: [(String, JSON)] = []) throws(DistrictError) -> Program {
         let configuration = JSON.object([
-            ("listen", .string("127.0.0.1:\(storePort)")), ("data", .string(storeFolder)),
+            ("listen", .string("\(storeHost):\(storePort)")),
+            ("exposed", .boolean(storeHost != "127.0.0.1")), ("data", .string(storeFolder)),
             ("admin", .object([("socket", .string(folder.path + "/store.sock"))])),
             ("readings", .object(readings)),
         ])
@@ -158,7 +180,8 @@ final class District {
         else {
             throw DistrictError(what: "store.json5", why: "cannot be written", remedy: folder.path)
         }
-        let started = try Program("sluice-store", ["--config", file], in: folder.path)
+        let started = try Program(
+            "sluice-store", ["--config", file], in: folder.path, through: storeThrough)
         store = started
         return started
     }
@@ -184,6 +207,15 @@ final class District {
 
     func ledger() throws(DistrictError) -> LedgerReport {
         try eventually("the ledger is told") { ask("/ledger") }
+    }
+
+    /// What the store's health says, and whether it is well.
+    func storeHealth() -> (isWell: Bool, text: String) {
+        guard
+            let answer = try? adminGet(
+                socket: folder.path + "/store.sock", route: "/health", timeout: 5000)
+        else { return (false, "") }
+        return (answer.status == 200, answer.body)
     }
 
     func status() throws(DistrictError) -> LedgerReport {

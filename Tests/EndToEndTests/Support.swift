@@ -63,7 +63,12 @@ final class Program {
     private let errorsPath: String
     nonisolated(unsafe) private static var lastNumber = 0
 
-    init(_ name: String, _ arguments: [String], in folder: String) throws(DistrictError) {
+    /// `prelude`: shell commands before it begins (limits, environment). `through`: the command that runs
+    /// it, such as `ip netns exec NAME`.
+    init(
+        _ name: String, _ arguments: [String], in folder: String, prelude: String = "",
+        through: String = ""
+    ) throws(DistrictError) {
         // Safety: the suites are serialized; one thread at a time starts programs.
         unsafe Program.lastNumber += 1
         let number = unsafe Program.lastNumber
@@ -75,7 +80,8 @@ final class Program {
         let script = """
             for f in /proc/$$/fd/*; do n=${f##*/}; ((n > 2)) && eval "exec $n>&-"; done
             export TZ=UTC NO_COLOR=1
-            cd '\(Place.root)' && exec "$0" "$@" \
+            \(prelude)
+            cd '\(Place.root)' && exec \(through) "$0" "$@" \
                 >'\(outputPath)' 2>'\(errorsPath)'
             """
         do throws(SpawnError) {

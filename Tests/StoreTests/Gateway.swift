@@ -62,16 +62,23 @@ struct Gateway {
     var isClosed = false
 
     init(
-        _ store: Store, name: String = "gw-1", incarnation: UInt64 = 1, role: PeerRole = .gateway
+        _ store: Store, name: String = "gw-1", incarnation: UInt64 = 1, role: PeerRole = .gateway,
+        withHello: Bool = true
     ) throws {
         session = store.openSession()
+        welcome = nil
+        if withHello { _ = try greet(name: name, incarnation: incarnation, role: role) }
+    }
+
+    mutating func greet(
+        name: String, incarnation: UInt64 = 1, role: PeerRole = .gateway
+    ) throws -> [UplinkFrame] {
         let hello = Hello(
             role: role, incarnation: Incarnation(high: 7, low: incarnation), name: name,
             software: "test")
-        welcome = nil
         let answers = try send([.hello(hello)])
-        guard case .welcome(let got)? = answers.first else { return }
-        welcome = got
+        if case .welcome(let got)? = answers.first { welcome = got }
+        return answers
     }
 
     var welcome: Welcome?
@@ -82,9 +89,17 @@ struct Gateway {
     }
 
     mutating func send(bytes: [UInt8]) throws -> [UplinkFrame] {
-        let (reply, close) = session.receive(bytes, now: noon)
-        isClosed = isClosed || close
-        reader.append(reply)
+        try frames(session.receive(bytes, now: noon))
+    }
+
+    /// What the session answers after a turn of many.
+    mutating func frames() throws -> [UplinkFrame] { try frames(session.answer()) }
+
+    mutating func answered() throws -> [VerdictReason] { try frames().verdicts }
+
+    private mutating func frames(_ answer: (reply: [UInt8], close: Bool)) throws -> [UplinkFrame] {
+        isClosed = isClosed || answer.close
+        reader.append(answer.reply)
         var all: [UplinkFrame] = []
         while let frame = try reader.next() { all.append(frame) }
         return all
@@ -92,7 +107,13 @@ struct Gateway {
 
     /// Verdicts by sequence in the order in which they came.
     mutating func verdicts(_ frames: [UplinkFrame]) throws -> [VerdictReason] {
-        try send(frames).flatMap { frame -> [VerdictReason] in
+        try send(frames).verdicts
+    }
+}
+
+extension [UplinkFrame] {
+    var verdicts: [VerdictReason] {
+        flatMap { frame -> [VerdictReason] in
             if case .acknowledgement(let answer) = frame {
                 answer.entries.map(\.reason)
             } else {
@@ -100,9 +121,7 @@ struct Gateway {
             }
         }
     }
-}
 
-extension [UplinkFrame] {
     var goodbye: Goodbye.Code? {
         for case .goodbye(let goodbye) in self { return goodbye.code }
         return nil

@@ -25,8 +25,11 @@ enum BenchVerb {
                     + "buckets, codec; for 1,000 devices and for --devices, all in and without the "
                     + "codec, beside a loop written by hand and gzip of the same frames. The "
                     + "devices are made up: five slowly drifting values a frame.",
+                "spool: bytes written for each byte of payload at commits of 64 KB, how long a "
+                    + "commit takes beside a bare flush of the same folder, and how long a spool "
+                    + "of --megabytes takes to open.",
             ],
-            operands: "ring|decode|codec|pipeline [FILE…]", operandCount: 1...Int.max,
+            operands: "ring|decode|codec|pipeline|spool [FILE…]", operandCount: 1...Int.max,
             flags: [
                 .toggle("json", "print one JSON object"),
                 .value("format", "NAME", "measure this format"),
@@ -37,6 +40,10 @@ enum BenchVerb {
                 .value("devices", "N", "many devices for pipeline", default: "100000"),
                 .value("frames", "N", "frames a round for pipeline", default: "100000"),
                 .value("late", "N", "of 1,024 frames that are hours to days late", default: "0"),
+                .value("megabytes", "N", "spool: how full", default: "64"),
+                .value(
+                    "folder", "DIR", "spool: on the disk in question", default: "a temporary one"),
+                .value("fill", "SPOOL", "spool: add --megabytes of batches to a stopped gateway's"),
                 .toggle("check", "pipeline: end with 1 above the ceiling of allocations a frame"),
             ],
             examples: [
@@ -52,10 +59,11 @@ enum BenchVerb {
             if invocation.operands[0] == "pipeline" {
                 return try PipelineBench.run(invocation, console, allocations)
             }
+            if invocation.operands[0] == "spool" { return try SpoolBench.run(invocation, console) }
             guard invocation.operands[0] == "decode" else {
                 throw UsageError(
                     "bench", "no bench \"\(invocation.operands[0])\"",
-                    "write ring, decode, codec or pipeline")
+                    "write ring, decode, codec, pipeline or spool")
             }
             guard invocation.operands.count == 1 else {
                 throw UsageError("bench decode", "takes no file", "write frames with --hex")

@@ -99,6 +99,7 @@ enum BatchVerb {
         case .badChecksum: "the checksum is wrong"
         case .truncated: "the batch is cut short"
         case .tooLarge: "the batch is larger than its limits allow"
+        case .expandsTooFar: "the batch expands to more than its readings can take"
         case .malformed(let offset): "the batch is malformed at byte \(offset) of a section"
         }
     }
