@@ -16,6 +16,8 @@ package final class Console {
     /// What `write(bytes:)` was given, when captured.
     package private(set) var binary: [UInt8] = []
     package private(set) var complaints: [String] = []
+    /// In which the tool speaks.
+    package var language = Language.english
     private let isCaptured: Bool
     private let destination: Int32
     private var hasProgressLine = false
@@ -40,9 +42,11 @@ package final class Console {
         let out = isatty(STDOUT_FILENO) == 1
         let noColour = environment("NO_COLOR").map { !$0.isEmpty } ?? false
         let dumb = environment("TERM") == "dumb"
-        return Console(
+        let console = Console(
             width: out ? terminalWidth() : 80, usesColour: out && !noColour && !dumb,
             showsProgress: isatty(STDERR_FILENO) == 1 && !dumb, isCaptured: false)
+        console.language = Language.ofEnvironment(environment)
+        return console
     }
 
     /// Keeps what is written, for tests.
