@@ -83,9 +83,11 @@ extension EndToEnd {
             }
             if one.shows.isEmpty {
                 _ = try eventually("it runs") { () -> Bool? in
-                    self.tools(in: district, after: child.pid).isEmpty ? nil : true
+                    Processes.programs(below: "\(child.pid)").isEmpty ? nil : true
                 }
             }
+            let started = Processes.programs(below: "\(child.pid)")
+            #expect(!started.isEmpty)
             pseudo.type("\u{3}")
             let status = try eventually("\(one.testDescription) ends", within: 60) { () -> Int32? in
                 seen += pseudo.read()
@@ -97,7 +99,7 @@ extension EndToEnd {
             #expect(pseudo.flags == before, "\(one.testDescription)")
             if seen.contains("\u{1B}[?25l") { #expect(seen.contains("\u{1B}[?25h")) }
             _ = try eventually("nothing stays") { child.exitCode }
-            #expect(tools(in: district, after: child.pid).isEmpty)
+            #expect(started.allSatisfy { !Files.isFolder("/proc/\($0)") }, "\(started)")
             if one.testDescription == "capture" {
                 let file = district.folder.path + "/c.pcapng"
                 let capture = Capture(try Files.read(file), file: file)
@@ -109,40 +111,33 @@ extension EndToEnd {
             #expect(ReferenceFrames.answered(by: try device.ask(population.frame(0))) == 1)
             #expect(try district.ledger().count("unaccounted") == 0)
         }
+    }
+}
 
-        /// Processes of the tool that this test started: those of the child's session.
-        private func tools(in district: District, after session: pid_t) -> [String] {
-            Files.names(in: "/proc").filter { name in
-                guard name.allSatisfy(\.isNumber),
-                    let bytes = try? Files.read("/proc/\(name)/stat", limit: 4096)
-                else { return false }
-                let text = String(decoding: bytes, as: UTF8.self)
-                let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...]
-                    .split(separator: " ")
-                // Field 6 of proc_pid_stat(5), the third after the name's.
-                guard fields.count > 4, fields[1] != "Z", let own = Int32(fields[4]) else {
-                    return false
-                }
-                return text.contains("(sluice") && own != getsid(0)
-                    && started(name, by: session)
-            }
+/// The machine's processes as /proc has them.
+enum Processes {
+    /// Name and parent of a process that is no zombie.
+    private static func stat(_ number: String) -> (name: String, parent: String)? {
+        guard let bytes = try? Files.read("/proc/\(number)/stat", limit: 4096) else { return nil }
+        let text = String(decoding: bytes, as: UTF8.self)
+        // The name in parentheses may hold anything; state and parent follow it (proc(5)).
+        guard let open = text.firstIndex(of: "("), let close = text.lastIndex(of: ")") else {
+            return nil
         }
+        let fields = text[text.index(after: close)...].split(separator: " ")
+        guard fields.count > 1, fields[0] != "Z" else { return nil }
+        return (String(text[text.index(after: open)..<close]), String(fields[1]))
+    }
 
-        /// Whether a process descends from another; those whose parent went belong to nobody.
-        private func started(_ name: String, by ancestor: pid_t) -> Bool {
-            var at = name
-            for _ in 0..<8 {
-                guard let bytes = try? Files.read("/proc/\(at)/stat", limit: 4096) else {
-                    return false
-                }
-                let text = String(decoding: bytes, as: UTF8.self)
-                let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...]
-                    .split(separator: " ")
-                guard fields.count > 2 else { return false }
-                if fields[2] == "\(ancestor)" { return true }
-                at = String(fields[2])
-            }
-            return false
+    static func children(of parent: String) -> [String] {
+        Files.names(in: "/proc").filter { $0.allSatisfy(\.isNumber) && stat($0)?.parent == parent }
+    }
+
+    /// Our programs among those that a process started, directly or not.
+    static func programs(below ancestor: String) -> [String] {
+        children(of: ancestor).flatMap { child in
+            let isOurs = stat(child)?.name.hasPrefix("sluice") == true
+            return (isOurs ? [child] : []) + programs(below: child)
         }
     }
 }

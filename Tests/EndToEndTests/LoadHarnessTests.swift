@@ -149,9 +149,9 @@ extension EndToEnd {
                     "1",
                 ], in: folder.path)
             _ = try eventually("both daemons run") { () throws(DistrictError) -> Bool? in
-                children(of: program.pid).count >= 4 ? true : nil
+                Processes.children(of: "\(program.pid)").count >= 4 ? true : nil
             }
-            let started = children(of: program.pid)
+            let started = Processes.children(of: "\(program.pid)")
             program.signal(SIGINT)
             #expect(try program.end(within: 40) == 1)
             #expect(program.errors.contains("interrupted"))
@@ -161,10 +161,5 @@ extension EndToEnd {
             #expect(namespaceLinks() == [])
         }
 
-        private func children(of parent: pid_t) -> [String] {
-            let path = "/proc/\(parent)/task/\(parent)/children"
-            let text = (try? Files.read(path)).map { String(decoding: $0, as: UTF8.self) } ?? ""
-            return text.split(separator: " ").map { String($0.filter(\.isNumber)) }
-        }
     }
 }

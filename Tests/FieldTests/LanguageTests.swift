@@ -93,7 +93,7 @@ import Testing
                 let lines = page.lines(model)
                 #expect(lines.allSatisfy { Table.columns($0.text) <= columns })
                 let names: Set = [
-                    "tower", "sluiced", "source", "udp", "bad", "checksum", "waiting", "Ctrl",
+                    "tower", "sluiced", "source", "udp", "bad", "checksum", "Ctrl",
                     "Esc", "PgUp", "PgDn", "UTC", "GMT", "spool", "full", "min", "this", "rate",
                     "live", "shed", "first",
                 ]

@@ -58,7 +58,8 @@ struct ContentAudit {
         return frame.readings.map { reading in
             let time = reading.isTimeRelative ? nil : reading.observedAt
             return ContentAudit.key(
-                device, decoder.describe(reading).name, reading.value, time)
+                device, plan.format.streamPrefix + decoder.describe(reading).name, reading.value,
+                time)
         }
     }
 

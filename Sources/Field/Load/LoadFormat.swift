@@ -31,6 +31,9 @@ package enum LoadFormat: String, CaseIterable, Sendable {
     /// The format that reads what a frame carries.
     var contentFormat: String { self == .senml ? "senml-json" : rawValue }
 
+    /// Names of a message's streams begin with its resource.
+    var streamPrefix: String { self == .senml ? "t/" : "" }
+
     /// A frame that comes twice is known again.
     var knowsDuplicates: Bool {
         switch self {

@@ -50,6 +50,11 @@ package enum Phrase: CaseIterable, Sendable {
     case drainsIn
     case behindBy
     case uplinkFor
+    case stateStopped
+    case stateWaiting
+    case stateConnecting
+    case stateGreeting
+    case stateStreaming
     case inFlight
     case credit
     case perSecondSize

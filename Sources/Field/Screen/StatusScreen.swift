@@ -245,7 +245,7 @@ package struct StatusScreen: Sendable {
             .rowUplink,
             [
                 language(
-                    .uplinkFor, state, m.text("uplink.store"),
+                    .uplinkFor, words(ofState: state), m.text("uplink.store"),
                     language.span(
                         Int64(clamping: min(m.count("uplink.stateSeconds"), 1 << 33))
                             * 1_000_000_000)),
@@ -255,6 +255,18 @@ package struct StatusScreen: Sendable {
                 lag,
                 state == "streaming" || error == "–" ? "" : error,
             ], state == "streaming" ? .plain : .bad)
+    }
+
+    /// A state of the uplink, as the daemon calls it, in words.
+    private func words(ofState state: String) -> String {
+        switch state {
+        case "stopped": language(.stateStopped)
+        case "waiting": language(.stateWaiting)
+        case "connecting": language(.stateConnecting)
+        case "greeting": language(.stateGreeting)
+        case "streaming": language(.stateStreaming)
+        default: state
+        }
     }
 
     private func ledger(_ m: StatusModel, _ add: (Phrase, [String], Style) -> Void) {

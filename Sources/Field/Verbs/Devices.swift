@@ -122,17 +122,19 @@ enum DevicesVerb {
             return .done
         }
         let language = console.language
-        var table = Table([
-            (language(.headDevice), .left), (language(.headFormat), .left),
-            (language(.headStreams), .right), (language(.headFirstSeen), .left),
-            (language(.headLastSeen), .left), (language(.headSilent), .right),
-        ])
+        // A narrow terminal has no room for both times.
+        let hasFirst = !console.isTerminal || console.width >= 110
+        var table = Table(
+            [
+                (language(.headDevice), .left), (language(.headFormat), .left),
+                (language(.headStreams), .right),
+            ] + (hasFirst ? [(language(.headFirstSeen), .left)] : [])
+                + [(language(.headLastSeen), .left), (language(.headSilent), .right)])
         for (device, age) in rows {
-            table.add([
-                device.name, device.format, Words.grouped(device.streams),
-                StatusScreen.time(device.firstSeenAt), StatusScreen.time(device.lastSeenAt),
-                language.span(age * 1_000_000),
-            ])
+            table.add(
+                [device.name, device.format, Words.grouped(device.streams)]
+                    + (hasFirst ? [StatusScreen.time(device.firstSeenAt)] : [])
+                    + [StatusScreen.time(device.lastSeenAt), language.span(age * 1_000_000)])
         }
         table.write(to: console)
         return .done
