@@ -203,6 +203,11 @@ extension LoadOutcome {
         return Double(bytes) / Double(readings)
     }
 
+    /// Drops that the gateway counted beyond what was sent.
+    private func excessDrops(_ sent: LoadSummary) -> Int? {
+        kernelDrops.map { max(0, Int(clamping: $0) - sent.datagramsSent) }
+    }
+
     /// What is wrong, in words; empty when all is as it must be.
     func complaints(_ sent: LoadSummary, _ language: Language = .english) -> [String] {
         func clamped(_ value: UInt64?) -> Int? { value.map { Int(clamping: $0) } }
@@ -211,6 +216,7 @@ extension LoadOutcome {
             (duplicatesInStore, .wrongTwice), (readingsStrange, .wrongStrange),
             (answeredMissing, .wrongMissing), (answeredTwice, .wrongAnsweredTwice),
             (sent.framesUnanswered, .wrongUnanswered), (datagramsMissing, .wrongLost),
+            (excessDrops(sent), .wrongDrops),
         ]
         return all.compactMap { value, phrase in
             guard let value, value != 0 else { return nil }

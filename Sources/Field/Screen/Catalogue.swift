@@ -339,6 +339,10 @@ extension Phrase {
             Texts(
                 "{0} datagrams neither received nor counted as dropped",
                 "{0} 个数据报既未收到也未计为丢弃")
+        case .wrongDrops:
+            Texts(
+                "{0} kernel drops more than datagrams were sent",
+                "内核丢弃比发送的数据报多 {0}")
         case .loadNobody:
             Texts(
                 "sluice: load: {0}: nobody listens there: of {1} {2} were refused: "

@@ -238,6 +238,7 @@ package enum Phrase: CaseIterable, Sendable {
     case wrongAnsweredTwice
     case wrongUnanswered
     case wrongLost
+    case wrongDrops
     case loadNobody
     case loadSkipped
     case loadWrong
