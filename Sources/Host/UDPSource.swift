@@ -181,7 +181,7 @@ final class UDPSource: SocketHandler {
         let delta = KernelDrops.added(drops, since: dropsSeen)
         dropsSeen &+= delta
         dropsUntold &+= UInt64(delta)
-        statistics.kernelDrops &+= delta
+        statistics.kernelDrops &+= UInt64(delta)
     }
 
     private var memory: sluice_meminfo? {

@@ -203,9 +203,10 @@ extension LoadOutcome {
         return Double(bytes) / Double(readings)
     }
 
-    /// Drops that the gateway counted beyond what was sent.
+    /// Drops that a gateway of our own counted beyond what was sent.
     private func excessDrops(_ sent: LoadSummary) -> Int? {
-        kernelDrops.map { max(0, Int(clamping: $0) - sent.datagramsSent) }
+        guard gatewayCpuSeconds != nil else { return nil }
+        return kernelDrops.map { max(0, Int(clamping: $0) - sent.datagramsSent) }
     }
 
     /// What is wrong, in words; empty when all is as it must be.
