@@ -1,5 +1,5 @@
-// `sluice load` with the shapes, formats and links that the field knows: what it finds must be right, and it
-// must find what is wrong.
+// `sluice load` with the shapes, formats and links that the field knows: what it finds must be right, and
+// it must find what is wrong.
 
 import Field
 import Formats

@@ -19,7 +19,7 @@ import Testing
     @Test("each phrase is in both languages, with the same placeholders")
     func complete() {
         // Figures and names only: alike in both.
-        let alike: Set<Phrase> = [.decodeHead, .uplinkFor, .latencyPart, .replayProgress]
+        let alike: Set<Phrase> = [.decodeHead, .captureDone, .replayProgress]
         for phrase in Phrase.allCases {
             let texts = phrase.texts
             #expect(!texts.english.isEmpty && !texts.chinese.isEmpty, "\(phrase)")

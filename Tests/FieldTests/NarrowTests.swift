@@ -46,6 +46,6 @@ import Testing
                 """)
         let tight = Console.captured(width: 12, isTerminal: true)
         table.write(to: tight)
-        #expect(tight.output.hasPrefix("a  note\nx\n   one two\n   three"))
+        #expect(tight.output.hasPrefix("a  note\nx  one two\n   three"))
     }
 }

@@ -92,7 +92,7 @@ extension String {
                 for example in verb.examples {
                     // The last command of a pipe, without what the shell does.
                     for part in example.line.split(separator: "|") {
-                        let command = String(part.split(separator: ">")[0])
+                        let command = String(part.split { $0 == ">" || $0 == "<" }[0])
                             .trimmingPrefix { $0 == " " }
                         guard command.hasPrefix("sluice") else { continue }
                         #expect(complaint(String(command)) == nil, "\(example.line)")

@@ -1,6 +1,6 @@
-// Compares what a store holds with what devices of any format sent: each reading as often as it was sent,
-// none that nobody sent. Keeps a line for each distinct reading. What a frame says is read with the daemon's
-// own decoder; FieldTests hold that against the values the frames were made of.
+// Compares what a store holds with what devices of any format sent: each reading as often as it was
+// sent, none that nobody sent. Keeps a line for each distinct reading. What a frame says is read with the
+// daemon's own decoder; FieldTests hold that against the values that the frames were made of.
 
 import Formats
 import Model
@@ -45,12 +45,10 @@ struct ContentAudit {
 
     /// `device stream value time` of each reading of a frame; the time only where the frame has one.
     private func keys(_ index: Int, _ population: Population) -> [String] {
-        var bytes = plan.format.frame(index, asks: false, of: population)
-        if plan.format == .senml {
-            bytes = Array(bytes[((bytes.firstIndex(of: 0xFF) ?? -1) + 1)...])
-        }
+        let bytes = plan.format.frame(index, asks: false, of: population)
+            .dropFirst(plan.format.contentOffset)
         var frame = DecodedFrame()
-        guard (try? decoder.decode(bytes.span, direction: .up, into: &frame)) != nil else {
+        guard (try? decoder.decode(Array(bytes).span, direction: .up, into: &frame)) != nil else {
             return []
         }
         let name = decoder.identityText()

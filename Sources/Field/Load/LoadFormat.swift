@@ -1,5 +1,5 @@
-// Frames of real devices' formats for `sluice load --format`: made byte by byte after the protocols, not with
-// the daemon's code, so that a run through it proves something. Everything follows from a frame's number.
+// Frames of real devices' formats for `sluice load --format`: made byte by byte after the protocols, not
+// with the daemon's code, so that a run through it proves something. All follows from a frame's number.
 
 import Formats
 import Model
@@ -33,6 +33,9 @@ package enum LoadFormat: String, CaseIterable, Sendable {
 
     /// Names of a message's streams begin with its resource.
     var streamPrefix: String { self == .senml ? "t/" : "" }
+
+    /// Where a message's content begins: behind head, token, two options and the mark of the payload.
+    var contentOffset: Int { self == .senml ? 13 : 0 }
 
     /// A frame that comes twice is known again.
     var knowsDuplicates: Bool {
@@ -105,7 +108,7 @@ private struct FrameMaker {
         var rest = value
         return (0..<width).map { _ in
             defer { rest /= 100 }
-            return UInt8(rest % 10 | rest / 10 % 10 << 4)
+            return UInt8(rest % 10 + (rest / 10 % 10) * 16)
         }
     }
 
@@ -133,9 +136,9 @@ private struct FrameMaker {
         return bytes + [sum(bytes), 0x16]
     }
 
-    /// An answer to 901F of a cold water meter: volume, volume at the month's end, clock, state.
+    /// An answer to 901F of a cold water meter: volume, at the month's end, local time, state.
     func cjt188() -> [UInt8] {
-        let now = Timestamp(milliseconds: seconds * 1000).iso8601
+        let now = Timestamp(milliseconds: (seconds + 8 * 3600) * 1000).iso8601
         let clock = now.filter(\.isNumber).prefix(14)
         let parts = (0..<7).map { i -> UInt8 in
             let from = clock.index(clock.startIndex, offsetBy: 2 * i)

@@ -1,6 +1,6 @@
-// `sluice device ID --watch DURATION`: what one device sends while somebody looks: from which endpoint, what
-// becomes of it, when its endpoint changes. Frames that are refused name no device: those count that come from
-// an endpoint at which the device was heard. Made of the daemon's recording. On the main thread.
+// `sluice device ID --watch DURATION`: what one device sends while somebody looks: from which endpoint,
+// what becomes of it, when its endpoint changes. Refused frames name no device: those count that come
+// from an endpoint at which it was heard. Made of the daemon's recording. On the main thread.
 
 import Formats
 import Host

@@ -53,8 +53,10 @@ enum LoadVerb {
             .toggle("yardstick", "with --local: then the same to a bare receiver, for the ratio"),
             .value("interval", "DURATION", "with --local: batch interval", default: "10s"),
             .value(
-                "format", LoadFormat.allCases.map(\.rawValue).joined(separator: "|"),
-                "format of the frames", default: "sluice-reference"),
+                "format", "NAME",
+                "format of the frames: "
+                    + LoadFormat.allCases.map(\.rawValue).joined(separator: ", "),
+                default: "sluice-reference"),
             .value(
                 "shape", LoadShape.allCases.map(\.rawValue).joined(separator: "|"),
                 "how devices report", default: "steady"),
