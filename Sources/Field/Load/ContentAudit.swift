@@ -21,6 +21,8 @@ struct ContentAudit {
     private let decoder: Decoder
     private(set) var readings = 0
     private(set) var strange = 0
+    /// The first of them: `device stream value time`.
+    private(set) var strangeExample: String?
     /// Frames are at most this many, so that memory stays bounded.
     static let maximumFrames = 1_000_000
 
@@ -78,8 +80,11 @@ struct ContentAudit {
             counts[plain]?.seen += 1
         } else {
             strange += 1
+            if strangeExample == nil { strangeExample = timed }
         }
     }
+
+    fileprivate var example: String { counts.keys.min() ?? "nothing" }
 
     var repeated: Int { counts.values.reduce(0) { $0 + max(0, $1.seen - $1.most) } }
     var missing: Int { counts.values.reduce(0) { $0 + max(0, $1.least - $1.seen) } }
@@ -97,5 +102,8 @@ struct ContentAudit {
         outcome.readingsStrange = audit.strange
         outcome.answeredMissing = audit.missing
         outcome.readingsExpected = audit.expected
+        if let strange = audit.strangeExample {
+            outcome.strangeExample = "\(strange), expected for example \(audit.example)"
+        }
     }
 }

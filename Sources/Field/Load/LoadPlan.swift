@@ -101,6 +101,8 @@ package struct LoadOutcome: Sendable {
     package var readingsStrange: Int?
     /// How many there are when every frame arrived, where the format says it.
     package var readingsExpected: Int?
+    /// One of the strange ones, and one that should be there.
+    package var strangeExample: String?
     package var answeredMissing: Int?
     package var answeredTwice: Int?
     package var gatewayCpuSeconds: Double?
@@ -152,6 +154,7 @@ extension LoadOutcome {
             ("framesInStore", count(framesInStore)),
             ("readingsStrange", count(readingsStrange)),
             ("readingsExpected", count(readingsExpected)),
+            ("strangeExample", strangeExample.map { .string($0) } ?? .null),
             ("answeredMissing", count(answeredMissing)),
             ("answeredTwice", count(answeredTwice)), ("gatewayKills", count(gatewayKills)),
             ("storeKills", count(storeKills)),
