@@ -54,7 +54,8 @@ struct ContentAudit {
             return []
         }
         let name = decoder.identityText()
-        let device = decoder.format.identityIsLocal ? "\(source):\(name)" : name
+        let isLocal = decoder.format.identityIsLocal && !frame.isIdentityGlobal
+        let device = isLocal ? "\(source):\(name)" : name
         return frame.readings.map { reading in
             let time = reading.isTimeRelative ? nil : reading.observedAt
             return ContentAudit.key(
