@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -246,6 +247,8 @@ int32_t sluice_sending_spawn(const char *path, char *const *arguments, int32_t o
     while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
     return -code;
 }
+
+int32_t sluice_sending_own_network(void) { return unshare(CLONE_NEWNET) == 0 ? 0 : -errno; }
 
 int32_t sluice_interrupts_wait(int64_t nanoseconds) {
     sigset_t set;

@@ -28,6 +28,17 @@ package struct DeviceSummary: Hashable, Sendable {
     package var streams: Int
     /// Arrival of its latest frame since the start of the process, nil when there was none.
     package var lastSeenAt: Timestamp?
+    /// Usual time between two reports in ms, by what came since the start; nil before there were two.
+    package var periodMilliseconds: Int64?
+
+    package init(
+        device: Device, streams: Int, lastSeenAt: Timestamp?, periodMilliseconds: Int64? = nil
+    ) {
+        self.device = device
+        self.streams = streams
+        self.lastSeenAt = lastSeenAt
+        self.periodMilliseconds = periodMilliseconds
+    }
 }
 
 package struct CatalogTable: ~Copyable {
@@ -224,7 +235,8 @@ package struct CatalogTable: ~Copyable {
             let sighting = devices.sightings[row]
             return DeviceSummary(
                 device: devices[row], streams: Int(sighting.streams),
-                lastSeenAt: sighting.at == DeviceRows.Sighting.never ? nil : sighting.at)
+                lastSeenAt: sighting.at == DeviceRows.Sighting.never ? nil : sighting.at,
+                periodMilliseconds: sighting.period == 0 ? nil : Int64(sighting.period) * 4000)
         }
     }
 

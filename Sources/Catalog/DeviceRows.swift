@@ -10,9 +10,19 @@ struct DeviceRows {
         let high: UInt64
         let low: UInt64
         let id: DeviceID
-        var streams: UInt32
+        /// At most 65,535 are counted.
+        var streams: UInt16
+        /// Usual time between two reports in units of 4 s, 0 while it is not known, 73 h at most.
+        var period: UInt16
         var at: Timestamp
         static let never = Timestamp(milliseconds: .min)
+
+        /// The mean of gaps, of which a new one weighs a quarter: one report that was lost doubles no
+        /// period.
+        static func period(_ old: UInt16, after gap: Int64) -> UInt16 {
+            let new = min(gap / 4000, Int64(UInt16.max))
+            return UInt16(truncatingIfNeeded: old == 0 ? new : (Int64(old) &* 3 &+ new &+ 2) / 4)
+        }
     }
 
     private struct Words {
@@ -56,11 +66,18 @@ struct DeviceRows {
     }
 
     mutating func see(_ row: Int, at time: Timestamp) -> DeviceID {
+        // Frames within 4 s are one report.
+        let gap = time.milliseconds &- sightings[row].at.milliseconds
+        if gap >= 4000, sightings[row].at != Sighting.never {
+            sightings[row].period = Sighting.period(sightings[row].period, after: gap)
+        }
         sightings[row].at = time
         return sightings[row].id
     }
 
-    mutating func addStream(to row: Int) { sightings[row].streams += 1 }
+    mutating func addStream(to row: Int) {
+        if sightings[row].streams < .max { sightings[row].streams &+= 1 }
+    }
 
     subscript(row: Int) -> Device {
         let found = words[row]
@@ -76,7 +93,8 @@ struct DeviceRows {
         precondition(device.id.rawValue > lastNumber, "numbers rise")
         sightings.append(
             Sighting(
-                high: key.high, low: key.low, id: device.id, streams: 0, at: Sighting.never))
+                high: key.high, low: key.low, id: device.id, streams: 0, period: 0,
+                at: Sighting.never))
         let textAt = texts.count
         texts.append(contentsOf: device.identity.utf8)
         var format = formats.firstIndex(of: device.format) ?? formats.count

@@ -27,7 +27,7 @@ package enum Programs {
                 CaptureVerb.verb, LoadVerb.verb,
                 QueryVerb.verb,
                 AdminVerbs.ledger, TopVerbs.status, TopVerbs.top, SpoolVerb.verb, DevicesVerb.list,
-                DevicesVerb.one, BatchVerb.verb, SinkVerb.verb(sink),
+                DevicesVerb.one, BatchVerb.verb, SinkVerb.verb(sink), NetworkVerb.verb,
                 BenchVerb.verb(allocations: allocations, queue: queue),
             ])
     }

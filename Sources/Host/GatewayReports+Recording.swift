@@ -140,6 +140,7 @@ enum DevicesReport {
             ("format", .string(summary.device.format)),
             ("firstSeenAt", .string(summary.device.firstSeenAt.iso8601)),
             ("lastSeenAt", summary.lastSeenAt.map { .string($0.iso8601) } ?? .null),
+            ("periodSeconds", summary.periodMilliseconds.map { .integer($0 / 1000) } ?? .null),
         ]
         if let streams {
             members.append(

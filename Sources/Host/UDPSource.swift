@@ -178,15 +178,25 @@ final class UDPSource: SocketHandler {
 
     /// The counter is 32 bits wide and wraps; between two looks it never goes round once.
     private func saw(_ drops: UInt32) {
-        let delta = UInt64(drops &- dropsSeen)
-        dropsSeen = drops
-        dropsUntold &+= delta
-        statistics.kernelDrops &+= delta
+        let delta = KernelDrops.added(drops, since: dropsSeen)
+        dropsSeen &+= delta
+        dropsUntold &+= UInt64(delta)
+        statistics.kernelDrops &+= UInt64(delta)
     }
 
     private var memory: sluice_meminfo? {
         var info = sluice_meminfo()
         // Safety: `info` outlives the call.
         return unsafe sluice_meminfo_read(descriptor.number, &info) == 0 ? info : nil
+    }
+}
+
+/// The kernel's count of what it dropped on a socket: 32 bits that go round.
+package enum KernelDrops {
+    /// How many `count` tells beyond those that were seen. A datagram carries the count of the moment it
+    /// was queued, so one that waited tells of fewer than the socket said when it was asked meanwhile.
+    package static func added(_ count: UInt32, since seen: UInt32) -> UInt32 {
+        let ahead = count &- seen
+        return ahead < 1 << 31 ? ahead : 0
     }
 }

@@ -9,7 +9,7 @@ import Model
 import Testing
 
 /// A pseudo terminal; the program's side is opened by its path.
-private final class Pseudo {
+final class Pseudo {
     let descriptor: Int32
     let path: String
 

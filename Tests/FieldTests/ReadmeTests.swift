@@ -59,3 +59,68 @@ extension String {
         }
     }
 }
+
+@Suite("Pasted commands") struct PastedCommandTests {
+    /// Words of a line as a shell has them, as far as our examples need it: blanks and single quotes.
+    private func words(_ line: String) -> [String] {
+        line.split(separator: "'", omittingEmptySubsequences: false).enumerated().flatMap {
+            $0.offset.isMultiple(of: 2)
+                ? $0.element.split(separator: " ").map(String.init) : [String($0.element)]
+        }
+    }
+
+    /// What the program's own table makes of a command; nil when it takes it.
+    private func complaint(_ line: String) -> String? {
+        var words = words(line)
+        guard let name = words.first?.split(separator: "/").last.map(String.init),
+            let program = Programs.all.first(where: { $0.name == name })
+        else { return "no program of ours" }
+        words.removeFirst()
+        do {
+            _ = try program.parse(words)
+            return nil
+        } catch {
+            return error.line(program: name)
+        }
+    }
+
+    @Test("each example of help and manual pages is a command that its program takes")
+    func examples() {
+        var count = 0
+        for program in Programs.all {
+            for verb in program.verbs {
+                for example in verb.examples {
+                    // The last command of a pipe, without what the shell does.
+                    for part in example.line.split(separator: "|") {
+                        let command = String(part.split { $0 == ">" || $0 == "<" }[0])
+                            .trimmingPrefix { $0 == " " }
+                        guard command.hasPrefix("sluice") else { continue }
+                        #expect(complaint(String(command)) == nil, "\(example.line)")
+                        count += 1
+                    }
+                }
+            }
+        }
+        #expect(count > 15)
+    }
+
+    @Test("each command that the README shows is one that its program takes")
+    func readme() throws {
+        let root = String(
+            #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 })
+        let text = String(decoding: try Files.read(root + "/README.md"), as: UTF8.self)
+        var commands = text.matches(of: /`(sluiced? [^`\n]+)`/).map { String($0.output.1) }
+        commands += text.split(separator: "\n").filter { $0.hasPrefix("$ sluice") }.map {
+            String($0.dropFirst(2))
+        }
+        // `sluice batch encode|decode` stands for two.
+        let all = commands.flatMap { command -> [String] in
+            guard let bar = command.firstRange(of: "\\|") else { return [command] }
+            let before = command[..<bar.lowerBound]
+            let head = before.split(separator: " ").dropLast().joined(separator: " ")
+            return [String(before), head + " " + command[bar.upperBound...]]
+        }
+        #expect(all.count > 20)
+        for command in all { #expect(complaint(command) == nil, "\(command)") }
+    }
+}

@@ -7,7 +7,7 @@ import Testing
 @testable import Field
 
 @Suite("Screens") struct StatusTests {
-    private static func status(
+    static func status(
         seconds: Int, scale: Int = 1, sources: Int = 3, state: String = "streaming"
     ) throws -> JSONNode {
         let list = (0..<sources).map { i in

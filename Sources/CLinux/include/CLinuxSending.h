@@ -60,6 +60,10 @@ void sluice_sending_sharpen_timers(void);
 // forked, so children of other threads are not tied).
 int32_t sluice_sending_spawn(const char *path, char *const *arguments, int32_t output);
 
+// Gives this thread, and the processes that it starts, a network namespace of its own with nothing in
+// it; 0 or -errno (EPERM where the machine forbids it).
+int32_t sluice_sending_own_network(void);
+
 // Blocks SIGINT, SIGTERM and SIGHUP (unless ignored: nohup) in this thread and those it starts and
 // ignores SIGPIPE, so that a tool with children ends them in order; wait returns the signal that
 // came, or 0 after the time.

@@ -42,9 +42,16 @@ final class CaptureDecoder {
     private let decoders: [Decoder]
     private var usual: [Int: Int] = [:]
     private var frame = DecodedFrame()
+    /// Streams hold both sides' bytes: requests and answers are paired, as a source with "pairing" does.
+    private let pairs: Bool
+    private var context = FrameContext()
+    private var envelope: [UInt8] = []
 
     /// `names`: only these formats; empty for all.
-    init(_ library: FormatLibrary, keys: DeviceKeys, only names: [String] = []) {
+    init(
+        _ library: FormatLibrary, keys: DeviceKeys, only names: [String] = [], pairs: Bool = false
+    ) {
+        self.pairs = pairs
         decoders = library.formats.filter { names.isEmpty || names.contains($0.name) }
             .map { Decoder($0, keys: keys) }
     }
@@ -167,8 +174,9 @@ final class CaptureDecoder {
     private func walk(_ text: StreamText, _ conversation: Int, _ index: Int) -> [CapturedFrame] {
         var frames: [CapturedFrame] = []
         var at = 0
+        var heard: [[4 of Int64]] = []
         while at < text.bytes.count {
-            switch decoders[index].search(text.bytes.span.extracting(at...), direction: .up) {
+            switch search(text, at, index) {
             case .needsMore(let skip):
                 if skip == 0 || at + skip >= text.bytes.count { return frames }
                 at += skip
@@ -180,7 +188,7 @@ final class CaptureDecoder {
                 let bytes = Array(text.bytes[(at + skip)..<(at + skip + count)])
                 var captured = found(text, conversation, at + skip, count, nil)
                 do throws(Rejection) {
-                    try decoders[index].decode(bytes.span, direction: .up, into: &frame)
+                    try decode(bytes, index, &heard)
                     CaptureDecoder.describe(frame, decoders[index], into: &captured)
                 } catch {
                     captured.rejection = error.code
@@ -190,6 +198,51 @@ final class CaptureDecoder {
             }
         }
         return frames
+    }
+
+    /// The next frame of either side, the one that is whole or begins first.
+    private func search(_ text: StreamText, _ at: Int, _ index: Int) -> FrameSearch {
+        let rest = text.bytes.span.extracting(at...)
+        let up = decoders[index].search(rest, direction: .up)
+        guard pairs, decoders[index].format.pairs else { return up }
+        let down = decoders[index].search(rest, direction: .down)
+        func rank(_ search: FrameSearch) -> (Int, Int) {
+            switch search {
+            case .frame(let skip, _): (0, skip)
+            case .needsMore(let skip): (1, skip)
+            case .rejected(let skip, _, _): (2, skip)
+            }
+        }
+        return rank(down) < rank(up) ? down : up
+    }
+
+    /// A frame of a conversation of which both sides are heard: the answer to a request that waits, else
+    /// a request, else what it says alone.
+    private func decode(
+        _ bytes: [UInt8], _ index: Int, _ heard: inout [[4 of Int64]]
+    ) throws(Rejection) {
+        let decoder = decoders[index]
+        guard pairs, decoder.format.pairs else {
+            return try decoder.decode(bytes.span, direction: .up, into: &frame)
+        }
+        for (i, asked) in heard.enumerated() {
+            context.numbers = asked
+            context.encode(bytes.span, into: &envelope)
+            let isRead =
+                (try? decoder.decode(envelope: envelope.span, direction: .up, into: &frame)) != nil
+            guard isRead, frame.pairing == .answer || frame.pairing == .exception else { continue }
+            heard.removeFirst(i + 1)
+            return
+        }
+        if (try? decoder.decode(bytes.span, direction: .down, into: &frame)) != nil,
+            frame.isRequest
+        {
+            // What is never answered is forgotten.
+            if heard.count == 16 { heard.removeFirst() }
+            heard.append(frame.asked)
+            return frame.removeAll()
+        }
+        try decoder.decode(bytes.span, direction: .up, into: &frame)
     }
 
     private func found(

@@ -29,7 +29,7 @@ package enum Completions {
         return words.isEmpty ? .other : .words(words)
     }
 
-    private static func flags(_ verb: Verb) -> [Flag] { verb.flags + Program.commonFlags }
+    private static func flags(_ verb: Verb) -> [Flag] { Program.flags(verb) }
 
     private static func visible(_ program: Program) -> [Verb] {
         program.verbs.filter { !$0.isHidden }

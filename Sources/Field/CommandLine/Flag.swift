@@ -134,6 +134,14 @@ package struct Program: Sendable {
         .toggle("help", "print this help and exit"),
         .toggle("version", "print the version and exit"),
     ]
+
+    private static let languageFlag = Flag.value(
+        "lang", "en|zh", "language of what it says", default: "the locale's")
+
+    /// All that a verb understands; a daemon, whose verb has no name, logs in one language.
+    package static func flags(_ verb: Verb) -> [Flag] {
+        verb.flags + commonFlags + (verb.name.isEmpty ? [] : [languageFlag])
+    }
 }
 
 /// What a program tells its caller (contracts.md).

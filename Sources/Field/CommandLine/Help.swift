@@ -27,7 +27,7 @@ package enum Help {
         out += wrapped("Usage: " + synopsis(verb, program), indent: 0, hanging: 7)
         let details = verb.details + (program.soleVerb == nil ? [] : program.details)
         for paragraph in details { out += "\n" + wrapped(paragraph, indent: 0) }
-        let flags = verb.flags + Program.commonFlags
+        let flags = Program.flags(verb)
         out += "\nFlags:\n"
         let column = min(26, (flags.map { $0.synopsis.count }.max() ?? 0) + 4)
         for flag in flags { out += entry(flag.synopsis, words(flag), column: column) }
@@ -118,7 +118,7 @@ package enum ManualPage {
 
     private static func flags(_ verb: Verb) -> String {
         var out = ""
-        for flag in verb.flags + Program.commonFlags {
+        for flag in Program.flags(verb) {
             out += ".TP\n.B \(escaped(flag.synopsis))\n\(escaped(sentence(Help.words(flag))))\n"
         }
         return out

@@ -22,6 +22,9 @@ package struct Invocation: Sendable {
 
     package func texts(_ name: String) -> [String] { values[checked(name)] ?? [] }
 
+    /// What `--lang` says; nil where the locale decides.
+    package var language: Language? { values["lang"]?.last.flatMap { Language.named($0) } }
+
     /// Same as `text`, with an error when the flag is not there.
     package func required(_ name: String) throws(UsageError) -> String {
         guard let text = text(name) else {
@@ -170,6 +173,9 @@ extension Program {
             }
         }
         try check(operands, of: verb)
+        if let given = values["lang"]?.first, Language.named(given) == nil {
+            throw UsageError("--lang \(given)", "is not spoken here", "write en or zh")
+        }
         return .run(Invocation(verb: verb, operands: operands, values: values))
     }
 
@@ -204,8 +210,9 @@ extension Program {
         let parts = argument.dropFirst(2).split(
             separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let written = String(parts[0])
-        guard let flag = verb.flags.first(where: { $0.name == written }) else {
-            let all = (verb.flags + Program.commonFlags).map(\.name)
+        let known = Program.flags(verb)
+        guard let flag = known.first(where: { $0.name == written }) else {
+            let all = Program.flags(verb).map(\.name)
             throw UsageError(
                 "--\(written)", "no such flag",
                 Nearest.of(written, among: all).map { "did you mean --\($0)?" } ?? helpLine)

@@ -17,7 +17,9 @@ extension Program {
     private func perform(_ arguments: [String], _ console: Console) -> RunStatus {
         do throws(UsageError) {
             switch try parse(Array(arguments.dropFirst())) {
-            case .run(let invocation): return try invocation.verb.run(invocation, console)
+            case .run(let invocation):
+                if let language = invocation.language { console.language = language }
+                return try invocation.verb.run(invocation, console)
             case .help(let verb?): console.write(Help.text(verb, of: self))
             case .help(nil): console.write(Help.text(self))
             case .version: console.write("\(name) \(Program.version)\n")

@@ -73,6 +73,12 @@ package final class ChildProcess {
         return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 
+    /// CPU time of the main thread so far in seconds, from the scheduler's nanoseconds; nil when the
+    /// process is gone.
+    package var threadSeconds: Double? {
+        proc("schedstat")?.split(separator: " ").first.flatMap { Double($0) }.map { $0 / 1e9 }
+    }
+
     /// Largest resident size in kB; nil when the process is gone.
     package var peakRssKb: Int? {
         guard let text = proc("status") else { return nil }

@@ -21,11 +21,16 @@ package struct Latencies: Sendable {
         }
     }
 
+    package var words: String { words(.english) }
+
     /// `p50 1.2 ms, p99 3.4 ms, max 5.6 ms`
-    package var words: String {
-        let names = ["p50", "p99", "max"]
-        return zip(names, milliseconds([0.5, 0.99, 1])).map { name, value in
-            "\(name) " + (value.map { Words.fixed($0, 2) + " ms" } ?? "–")
+    package func words(
+        _ language: Language,
+        _ shares: KeyValuePairs<String, Double> = ["p50": 0.5, "p99": 0.99, "max": 1]
+    ) -> String {
+        zip(shares, milliseconds(shares.map(\.value))).map { share, value in
+            value.map { language(.latencyPart, share.key, Words.fixed($0, 2)) }
+                ?? "\(share.key) –"
         }.joined(separator: ", ")
     }
 

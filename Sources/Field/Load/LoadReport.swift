@@ -18,56 +18,75 @@ extension LoadOutcome {
     }
 
     func write(_ sent: LoadSummary, _ plan: LoadPlan, to console: Console) {
-        var table = Table([("what", .left), ("figure", .right), ("", .left)])
-        func add(_ what: String, _ figure: Int?, _ note: String = "") {
-            table.add([what, figure.map { Words.grouped($0) } ?? "unknown", note])
+        let language = console.language
+        var table = Table([("", .left), ("", .right), ("", .left)])
+        func add(_ what: Phrase, _ figure: Int?, _ note: String = "") {
+            let words = figure.map { Words.grouped($0) } ?? language(.unknown)
+            table.add([language(what), words, note])
         }
-        func add(_ what: String, _ figure: UInt64?, _ note: String = "") {
-            table.add([what, figure.map { Words.grouped($0) } ?? "unknown", note])
+        func add(_ what: Phrase, _ figure: UInt64?, _ note: String = "") {
+            add(what, figure.map { Int(clamping: $0) }, note)
         }
         let rate = Double(sent.framesSent) / max(0.001, sent.wallSeconds)
-        add("frames sent", sent.framesSent, "\(Words.fixed(rate, 0)) a second")
-        add("datagrams sent", sent.datagramsSent, "with repetitions")
-        add("frames received", framesReceived, "by the gateway")
-        add("kernel drops", kernelDrops)
+        add(.loadSent, sent.framesSent, language(.loadRate, Words.fixed(rate, 0)))
+        add(.loadDatagrams, sent.datagramsSent, language(.loadRepetitions))
+        add(.loadReceived, framesReceived, language(.loadByGateway))
+        add(.loadKernelDrops, kernelDrops)
         if sent.framesAsking > 0 {
-            add("frames asking", sent.framesAsking)
-            add("frames answered", sent.framesAnswered, sent.latencies.words)
-            add("frames repeated", sent.framesRepeated)
+            add(.loadAsking, sent.framesAsking)
+            let shares: KeyValuePairs = [
+                "p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1,
+            ]
+            add(.loadAnswered, sent.framesAnswered, sent.latencies.words(language, shares))
+            add(.loadRepeated, sent.framesRepeated)
         }
-        add("readings decoded", readingsDecoded)
-        if let readingsInStore { add("readings in store", readingsInStore) }
-        if let duplicatesInStore { add("twice in store", duplicatesInStore) }
-        if let answeredMissing {
-            add("answered, not in store", answeredMissing)
-        }
-        if let cpu = gatewayCpuSeconds {
-            let frame = cpuNsPerFrame.map { "\(Words.fixed($0, 0)) ns a frame" } ?? ""
-            table.add(["gateway CPU", Words.fixed(cpu, 2) + " s", frame])
-        }
-        if let search {
-            let ratio = ratioToBareSink.map { "\(Words.fixed($0, 2)) of the bare sink's" } ?? ""
-            let bound = search.gateway.isSenderBound ? ", bound by the sender" : ""
-            table.add([
-                "lossless rate", Words.grouped(Int(search.gateway.framesPerSecond)) + "/s",
-                ratio + bound,
-            ])
-            table.add([
-                "bare sink", Words.grouped(Int(search.sink.framesPerSecond)) + "/s",
-                search.sink.isSenderBound ? "bound by the sender" : "poll and recvmmsg, same run",
-            ])
-        }
-        if let gatewayPeakRssKb { add("gateway peak RSS", gatewayPeakRssKb, "kB") }
+        add(.loadDecoded, readingsDecoded)
+        if let readingsInStore { add(.loadInStore, readingsInStore) }
+        if let duplicatesInStore { add(.loadTwice, duplicatesInStore) }
+        if let answeredMissing { add(.loadMissing, answeredMissing) }
+        addCosts(&table, language)
+        if let gatewayPeakRssKb { add(.loadPeak, gatewayPeakRssKb, "kB") }
         if let uplinkBytesPerReading {
-            table.add(["uplink", Words.fixed(uplinkBytesPerReading, 2), "bytes a reading"])
+            table.add([
+                language(.loadUplink), Words.fixed(uplinkBytesPerReading, 2),
+                language(.loadPerReading),
+            ])
         }
         if gatewayKills + storeKills > 0 {
+            add(
+                .loadKills, gatewayKills + storeKills,
+                language(.loadKilled, "\(gatewayKills)", "\(storeKills)"))
+        }
+        add(.loadUnaccounted, unaccounted)
+        for line in table.lines().dropFirst() { console.line(line) }
+    }
+
+    private func addCosts(_ table: inout Table, _ language: Language) {
+        if let cpu = gatewayCpuSeconds {
+            let frame = cpuNsPerFrame.map { language(.loadPerFrame, Words.fixed($0, 0)) } ?? ""
             table.add([
-                "kills", "\(gatewayKills + storeKills)",
-                "gateway \(gatewayKills), store \(storeKills)",
+                language(.loadProcessor), language(.loadSeconds, Words.fixed(cpu, 2)), frame,
             ])
         }
-        table.add(["unaccounted", unaccounted.map { Words.grouped($0) } ?? "unknown", ""])
-        for line in table.lines().dropFirst() { console.line(line) }
+        if let sinkCpuNsPerFrame {
+            let ratio = cpuRatio.map { language(.loadTimes, Words.fixed($0, 2)) } ?? ""
+            let frame = language(.loadPerFrame, Words.fixed(sinkCpuNsPerFrame, 0))
+            table.add([language(.loadSink), frame, ratio])
+        }
+        guard let search else { return }
+        func rate(_ figures: RateFigures) -> String {
+            Words.grouped(Int(figures.framesPerSecond)) + "/s"
+        }
+        let notes = [
+            ratioToBareSink.map { language(.loadRatio, Words.fixed($0, 2)) },
+            search.gateway.isSenderBound ? language(.loadSenderBound) : nil,
+        ].compactMap(\.self)
+        table.add([
+            language(.loadLossless), rate(search.gateway), notes.joined(separator: ", "),
+        ])
+        table.add([
+            language(.loadSink), rate(search.sink),
+            language(search.sink.isSenderBound ? .loadSenderBound : .loadSinkWords),
+        ])
     }
 }

@@ -15,9 +15,11 @@ package struct LoadRun: ~Copyable {
         var dueAt: Int64
         var device: Int
         var tries: Int
+        var sentAt: Int64
     }
 
     private let plan: LoadPlan
+    private let population: Population
     private var sockets: [LoadSocket]
     private let poller: Poller
     private var random: SplitMix64
@@ -25,6 +27,8 @@ package struct LoadRun: ~Copyable {
     private var frame: [UInt8]
     private var slab: [UInt8]
     private var slabCount = 0
+    /// Bytes of each frame in the slab.
+    private var slabSize = 0
     private var slabSocket = 0
     /// Frames that ask and are not answered, by sequence.
     private var pending: [UInt32: Pending] = [:]
@@ -40,6 +44,7 @@ package struct LoadRun: ~Copyable {
     package private(set) var framesDone = 0
 
     private static let slabFrames = 128
+    private static let slabBytes = 1 << 16
 
     package init(_ plan: LoadPlan) throws(SendingError) {
         // Everything that can fail first: a noncopyable value cannot be left half made.
@@ -53,7 +58,8 @@ package struct LoadRun: ~Copyable {
         self.sockets = sockets
         random = SplitMix64(seed: plan.seed)
         frame = [UInt8](repeating: 0, count: ReferenceFrame.size)
-        slab = [UInt8](repeating: 0, count: ReferenceFrame.size * LoadRun.slabFrames)
+        slab = [UInt8](repeating: 0, count: LoadRun.slabBytes)
+        population = plan.population
     }
 
     private static func socket(
@@ -100,7 +106,10 @@ package struct LoadRun: ~Copyable {
 
     private func dueTime(_ index: Int, _ start: Int64) -> Int64 {
         guard let rate = plan.rate else { return SendingClock.now }
-        return start + Int64(Double(index) / rate * 1e9)
+        // Of the whole run's frames, so that bursts stay whole; counted from this part's first.
+        let first = population.traffic.due(plan.firstFrame)
+        let due = population.traffic.due(plan.firstFrame + index) - first
+        return start + Int64(due / rate * 1e9)
     }
 
     /// Waits for the time, doing in between what has to be done.
@@ -138,14 +147,21 @@ package struct LoadRun: ~Copyable {
     }
 
     private mutating func takeAnswer(_ count: Int) {
-        guard let sequence = ReferenceFrame.answered(by: answer, count: count),
-            let waiting = pending.removeValue(forKey: sequence)
+        guard let sequence = plan.format.answered(by: answer, count: count),
+            let waiting = pending[sequence]
         else {
             // A second answer to a frame that was sent twice is no mistake.
             summary.answersUnexpected += 1
             return
         }
-        summary.latencies.add(SendingClock.now - waiting.dueAt)
+        let now = SendingClock.now
+        if let awake = plan.awakeMilliseconds, now - waiting.sentAt > awake * 1_000_000 {
+            // The radio is off: the device repeats when it wakes.
+            summary.answersUnheard += 1
+            return
+        }
+        pending[sequence] = nil
+        summary.latencies.add(now - waiting.dueAt)
         answered.append(sequence)
     }
 
@@ -157,6 +173,7 @@ package struct LoadRun: ~Copyable {
             return
         }
         waiting.tries += 1
+        waiting.sentAt = now
         pending[sequence] = waiting
         summary.framesRepeated += 1
         schedule(sequence, now, tries: waiting.tries)
@@ -176,16 +193,23 @@ package struct LoadRun: ~Copyable {
 
     private mutating func emit(dueAt: Int64) {
         let index = plan.firstFrame + framesDone
-        let device = plan.population.device(index)
-        let sequence = plan.population.sequence(index)
+        let device = population.device(index)
+        let sequence = population.sequence(index)
         let asks = plan.answers >= 1 || random.chance(plan.answers)
-        ReferenceFrame.write(into: &frame, index: index, asks: asks, of: plan.population)
+        if plan.format == .reference {
+            ReferenceFrame.write(into: &frame, index: index, asks: asks, of: population)
+        } else {
+            frame = plan.format.frame(
+                index, asks: asks, of: population,
+                socketShare: (plan.devices + plan.connections - 1) / plan.connections)
+        }
         if plan.rebind > 0, random.chance(plan.rebind) { rebind(device) }
         framesDone += 1
         summary.framesSent += 1
         if asks {
             summary.framesAsking += 1
-            pending[sequence] = Pending(frame: frame, dueAt: dueAt, device: device, tries: 1)
+            pending[sequence] = Pending(
+                frame: frame, dueAt: dueAt, device: device, tries: 1, sentAt: SendingClock.now)
             schedule(sequence, SendingClock.now, tries: 1)
         }
         if held == nil, random.chance(plan.reorder) {
@@ -234,10 +258,13 @@ package struct LoadRun: ~Copyable {
     private mutating func enqueue(_ bytes: [UInt8], _ device: Int) {
         // Blocks of devices share a socket, so that neighbours leave in one call.
         let socket = device * plan.connections / plan.devices
-        if socket != slabSocket || slabCount == LoadRun.slabFrames { flush() }
+        let isFull =
+            slabCount == LoadRun.slabFrames || (slabCount + 1) * bytes.count > LoadRun.slabBytes
+        if socket != slabSocket || bytes.count != slabSize || isFull { flush() }
         slabSocket = socket
-        let base = slabCount * ReferenceFrame.size
-        for i in 0..<ReferenceFrame.size { slab[base + i] = bytes[i] }
+        slabSize = bytes.count
+        let base = slabCount * slabSize
+        for i in 0..<slabSize { slab[base + i] = bytes[i] }
         slabCount += 1
     }
 
@@ -246,11 +273,11 @@ package struct LoadRun: ~Copyable {
         var refusals = 0
         while sent < slabCount {
             let result = sockets[slabSocket].send(
-                slab, from: sent * ReferenceFrame.size, size: ReferenceFrame.size,
-                count: slabCount - sent)
+                slab, from: sent * slabSize, size: slabSize, count: slabCount - sent)
             if result > 0 {
                 sent += result
                 summary.datagramsSent += result
+                summary.bytesSent += result * slabSize
             } else if result == -111 {
                 // ECONNREFUSED tells of an earlier datagram; after two in a row go on.
                 summary.datagramsRefused += 1

@@ -110,6 +110,8 @@ final class BareSink {
 
     func close() { child.stop(9) }
 
+    var cpuSeconds: Double? { child.threadSeconds }
+
     /// Datagrams that came so far; nil when no answer came in 200 ms.
     func count() -> UInt64? {
         _ = asker.send(Array("SLcount?".utf8))
@@ -214,6 +216,8 @@ extension LoadSummary {
         answersUnexpected += other.answersUnexpected
         framesUnanswered += other.framesUnanswered
         datagramsRefused += other.datagramsRefused
+        answersUnheard += other.answersUnheard
+        bytesSent += other.bytesSent
         rebinds += other.rebinds
         latencies = other.latencies
         wallSeconds += other.wallSeconds

@@ -26,8 +26,11 @@ package struct DistrictSource: Sendable {
     package var name: String
     package var isStream: Bool
     package var formats: [String]
+    /// A conversation that the gateway leads, as its configuration names it.
+    package var exchange: String?
 
-    package init(name: String, isStream: Bool, formats: [String]) {
+    package init(name: String, isStream: Bool, formats: [String], exchange: String? = nil) {
+        self.exchange = exchange
         self.name = name
         self.isStream = isStream
         self.formats = formats
@@ -35,7 +38,7 @@ package struct DistrictSource: Sendable {
 }
 
 package final class LocalDistrict {
-    package struct Settings: Sendable {
+    package struct Settings {
         package var sources: [DistrictSource]
         package var formats: String
         package var batchInterval = "10s"
@@ -44,6 +47,8 @@ package final class LocalDistrict {
         package var prefix = "sluice"
         /// Serve status over loopback HTTP too.
         package var servesHTTP = false
+        /// Gateway and store in network namespaces of their own.
+        package var network: NetworkSpaces?
 
         package init(sources: [DistrictSource], formats: String) {
             self.sources = sources
@@ -84,13 +89,15 @@ package final class LocalDistrict {
         self.programs = programs ?? Places.programFolder
         var taken: Set<UInt16> = []
         var targets: [Target] = []
+        let address = settings.network == nil ? 0x7F00_0001 : NetworkSpaces.gatewayAddress
         for source in settings.sources {
             let port = try LocalDistrict.port(isStream: source.isStream, &taken)
             targets.append(
-                Target(isStream: source.isStream, endpoint: .ipv4(0x7F00_0001, port: port)))
+                Target(isStream: source.isStream, endpoint: .ipv4(address, port: port)))
         }
         self.targets = targets
-        storeEndpoint = "127.0.0.1:\(try LocalDistrict.port(isStream: true, &taken))"
+        let storeHost = settings.network == nil ? "127.0.0.1" : NetworkSpaces.storeAddress
+        storeEndpoint = "\(storeHost):\(try LocalDistrict.port(isStream: true, &taken))"
         httpPort = settings.servesHTTP ? try LocalDistrict.port(isStream: true, &taken) : nil
         do throws(FileError) {
             folder = try Files.makeTemporaryFolder(settings.prefix)
@@ -124,11 +131,13 @@ package final class LocalDistrict {
     // MARK: Processes
 
     package func startStore() throws(DistrictError) {
-        store = try spawn("sluice-store", ["--config", "\(folder)/store.json5"], log: "store.log")
+        store = try spawn(
+            .store, "sluice-store", ["--config", "\(folder)/store.json5"], log: "store.log")
     }
 
     package func startGateway() throws(DistrictError) {
-        gateway = try spawn("sluiced", ["--config", "\(folder)/gateway.json5"], log: "gateway.log")
+        gateway = try spawn(
+            .gateway, "sluiced", ["--config", "\(folder)/gateway.json5"], log: "gateway.log")
     }
 
     /// `kill -9`, and a new process at once.
@@ -162,11 +171,15 @@ package final class LocalDistrict {
     package var gatewayPeakRssKb: Int { max(earlierPeakRssKb, gateway?.peakRssKb ?? 0) }
 
     private func spawn(
-        _ program: String, _ arguments: [String], log: String
+        _ side: NetworkSpaces.Side, _ program: String, _ arguments: [String], log: String
     ) throws(DistrictError) -> ChildProcess {
+        var command = (path: "\(programs)/\(program)", arguments: arguments)
+        if let network = settings.network {
+            command = network.command(side, command.path, arguments)
+        }
         do throws(SpawnError) {
             return try ChildProcess(
-                name: program, path: "\(programs)/\(program)", arguments: arguments,
+                name: program, path: command.path, arguments: command.arguments,
                 log: "\(folder)/\(log)")
         } catch {
             throw DistrictError(
@@ -334,6 +347,7 @@ package final class LocalDistrict {
         guard !isClosed else { return }
         isClosed = true
         stop()
+        settings.network?.close()
         if !isKept { Files.removeTree(folder) }
     }
 
@@ -341,13 +355,15 @@ package final class LocalDistrict {
 
     private var gatewayConfiguration: String {
         let sources = zip(settings.sources, targets).map { source, target -> JSON in
-            .object([
-                ("name", .string(source.name)), ("listen", .string(target.description)),
-                ("formats", .array(source.formats.map(JSON.string))),
-                ("devices", .string("accept")),
-                ("receiveBuffer", .string("8MB")),
-                ("timestamps", .object([("maximumAge", .string(settings.maximumAge))])),
-            ])
+            .object(
+                (source.exchange.map { [("exchange", .string($0))] } ?? []) + [
+                    ("name", .string(source.name)), ("listen", .string(target.description)),
+                    ("formats", .array(source.formats.map(JSON.string))),
+                    ("devices", .string("accept")),
+                    ("receiveBuffer", .string("8MB")),
+                    ("exposed", .boolean(settings.network != nil)),
+                    ("timestamps", .object([("maximumAge", .string(settings.maximumAge))])),
+                ])
         }
         var admin: [(String, JSON)] = [("socket", .string(adminSocket))]
         if let httpPort { admin.append(("http", .string("127.0.0.1:\(httpPort)"))) }
@@ -364,6 +380,7 @@ package final class LocalDistrict {
     private var storeConfiguration: String {
         JSON.object([
             ("listen", .string(storeEndpoint)), ("data", .string(storeFolder)),
+            ("exposed", .boolean(settings.network != nil)),
             ("admin", .object([("socket", .string("\(folder)/store.sock"))])),
         ]).text(pretty: true) + "\n"
     }

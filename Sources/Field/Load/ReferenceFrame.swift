@@ -7,6 +7,7 @@
 //   32 battery u16 | 34 reserved 28 | 62 CRC-16/Modbus, low byte first
 //   answer: "SL" 81 00 | sequence u32 | 00 00 | CRC-16/Modbus, low byte first
 
+import Glibc
 import Model
 
 /// The population's arithmetic: which device sends frame `index`, when, and what.
@@ -17,21 +18,53 @@ package struct Population: Sendable {
     /// Between two frames of a device; at least a millisecond, so that each frame has its own time.
     package var periodMilliseconds: Double
     package var seed: UInt64
+    let traffic: Traffic
+    /// The finest time that a frame can carry.
+    private let granularity: Int64
 
-    package init(devices: Int, startMilliseconds: Int64, rate: Double?, seed: UInt64) {
+    package init(
+        devices: Int, startMilliseconds: Int64, rate: Double?, seed: UInt64,
+        shape: LoadShape = .steady, frames: Int = 0, granularity: Int64 = 1
+    ) {
         self.devices = devices
         self.startMilliseconds = startMilliseconds
         periodMilliseconds = max(1, rate.map { Double(devices) * 1000 / $0 } ?? 1)
         self.seed = seed
+        self.granularity = granularity
+        traffic = Traffic(shape, devices: devices, frames: frames)
     }
 
-    package func device(_ index: Int) -> Int { index % devices }
+    package func device(_ index: Int) -> Int { traffic.place(index).device }
 
     /// Unique over the population, rising with each device.
     package func sequence(_ index: Int) -> UInt32 { UInt32(truncatingIfNeeded: index + 1) }
 
+    /// Times of steady devices go on from the start of the run, as its clock does; those of the others,
+    /// and coarse ones, end there: nothing is observed in the future.
+    private var isForward: Bool { traffic.shape == .steady && granularity == 1 }
+
     package func observedAt(_ index: Int) -> Int64 {
-        startMilliseconds + Int64(Double(index / devices) * periodMilliseconds)
+        let (device, round) = traffic.place(index)
+        if isForward { return startMilliseconds + Int64(Double(round) * periodMilliseconds) }
+        let part = traffic.part(of: device)
+        let end = startMilliseconds / granularity * granularity
+        return end - Int64(part.rounds - round) * traffic.step(part, granularity: granularity)
+    }
+
+    /// The frame of a device that carries a time; nil when none does.
+    package func index(device: Int, observedAt time: Int64) -> Int? {
+        let part = traffic.part(of: device)
+        if isForward {
+            let near = Int(Double(time - startMilliseconds) / periodMilliseconds)
+            return (near - 1...near + 1).first {
+                $0 >= 0 && startMilliseconds + Int64(Double($0) * periodMilliseconds) == time
+            }.map { traffic.index(device: device, round: $0) }
+        }
+        let step = traffic.step(part, granularity: granularity)
+        let (back, rest) = (startMilliseconds / granularity * granularity - time)
+            .quotientAndRemainder(dividingBy: step)
+        let round = part.rounds - Int(clamping: back)
+        return rest == 0 && round >= 0 ? traffic.index(device: device, round: round) : nil
     }
 
     /// Identity bytes of a device; the label shows them as 16 hex digits.
@@ -46,14 +79,34 @@ package struct Population: Sendable {
         return Population.identity(device) == number && device < devices ? device : nil
     }
 
-    /// Mantissas of the readings of frame `index`, in the order of `Population.streams`.
+    /// Mantissas of the readings of frame `index`, in the order of `Population.streams`: over their whole
+    /// ranges for steady devices, else as sensors in a city have them.
     package func values(_ index: Int) -> [5 of Int64] {
         var random = SplitMix64(seed: seed ^ UInt64(index) &* 0x2545_F491_4F6C_DD1D)
         let r = random.next()
+        if traffic.shape != .steady { return cityValues(index, r) }
         return [
             Int64(1500 + r % 1000), Int64(4000 + (r >> 10) % 3000),
             Int64(100_000 + (r >> 22) % 3000),
             Int64(400 + (r >> 34) % 800), Int64(3100 + (r >> 45) % 500),
+        ]
+    }
+
+    /// A day's course with a device's own level and little noise; the battery falls by the frame.
+    private func cityValues(_ index: Int, _ r: UInt64) -> [5 of Int64] {
+        let (device, round) = traffic.place(index)
+        let own = Double((UInt64(device) &* 0x9E37_79B9_7F4A_7C15) >> 54) / 1024
+        let day = Double(observedAt(index) % 86_400_000) / 86_400_000
+        let course = sin((day - 0.375) * 2 * .pi)
+        func noise(_ shift: UInt64, _ width: Double) -> Double {
+            (Double((r >> shift) & 1023) / 1023 - 0.5) * width
+        }
+        let temperature = 1800 + own * 400 + course * 450 + noise(0, 12)
+        return [
+            Int64(temperature), Int64(6200 - own * 800 - course * 900 + noise(10, 60)),
+            Int64(101_300 + own * 200 - course * 90 + noise(20, 30)),
+            Int64(520 + own * 150 + course * 70 + noise(30, 20)),
+            Int64(3600 - own * 100 - Double(min(round, 2000)) / 20),
         ]
     }
 

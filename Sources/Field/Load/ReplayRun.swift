@@ -4,7 +4,7 @@
 
 import Formats
 package import Host
-import Model
+package import Model
 
 package struct ReplayPlan: Sendable {
     package var target: Target
@@ -29,7 +29,19 @@ package struct ReplaySummary: Sendable {
     package var bytesSent = 0
     package var senders = 0
     package var latencies = Latencies()
+    /// Each answer in the order of arrival, a bounded number of them.
+    package var answers: [Answer] = []
     package var wallSeconds = 0.0
+
+    package struct Answer: Sendable {
+        /// Number in the capture of what was sent last before it on its socket.
+        package var number: Int
+        package var client: Endpoint
+        package var nanoseconds: Int64
+        package var bytes: [UInt8]
+    }
+
+    static let maximumAnswers = 100_000
     /// Somebody pressed Ctrl-C.
     package var isInterrupted = false
 
@@ -51,6 +63,21 @@ package struct ReplaySummary: Sendable {
             ("framesRefused", .integer(Int64(refused))),
             ("bytesSent", .integer(Int64(bytesSent))), ("senders", .integer(Int64(senders))),
             ("answers", .integer(Int64(latencies.count))), ("answerLatencyMs", latencies.json),
+            (
+                "answersTimed",
+                .array(
+                    answers.map { answer in
+                        .object([
+                            ("frame", .integer(Int64(answer.number))),
+                            ("client", .string(answer.client.description)),
+                            (
+                                "latencyMs",
+                                .literal(Words.fixed(Double(answer.nanoseconds) / 1e6, 3))
+                            ),
+                            ("hex", .string(FieldNode.hex(answer.bytes))),
+                        ])
+                    })
+            ),
             ("segmentsRepeated", .integer(Int64(capture.counters.segmentsRepeated))),
             ("bytesMissing", .integer(Int64(capture.counters.bytesMissing))),
             ("damage", ReplaySummary.json(capture.damage)),
@@ -70,6 +97,9 @@ private final class Player {
     let link: Link
     let token: UInt32
     var sentAt: Int64 = 0
+    /// Of the delivery that was sent last, and who sent it in the capture.
+    var number = 0
+    let client: Endpoint
     var outbox: [UInt8] = []
     /// Stream pieces in the outbox, for the count of what was never sent.
     var piecesWaiting = 0
@@ -77,7 +107,8 @@ private final class Player {
     var isEnding = false
     var isEnded = false
 
-    init(_ link: consuming Link, token: UInt32) {
+    init(_ link: consuming Link, token: UInt32, client: Endpoint) {
+        self.client = client
         self.link = link
         self.token = token
     }
@@ -86,17 +117,20 @@ private final class Player {
 package struct ReplayRun: ~Copyable {
     private let plan: ReplayPlan
     private let deliveries: [CapturedDelivery]
+    private let conversations: [Conversation]
     private let poller: Poller
     private var players: [Player] = []
     private var playerByConversation: [Int: Int] = [:]
     private var summary = ReplaySummary()
     private var shownAt: Int64 = 0
+    package var language = Language.english
     private static let maximumOutbox = 1 << 20
 
     package init(_ capture: Capture, _ plan: ReplayPlan) throws(SendingError) {
         self.plan = plan
         poller = try Poller()
         let conversations = capture.conversations
+        self.conversations = conversations
         deliveries = capture.deliveries.filter { delivery in
             let conversation = conversations[delivery.conversation]
             guard conversation.isStream == plan.target.isStream else { return false }
@@ -136,16 +170,17 @@ package struct ReplayRun: ~Copyable {
     /// `13 datagrams over 3 h 1 min; --speed max sends them at once`; nil when it is over at once.
     package var announcement: String? {
         guard piecesInAll > 0, nanosecondsInAll >= 2_000_000_000 else { return nil }
-        let what = plan.target.isStream ? "stream piece" : "datagram"
-        return "\(Words.count(piecesInAll, what)) over \(Words.span(nanosecondsInAll)); "
-            + "--speed max sends them at once"
+        let what: Phrase = plan.target.isStream ? .nounPiece : .nounDatagram
+        return language(
+            .replayOver, language.count(piecesInAll, what), language.span(nanosecondsInAll))
     }
 
     /// Plays everything and waits for the last answers.
     package mutating func play(_ progress: (String) -> Void) throws(SendingError) -> ReplaySummary {
         let begin = SendingClock.now
         let total = deliveries.count * plan.loops
-        let (pieces, span) = (piecesInAll, Words.span(nanosecondsInAll))
+        let (pieces, span) = (piecesInAll, language.span(nanosecondsInAll))
+        let language = language
         var done = 0
         loops: for _ in 0..<plan.loops {
             let start = SendingClock.now
@@ -155,8 +190,9 @@ package struct ReplayRun: ~Copyable {
                 if let speed = plan.speed {
                     let offset = Double(delivery.time &- firstTime) / speed
                     wait(until: start + Int64(min(max(0, offset), 9e17))) { sent in
-                        let gone = Words.span(SendingClock.now - begin)
-                        progress("\(Words.bar(sent, of: pieces)), \(gone) of \(span)")
+                        let gone = language.span(SendingClock.now - begin)
+                        progress(
+                            language(.replayProgress, Words.bar(sent, of: pieces), gone, span))
                     }
                 } else if done.isMultiple(of: 16) {
                     handleReady(nanoseconds: 0)
@@ -169,7 +205,9 @@ package struct ReplayRun: ~Copyable {
                 done += 1
                 if plan.speed == nil, done.isMultiple(of: 256) {
                     progress(
-                        "\(Words.bar(done, of: total)), \(Words.grouped(summary.framesSent)) sent")
+                        language(
+                            .replaySpeeding, Words.bar(done, of: total),
+                            Words.grouped(summary.framesSent)))
                 }
             }
             if plan.target.isStream { finishStreams() }
@@ -185,12 +223,14 @@ package struct ReplayRun: ~Copyable {
         switch delivery.kind {
         case .datagram:
             let player = try player(delivery.conversation)
+            player.number = delivery.number
             try sendDatagram(delivery.bytes, player)
         case .opened: _ = try player(delivery.conversation)
         case .bytes:
             let player = try player(delivery.conversation)
             player.outbox += delivery.bytes
             player.piecesWaiting += 1
+            player.number = delivery.number
             summary.framesSent += 1
             flush(player)
             while player.outbox.count > ReplayRun.maximumOutbox, !player.isEnded {
@@ -208,14 +248,15 @@ package struct ReplayRun: ~Copyable {
         if let index = playerByConversation[conversation] { return players[index] }
         let token = UInt32(truncatingIfNeeded: players.count)
         let made: Player
+        let client = conversations[conversation].client
         if plan.target.isStream {
             let sender = try StreamSender(to: plan.target.endpoint)
             try poller.add(sender, token: token)
-            made = Player(.stream(sender), token: token)
+            made = Player(.stream(sender), token: token, client: client)
         } else {
             let sender = try DatagramSender(to: plan.target.endpoint)
             try poller.add(sender, token: token)
-            made = Player(.datagram(sender), token: token)
+            made = Player(.datagram(sender), token: token, client: client)
         }
         playerByConversation[conversation] = players.count
         players.append(made)
@@ -294,8 +335,15 @@ package struct ReplayRun: ~Copyable {
         // Bounded, so that one talkative connection does not starve the others.
         for _ in 0..<64 {
             switch player.receive() {
-            case .bytes:
-                summary.latencies.add(SendingClock.now - player.sentAt)
+            case .bytes(let bytes):
+                let nanoseconds = SendingClock.now - player.sentAt
+                summary.latencies.add(nanoseconds)
+                if summary.answers.count < ReplaySummary.maximumAnswers {
+                    summary.answers.append(
+                        ReplaySummary.Answer(
+                            number: player.number, client: player.client,
+                            nanoseconds: nanoseconds, bytes: bytes))
+                }
             case .nothing: return
             case .ended:
                 player.isEnded = true

@@ -8,7 +8,6 @@ package import Uplink
 package struct StoreAudit: Sendable {
     private let population: Population
     private var seen: [UInt8]
-    private var indexByOffset: [Int64: Int] = [:]
     package private(set) var readings = 0
     package private(set) var repeated = 0
     /// Readings that no frame of this run carried, or with another value.
@@ -20,33 +19,29 @@ package struct StoreAudit: Sendable {
     package init(_ population: Population, frames: Int) {
         self.population = population
         seen = [UInt8](repeating: 0, count: frames)
-        var index = 0
-        while index < frames {
-            indexByOffset[population.observedAt(index)] = index
-            index += population.devices
-        }
     }
 
     package mutating func take(_ reading: StoredReading) {
         readings += 1
         guard let device = population.device(identity: reading.device),
-            let base = indexByOffset[reading.observedAt.milliseconds],
+            let index = population.index(
+                device: device, observedAt: reading.observedAt.milliseconds),
             let stream = Population.streams.firstIndex(where: { $0.name == reading.stream }),
-            base + device < seen.count,
+            seen.indices.contains(index),
             reading.value
                 == .decimal(
-                    population.values(base + device)[stream],
+                    population.values(index)[stream],
                     exponent: Population.streams[stream].exponent)
         else {
             strange += 1
             return
         }
         let bit: UInt8 = 1 << UInt8(stream)
-        if seen[base + device] & bit != 0 {
+        if seen[index] & bit != 0 {
             repeated += 1
-            twice.insert(base + device)
+            twice.insert(index)
         }
-        seen[base + device] |= bit
+        seen[index] |= bit
     }
 
     package var framesWhole: Int { seen.count { $0 == StoreAudit.whole } }

@@ -9,6 +9,8 @@ import Glibc
 package final class Console {
     /// Columns to fill; 80 when unknown.
     package let width: Int
+    /// Somebody looks at stdout, `width` columns of it.
+    package let isTerminal: Bool
     package let usesColour: Bool
     /// Progress is shown on stderr only when somebody looks.
     package let showsProgress: Bool
@@ -16,6 +18,8 @@ package final class Console {
     /// What `write(bytes:)` was given, when captured.
     package private(set) var binary: [UInt8] = []
     package private(set) var complaints: [String] = []
+    /// In which the tool speaks.
+    package var language = Language.english
     private let isCaptured: Bool
     private let destination: Int32
     private var hasProgressLine = false
@@ -26,8 +30,9 @@ package final class Console {
 
     private init(
         width: Int, usesColour: Bool, showsProgress: Bool, isCaptured: Bool,
-        destination: Int32 = STDOUT_FILENO
+        destination: Int32 = STDOUT_FILENO, isTerminal: Bool = false
     ) {
+        self.isTerminal = isTerminal
         self.destination = destination
         self.width = width
         self.usesColour = usesColour
@@ -40,14 +45,19 @@ package final class Console {
         let out = isatty(STDOUT_FILENO) == 1
         let noColour = environment("NO_COLOR").map { !$0.isEmpty } ?? false
         let dumb = environment("TERM") == "dumb"
-        return Console(
+        let console = Console(
             width: out ? terminalWidth() : 80, usesColour: out && !noColour && !dumb,
-            showsProgress: isatty(STDERR_FILENO) == 1 && !dumb, isCaptured: false)
+            showsProgress: isatty(STDERR_FILENO) == 1 && !dumb, isCaptured: false,
+            isTerminal: out)
+        console.language = Language.ofEnvironment(environment)
+        return console
     }
 
     /// Keeps what is written, for tests.
-    package static func captured(width: Int = 80) -> Console {
-        Console(width: width, usesColour: false, showsProgress: false, isCaptured: true)
+    package static func captured(width: Int = 80, isTerminal: Bool = false) -> Console {
+        Console(
+            width: width, usesColour: false, showsProgress: false, isCaptured: true,
+            isTerminal: isTerminal)
     }
 
     /// Writes its output to a descriptor that stays its caller's, for tests of failed output.

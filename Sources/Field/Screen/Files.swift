@@ -69,6 +69,17 @@ package enum Files {
     // Safety: as above.
     static func isWritable(_ path: String) -> Bool { unsafe access(path, W_OK) == 0 }
 
+    /// What a symbolic link says, nil when it is none.
+    static func linkTarget(_ path: String) -> String? {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        // Safety: the buffer's count bounds what readlink writes.
+        let count = unsafe buffer.withUnsafeMutableBytes { bytes in
+            unsafe readlink(
+                path, bytes.baseAddress!.assumingMemoryBound(to: CChar.self), bytes.count)
+        }
+        return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
+    }
+
     /// Names in a folder, sorted; empty when it cannot be read.
     package static func names(in folder: String) -> [String] {
         // Safety: the handle is closed on every path and used by this thread only; each entry is

@@ -24,6 +24,26 @@ package struct StatusModel: Sendable {
         package var streams: Int
         package var firstSeenAt: Timestamp?
         package var lastSeenAt: Timestamp?
+        /// Between two reports, where the gateway knows it.
+        package var periodMilliseconds: Int64?
+
+        package init(
+            name: String, format: String, streams: Int, firstSeenAt: Timestamp?,
+            lastSeenAt: Timestamp?, periodMilliseconds: Int64? = nil
+        ) {
+            self.name = name
+            self.format = format
+            self.streams = streams
+            self.firstSeenAt = firstSeenAt
+            self.lastSeenAt = lastSeenAt
+            self.periodMilliseconds = periodMilliseconds
+        }
+
+        /// How long it may be silent: three periods and a minute, so that two lost reports are no alarm;
+        /// `usual` while its period is not known.
+        package func patience(_ usual: Int64) -> Int64 {
+            periodMilliseconds.map { $0 * 3 + 60_000 } ?? usual
+        }
     }
 
     package var gateway = ""
@@ -103,21 +123,28 @@ package struct StatusModel: Sendable {
         ["alarm", "live", "backlog"].reduce(0) { $0 &+ count("spool.\(name).\($1)") }
     }
 
-    /// Devices not seen for so long, longest first.
-    package func silent(_ milliseconds: Int64) -> [(device: SeenDevice, milliseconds: Int64)] {
+    /// Devices silent beyond their own period, or for so long where that is not known; longest first.
+    package func silent(_ usual: Int64) -> [(device: SeenDevice, milliseconds: Int64)] {
+        aged.filter { $0.milliseconds > $0.device.patience(usual) }
+    }
+
+    /// All devices and how long they have been silent, longest first.
+    package var aged: [(device: SeenDevice, milliseconds: Int64)] {
         guard let now else { return [] }
         return devices.compactMap { device in
             guard let seen = device.lastSeenAt ?? device.firstSeenAt else { return nil }
-            let age = now.milliseconds &- seen.milliseconds
-            return age > milliseconds ? (device, age) : nil
+            return (device, now.milliseconds &- seen.milliseconds)
         }.sorted { $0.1 > $1.1 }
     }
+
+    package var hasPeriods: Bool { devices.contains { $0.periodMilliseconds != nil } }
 }
 
 extension StatusModel.SeenDevice {
     package init(_ node: JSONNode) {
         name = node["device"]?.string ?? ""
         format = node["format"]?.string ?? ""
+        periodMilliseconds = node["periodSeconds"]?.integer.map { Int64($0) * 1000 }
         streams = node["streams"]?.integer ?? node["streams"]?.array?.count ?? 0
         firstSeenAt = node["firstSeenAt"]?.string.flatMap { Timestamp(iso8601: $0) }
         lastSeenAt = node["lastSeenAt"]?.string.flatMap { Timestamp(iso8601: $0) }

@@ -6,6 +6,17 @@ package import Model
 package struct StatusScreen: Sendable {
     package enum Order: String, CaseIterable, Sendable {
         case name, rate, datagrams, bytes, drops, refused
+
+        func words(_ language: Language) -> String {
+            switch self {
+            case .name: language(.orderName)
+            case .rate: language(.orderRate)
+            case .datagrams: language(.orderDatagrams)
+            case .bytes: language(.orderBytes)
+            case .drops: language(.orderDrops)
+            case .refused: language(.orderRefused)
+            }
+        }
     }
 
     package enum View: Sendable { case sources, devices, help }
@@ -33,6 +44,7 @@ package struct StatusScreen: Sendable {
     package var silentMilliseconds: Int64 = 25 * 3_600_000
     /// What stands in the last line, for `top`.
     package var prompt = ""
+    package var language = Language.english
 
     package init() {}
 
@@ -57,7 +69,7 @@ package struct StatusScreen: Sendable {
             var shown = Array(body.dropFirst(first).prefix(room - 1))
             let hidden = body.count - shown.count
             if hidden > 0, !shown.isEmpty {
-                shown[shown.count - 1] = Line("  … \(hidden + 1) more", .dim)
+                shown[shown.count - 1] = Line(language(.more, Words.grouped(hidden + 1)), .dim)
             }
             list = heading + shown
             let used = head.count + list.count + foot.count + last.count
@@ -74,25 +86,26 @@ package struct StatusScreen: Sendable {
     // MARK: Parts
 
     private func title(_ model: StatusModel) -> Line {
-        let up = StatusScreen.span((model.now, model.startedAt))
-        let left = "\(model.gateway)  sluiced \(model.software)  up \(up)  "
-        let state = model.isHealthy ? "healthy" : "NOT HEALTHY"
+        let up = language(.up, span((model.now, model.startedAt)))
+        let left = "\(model.gateway)  sluiced \(model.software)  \(up)  "
+        let state = language(model.isHealthy ? .healthy : .notHealthy)
         let time = StatusScreen.time(model.now)
-        let gap = columns - Table.columns(left) - state.count - Table.columns(time)
+        let gap = columns - Table.columns(left) - Table.columns(state) - Table.columns(time)
         let pad = gap >= 2 ? String(repeating: " ", count: gap) + time : ""
         return Line(left + state + pad, model.isHealthy ? .heading : .bad)
     }
 
     private func sources(_ model: StatusModel) -> [Line] {
         let isWide = columns >= 110
-        let average = model.isSinceStart ? "avg" : "now"
         var table = Table(
-            [("source", .left)] + (isWide ? [("listens on", .left)] : [])
+            [(language(.headSource), .left)]
+                + (isWide ? [(language(.headListens), .left)] : [])
                 + [
-                    ("datagrams", .right), ("/s \(average)", .right), ("received", .right),
-                    ("B/s \(average)", .right), ("drops", .right), ("conns", .right),
-                    ("refused", .right),
-                ])
+                    Phrase.headDatagrams,
+                    model.isSinceStart ? .headPerSecondAverage : .headPerSecondNow, .headReceived,
+                    model.isSinceStart ? .headBytesAverage : .headBytesNow, .headDrops,
+                    .headConnections, .headRefused,
+                ].map { (language($0), .right) })
         for source in sorted(model.sources) {
             table.add(
                 [StatusScreen.clipped(source.name, isWide ? 32 : 16)]
@@ -135,8 +148,9 @@ package struct StatusScreen: Sendable {
     private func figures(_ m: StatusModel) -> [Line] {
         func n(_ name: String) -> String { Words.grouped(m.count(name)) }
         var lines: [Line] = []
-        func add(_ name: String, _ parts: [String], _ style: Style = .plain) {
-            var text = name + String(repeating: " ", count: 9 - name.count)
+        func add(_ name: Phrase, _ parts: [String], _ style: Style = .plain) {
+            var text = language(name)
+            text += String(repeating: " ", count: max(1, 9 - Table.columns(text)))
             var isFirst = true
             for part in parts where !part.isEmpty {
                 if !isFirst, Table.columns(text) + 2 + Table.columns(part) > columns {
@@ -150,66 +164,70 @@ package struct StatusScreen: Sendable {
             lines.append(Line(text, style))
         }
         let rejected = m.rejected.prefix(rows == nil ? .max : 4).map {
-            "\($0.reason) \(Words.grouped($0.count)) (\(Words.fixed($0.perSecond, 1))/s)"
+            language(
+                .perSecond, $0.reason, Words.grouped($0.count), Words.fixed($0.perSecond, 1))
         }
-        add("refused", rejected.isEmpty ? ["nothing"] : Array(rejected))
+        add(.rowRefused, rejected.isEmpty ? [language(.nothing)] : Array(rejected))
         if !m.devices.isEmpty {
             let silent = m.silent(silentMilliseconds)
             let names = silent.prefix(3).map {
-                "\($0.device.name) (\(Words.span($0.milliseconds * 1_000_000)))"
+                "\($0.device.name) (\(language.span($0.milliseconds * 1_000_000)))"
             }
-            let limit = Words.span(silentMilliseconds * 1_000_000)
+            let limit = language.span(silentMilliseconds * 1_000_000)
             add(
-                "silent",
+                .rowSilent,
                 [
-                    "\(Words.grouped(silent.count)) of \(Words.grouped(m.devices.count)) over \(limit)"
-                ]
-                    + names)
+                    language(
+                        m.hasPeriods ? .silentOwn : .silentOver, Words.grouped(silent.count),
+                        Words.grouped(m.devices.count),
+                        limit)
+                ] + names)
         }
         add(
-            "intake",
+            .rowIntake,
             [
-                "devices \(n("intake.devices"))", "streams \(n("intake.streams"))",
-                "answers waiting \(n("intake.answersWaiting"))",
-                "ring free \(n("intake.ringFree"))",
-                m.text("intake.isWithoutRoom") == "true" ? "NO ROOM" : "",
+                language(.devicesFigure, n("intake.devices")),
+                language(.streamsFigure, n("intake.streams")),
+                language(.answersWaiting, n("intake.answersWaiting")),
+                language(.ringFree, n("intake.ringFree")),
+                m.text("intake.isWithoutRoom") == "true" ? language(.noRoom) : "",
             ], m.text("intake.isWithoutRoom") == "true" ? .bad : .plain)
         add(
-            "buckets",
+            .rowBuckets,
             [
-                "\(n("ledger.readingsInBuckets")) readings",
-                "on their way \(n("ledger.readingsAwaitingSpool"))",
+                language(.readingsFigure, n("ledger.readingsInBuckets")),
+                language(.onTheirWay, n("ledger.readingsAwaitingSpool")),
             ])
         add(
-            "journal",
+            .rowJournal,
             [
-                "on disk \(StatusScreen.size(m.count("spool.journalBytes")))",
-                "parts \(n("spool.journalParts"))",
-                "in memory \(StatusScreen.size(m.count("intake.journalBytes")))",
+                language(.onDisk, StatusScreen.size(m.count("spool.journalBytes"))),
+                language(.parts, n("spool.journalParts")),
+                language(.inMemory, StatusScreen.size(m.count("intake.journalBytes"))),
             ])
         let trouble = m.text("spool.trouble")
         let isTroubled = !trouble.isEmpty && trouble != "–"
         let forecast = m.text("spool.forecast.text")
         let limit = m.count("spool.maximumBytes")
         let damaged = m.count("spool.batchesDamaged")
+        let pending = StatusScreen.size(m.lanes("bytesPending"))
         add(
-            "spool",
+            .rowSpool,
             [
                 isTroubled ? trouble : "",
-                "\(Words.grouped(m.lanes("batchesPending"))) batches",
-                "\(Words.grouped(m.lanes("readingsPending"))) readings",
-                StatusScreen.size(m.lanes("bytesPending"))
-                    + (limit > 0 ? " of \(StatusScreen.size(limit))" : ""),
+                language(.batchesFigure, Words.grouped(m.lanes("batchesPending"))),
+                language(.readingsFigure, Words.grouped(m.lanes("readingsPending"))),
+                limit > 0 ? language(.sizeOf, pending, StatusScreen.size(limit)) : pending,
                 forecast == "–" ? "" : forecast,
-                "evicted \(Words.grouped(m.lanes("readingsEvicted")))",
-                damaged > 0 ? "damaged \(Words.grouped(damaged))" : "",
+                language(.evicted, Words.grouped(m.lanes("readingsEvicted"))),
+                damaged > 0 ? language(.damaged, Words.grouped(damaged)) : "",
             ], isTroubled ? .bad : .plain)
         uplink(m, add)
         ledger(m, add)
         return lines
     }
 
-    private func uplink(_ m: StatusModel, _ add: (String, [String], Style) -> Void) {
+    private func uplink(_ m: StatusModel, _ add: (Phrase, [String], Style) -> Void) {
         let state = m.text("uplink.state")
         let error = m.text("uplink.lastError")
         let acknowledged = m.rate("ledger.readingsAcknowledged")
@@ -217,55 +235,79 @@ package struct StatusScreen: Sendable {
         let surplus = acknowledged - m.rate("ledger.readingsPublished")
         let lag =
             held == 0
-            ? "lag none"
+            ? language(.lagNone)
             : surplus > 0
-                ? "drains in \(Words.span(Int64(min(Double(held) / surplus, 1e9)) * 1_000_000_000))"
-                : "behind by \(Words.grouped(held)) readings"
+                ? language(
+                    .drainsIn,
+                    language.span(Int64(min(Double(held) / surplus, 1e9)) * 1_000_000_000))
+                : language(.behindBy, Words.grouped(held))
         add(
-            "uplink",
+            .rowUplink,
             [
-                "\(state) \(m.text("uplink.store")) for "
-                    + Words.span(Int64(clamping: m.count("uplink.stateSeconds")) * 1_000_000_000),
-                "in flight \(Words.grouped(m.count("uplink.inFlight")))",
-                "credit \(Words.grouped(m.count("uplink.credit")))",
-                "\(StatusScreen.size(UInt64(m.rate("uplink.bytesSent"))))/s", lag,
+                language(
+                    .uplinkFor, words(ofState: state), m.text("uplink.store"),
+                    language.span(
+                        Int64(clamping: min(m.count("uplink.stateSeconds"), 1 << 33))
+                            * 1_000_000_000)),
+                language(.inFlight, Words.grouped(m.count("uplink.inFlight"))),
+                language(.credit, Words.grouped(m.count("uplink.credit"))),
+                language(.perSecondSize, StatusScreen.size(UInt64(m.rate("uplink.bytesSent")))),
+                lag,
                 state == "streaming" || error == "–" ? "" : error,
             ], state == "streaming" ? .plain : .bad)
     }
 
-    private func ledger(_ m: StatusModel, _ add: (String, [String], Style) -> Void) {
+    /// A state of the uplink, as the daemon calls it, in words.
+    private func words(ofState state: String) -> String {
+        switch state {
+        case "stopped": language(.stateStopped)
+        case "waiting": language(.stateWaiting)
+        case "connecting": language(.stateConnecting)
+        case "greeting": language(.stateGreeting)
+        case "streaming": language(.stateStreaming)
+        default: state
+        }
+    }
+
+    private func ledger(_ m: StatusModel, _ add: (Phrase, [String], Style) -> Void) {
         func n(_ name: String) -> String { Words.grouped(m.count("ledger.\(name)")) }
         add(
-            "frames",
+            .rowFrames,
             [
-                "received \(n("framesReceived")) =", "decoded \(n("framesDecoded"))",
-                "+ duplicate \(n("framesDuplicate"))", "+ control \(n("framesControl"))",
-                "+ refused \(n("framesRejected"))",
+                language(.ledgerReceived, n("framesReceived")),
+                language(.ledgerDecoded, n("framesDecoded")),
+                language(.ledgerDuplicate, n("framesDuplicate")),
+                language(.ledgerControl, n("framesControl")),
+                language(.ledgerRefused, n("framesRejected")),
             ], .plain)
         add(
-            "readings",
+            .rowReadings,
             [
-                "decoded \(n("readingsDecoded")) =", "acknowledged \(n("readingsAcknowledged"))",
-                "+ held \(n("readingsHeld"))", "+ dropped \(n("readingsDropped"))",
-                "+ evicted \(n("readingsEvicted"))",
+                language(.ledgerReadings, n("readingsDecoded")),
+                language(.ledgerAcknowledged, n("readingsAcknowledged")),
+                language(.ledgerHeld, n("readingsHeld")),
+                language(.ledgerDropped, n("readingsDropped")),
+                language(.ledgerEvicted, n("readingsEvicted")),
             ], .plain)
         let isBalanced = m.has("ledger.unaccounted") && m.count("ledger.unaccounted") == 0
         add(
-            "ledger",
+            .rowLedger,
             [
-                "unaccounted \(n("unaccounted"))", "kernel drops \(n("kernelDrops"))",
-                "CPU \(Words.fixed(Double(m.text("process.cpuSeconds")) ?? 0, 1)) s",
-                "RSS \(StatusScreen.size(m.count("process.rssKb") &* 1024))",
+                language(.unaccounted, n("unaccounted")), language(.kernelDrops, n("kernelDrops")),
+                language(
+                    .processor, Words.fixed(Double(m.text("process.cpuSeconds")) ?? 0, 1)),
+                language(.memory, StatusScreen.size(m.count("process.rssKb") &* 1024)),
             ], isBalanced ? .good : .bad)
     }
 
     private func devices(_ model: StatusModel) -> [Line] {
         let wanted = filter.lowercased()
         var table = Table([
-            ("device", .left), ("format", .left), ("streams", .right), ("last seen", .left),
-            ("silent", .right),
+            (language(.headDevice), .left), (language(.headFormat), .left),
+            (language(.headStreams), .right), (language(.headLastSeen), .left),
+            (language(.headSilent), .right),
         ])
-        var rows = model.silent(-1).filter {
+        var rows = model.aged.filter {
             wanted.isEmpty || $0.device.name.lowercased().contains(wanted)
                 || $0.device.format.lowercased().contains(wanted)
         }
@@ -276,36 +318,34 @@ package struct StatusScreen: Sendable {
                 StatusScreen.clipped(row.device.name, max(20, columns / 3)), row.device.format,
                 Words.grouped(row.device.streams),
                 StatusScreen.time(row.device.lastSeenAt),
-                Words.span(row.milliseconds * 1_000_000),
+                language.span(row.milliseconds * 1_000_000),
             ])
         }
         let printed = table.lines()
         return [Line(printed[0], .heading)]
             + zip(rows, printed.dropFirst()).map { row, text in
-                Line(text, row.milliseconds > silentMilliseconds ? .bad : .plain)
+                Line(
+                    text,
+                    row.milliseconds > row.device.patience(silentMilliseconds) ? .bad : .plain)
             }
     }
 
     private var help: [Line] {
-        [Line("keys", .heading)]
+        [Line(language(.keys), .heading)]
             + [
-                "  q, Ctrl-C   leave",
-                "  s           sort by the next of: "
-                    + Order.allCases.map(\.rawValue).joined(separator: ", "),
-                "  r           turn the order round",
-                "  /           filter by a part of the name; Enter keeps it, Esc drops it",
-                "  d           devices, the longest silent first; again: sources",
-                "  up, down    scroll; also j and k, PgUp and PgDn",
-                "  space       stop and go on", "  + and -     refresh more and less often",
-                "  h or ?      this help; any key leaves it",
+                language(.keyLeave),
+                language(
+                    .keySort, Order.allCases.map { $0.words(language) }.joined(separator: ", ")),
+                language(.keyTurn), language(.keyFilter), language(.keyDevices),
+                language(.keyScroll), language(.keyPause), language(.keyPace), language(.keyHelp),
             ].map { Line($0) }
     }
 
     // MARK: Words
 
-    private static func span(_ times: (Timestamp?, Timestamp?)) -> String {
+    private func span(_ times: (Timestamp?, Timestamp?)) -> String {
         guard let end = times.0, let start = times.1 else { return "–" }
-        return Words.span((end.milliseconds &- start.milliseconds) &* 1_000_000)
+        return language.span((end.milliseconds &- start.milliseconds) &* 1_000_000)
     }
 
     /// Without milliseconds, which nobody reads.

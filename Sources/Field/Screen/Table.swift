@@ -21,7 +21,10 @@ package struct Table: Sendable {
 
     /// The lines, two blanks between columns, no blanks at line ends. Control characters in cells
     /// appear as `·`, so that text from devices cannot drive the terminal.
-    package func lines() -> [String] {
+    package func lines() -> [String] { rowsOfLines(fitting: nil).map { $0[0] } }
+
+    /// A row's lines: one, or where the screen is narrower the last cell goes on below.
+    private func rowsOfLines(fitting columns: Int?) -> [[String]] {
         let cleaned = rows.map { $0.map(Table.printable) }
         var widths = headings.map(Table.columns)
         for row in cleaned {
@@ -35,14 +38,50 @@ package struct Table: Sendable {
                 line += alignments[i] == .left ? cell + gap : gap + cell
             }
             while line.last == " " { line.removeLast() }
-            return line
+            guard let columns, Table.columns(line) > columns, let last = row.last,
+                alignments.last == .left
+            else { return [line] }
+            let before = widths.dropLast().reduce(0) { $0 + $1 + 2 }
+            // Too little room beside the others: below them, indented.
+            let start = columns - before >= 16 ? before : min(8, columns / 4)
+            var parts = Table.wrapped(last, columns - start)
+            var head = String(line.dropLast(last.count))
+            if start == before, !parts.isEmpty { head += parts.removeFirst() }
+            while head.last == " " { head.removeLast() }
+            return [head] + parts.map { String(repeating: " ", count: start) + $0 }
         }
     }
 
-    /// The lines with the heading in bold when the console has colours.
+    /// A text in lines of at most so many columns, cut at blanks where there are any.
+    static func wrapped(_ text: String, _ columns: Int) -> [String] {
+        var lines: [String] = []
+        var line = ""
+        for word in text.split(separator: " ") {
+            var rest = String(word)
+            if !line.isEmpty, Table.columns(line) + 1 + Table.columns(rest) > columns {
+                lines.append(line)
+                line = ""
+            }
+            while line.isEmpty, Table.columns(rest) > columns {
+                var cut = ""
+                while let next = rest.first,
+                    Table.columns(cut) + Table.columns(String(next)) <= max(2, columns)
+                {
+                    cut.append(rest.removeFirst())
+                }
+                lines.append(cut)
+            }
+            line += (line.isEmpty ? "" : " ") + rest
+        }
+        return line.isEmpty ? lines : lines + [line]
+    }
+
+    /// The lines with the heading in bold when the console has colours, none wider than a terminal as
+    /// far as the last column's text can give way.
     package func write(to console: Console, indent: String = "") {
-        for (i, line) in lines().enumerated() {
-            console.line(indent + (i == 0 ? console.bold(line) : line))
+        let room = console.isTerminal ? console.width - Table.columns(indent) : nil
+        for (i, row) in rowsOfLines(fitting: room).enumerated() {
+            for line in row { console.line(indent + (i == 0 ? console.bold(line) : line)) }
         }
     }
 

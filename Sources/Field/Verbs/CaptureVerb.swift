@@ -137,8 +137,7 @@ private struct CaptureRun {
         guard descriptor >= 0 else { return .foundWrong }
         if lost > 0 {
             console.complain(
-                "sluice: capture: \(Words.count(lost, "record")) came faster than they were "
-                    + "fetched and are not in the file: filter with --source or --device")
+                console.language(.captureLost, console.language.count(lost, .nounRecord)))
             status = .foundWrong
         }
         if asJSON {
@@ -148,8 +147,11 @@ private struct CaptureRun {
                     ("bytes", .integer(Int64(bytes))), ("lost", .integer(Int64(lost))),
                 ]).text())
         } else {
+            let language = console.language
             console.line(
-                "\(path): \(Words.count(records, "record")), \(Words.count(bytes, "byte"))")
+                language(
+                    .captureDone, path, language.count(records, .nounRecord),
+                    language.count(bytes, .nounByte)))
         }
         return status
     }
@@ -188,8 +190,10 @@ private struct CaptureRun {
                 _ = try? ask("/capture/end?id=\(number)")
                 return
             }
-            let gone = Words.span(SendingClock.now - start)
-            console.progress("\(Words.count(records, "record")), \(gone)")
+            let language = console.language
+            let gone = language.span(SendingClock.now - start)
+            console.progress(
+                language(.decodeHead, language.count(records, .nounRecord), gone))
         }
     }
 

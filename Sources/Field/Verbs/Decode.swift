@@ -119,7 +119,7 @@ struct FrameList {
 
     mutating func print(_ text: String, called name: String) {
         guard let bytes = Hex.bytes(text) else {
-            console.complain("sluice: \(name): is not hex: write two hex digits a byte")
+            console.complain(console.language(.notHex, name))
             isWhole = false
             return
         }
@@ -130,21 +130,23 @@ struct FrameList {
 
     /// Each line of standard input as it comes, so that a pipe from a running tool shows at once.
     mutating func printLines() {
-        var input = LineReader(descriptor: 0, path: "standard input")
+        var input = LineReader(descriptor: 0, path: console.language(.standardInput))
         var number = 0
         do throws(FileError) {
             while !console.isOutputGone, let line = try input.next(waiting: { console.flush() }) {
                 number += 1
                 let text = line.prefix { $0 != "#" }
                 guard text.contains(where: { !$0.isWhitespace }) else { continue }
-                print(String(text), called: "line \(number)")
+                print(String(text), called: console.language(.lineNumber, "\(number)"))
             }
         } catch {
-            console.complain("sluice: \(error.path): \(error.why): pipe hex lines into it")
+            console.complain(console.language(.pipeHex, error.path, error.why))
             isWhole = false
         }
         if printed == 0, isWhole {
-            console.complain("sluice: standard input: holds no frame: pipe hex lines into it")
+            let language = console.language
+            console.complain(
+                language(.pipeHex, language(.standardInput), language(.holdsNoFrame)))
             isWhole = false
         }
     }
@@ -181,8 +183,12 @@ struct FramePrinter {
     /// False when the frame was refused.
     func printText(_ bytes: [UInt8]) -> Bool {
         let outcome = decode(bytes)
-        var head = "\(decoder.format.name), \(Words.count(bytes.count, "byte"))"
-        if !outcome.identity.isEmpty { head += ", device \(outcome.identity)" }
+        let language = console.language
+        let (name, size) = (decoder.format.name, language.count(bytes.count, .nounByte))
+        let head =
+            outcome.identity.isEmpty
+            ? language(.decodeHead, name, size)
+            : language(.decodeHeadDevice, name, size, outcome.identity)
         console.line(console.bold(head))
         if explains {
             explanationTable(outcome.explanation, bytes).write(to: console)
@@ -190,21 +196,24 @@ struct FramePrinter {
             fieldTable(outcome.explanation).write(to: console)
         }
         if let rejection = outcome.rejection {
-            let at = outcome.explanation.rejectedAt.map { " at offset \($0)" } ?? ""
+            let words =
+                outcome.explanation.rejectedAt.map {
+                    language(.refusedAt, rejection.code, "\($0)")
+                } ?? language(.refusedPlain, rejection.code)
             let reason = outcome.explanation.reason
             console.line(
-                console.red("refused: \(rejection.code)\(at)")
+                console.red(words)
                     + (reason.isEmpty ? "" : ": \(reason)"))
             return false
         }
         console.line()
         if outcome.frame.readings.isEmpty {
-            console.line(outcome.frame.isControl ? "control frame, no readings" : "no readings")
+            console.line(language(outcome.frame.isControl ? .controlFrame : .noReadings))
         } else {
             readingTable(outcome.frame.readings).write(to: console)
         }
         if !outcome.frame.answer.isEmpty {
-            console.line("answer: \(FieldNode.hex(outcome.frame.answer))")
+            console.line(language(.answerLine, FieldNode.hex(outcome.frame.answer)))
         }
         return true
     }
@@ -253,7 +262,7 @@ struct FramePrinter {
             ("value", JSON(reading.value)), ("unit", .string(words.unit)),
             (
                 "observedAt",
-                reading.observedAt == nil ? .null : .string(FramePrinter.time(reading))
+                reading.observedAt == nil ? .null : .string(time(reading, in: .english))
             ),
             ("quality", .string(reading.quality.description)),
         ])
@@ -262,28 +271,36 @@ struct FramePrinter {
     // MARK: Tables
 
     private func readingTable(_ readings: [DecodedReading]) -> Table {
+        let language = console.language
         var table = Table([
-            ("stream", .left), ("value", .right), ("unit", .left), ("observed at", .left),
-            ("quality", .left),
+            (language(.headStream), .left), (language(.headValue), .right),
+            (language(.headUnit), .left), (language(.headObservedAt), .left),
+            (language(.headQuality), .left),
         ])
         for reading in readings {
             let words = decoder.describe(reading)
             table.add([
                 words.name, reading.value.description, words.unit,
-                FramePrinter.time(reading), reading.quality.description,
+                time(reading), reading.quality.description,
             ])
         }
         return table
     }
 
     /// The device's time, or how far from the frame's arrival (`-300000 ms from arrival`).
-    private static func time(_ reading: DecodedReading) -> String {
-        guard let time = reading.observedAt else { return "on arrival" }
-        return reading.isTimeRelative ? "\(time.milliseconds) ms from arrival" : time.iso8601
+    private func time(_ reading: DecodedReading, in given: Language? = nil) -> String {
+        let language = given ?? console.language
+        guard let time = reading.observedAt else { return language(.onArrival) }
+        return reading.isTimeRelative
+            ? language(.fromArrival, "\(time.milliseconds)") : time.iso8601
     }
 
     private func fieldTable(_ explanation: Explanation) -> Table {
-        var table = Table([("field", .left), ("value", .left), ("unit", .left)])
+        let language = console.language
+        var table = Table([
+            (language(.headField), .left), (language(.headValue), .left),
+            (language(.headUnit), .left),
+        ])
         for line in FramePrinter.flatten(explanation.root) where line.node.isContent {
             table.add([
                 line.indentedName, FramePrinter.text(line.node), line.node.unit,
@@ -293,9 +310,11 @@ struct FramePrinter {
     }
 
     private func explanationTable(_ explanation: Explanation, _ bytes: [UInt8]) -> Table {
+        let language = console.language
         var table = Table([
-            ("offset", .right), ("bytes", .left), ("field", .left), ("value", .left),
-            ("unit", .left), ("note", .left),
+            (language(.headOffset), .right), (language(.headBytes), .left),
+            (language(.headField), .left), (language(.headValue), .left),
+            (language(.headUnit), .left), (language(.headNote), .left),
         ])
         for line in FramePrinter.flatten(explanation.root) {
             let range = line.node.bytes.clamped(to: 0..<bytes.count)

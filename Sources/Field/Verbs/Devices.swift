@@ -16,11 +16,14 @@ enum DevicesVerb {
     static let list = Verb(
         "devices", "lists the devices that the gateway knows, or shows one",
         details: [
-            "The longest silent come first. With an ID it shows that device, as `sluice device`."
+            "The longest silent come first. With an ID it shows that device, as `sluice device`. "
+                + "--late judges each by its own period, which the gateway learns from its reports: "
+                + "silent for three of them and a minute."
         ],
         operands: "[ID]", operandCount: 0...1,
         flags: [
             .value("silent", "DURATION", "only those not heard for longer"),
+            .toggle("late", "only those silent beyond their own period"),
             .value("format", "NAME", "only devices of this format"),
         ] + flags,
         examples: [Example("who has not reported for two days", "sluice devices --silent 2d")]
@@ -33,10 +36,24 @@ enum DevicesVerb {
 
     static let one = Verb(
         "device", "shows one device: streams, last readings, when it was heard",
-        operands: "ID", operandCount: 1...1, flags: flags,
-        examples: [Example("a meter", "sluice device 202600000311")]
+        details: [
+            "With --watch it then shows what the device sends: its endpoint and when that changes, and "
+                + "what becomes of each frame. A refused frame names no device: those count that come "
+                + "from an endpoint at which this one was heard."
+        ],
+        operands: "ID", operandCount: 1...1,
+        flags: [
+            .value("watch", "DURATION", "then watch what it sends, until Ctrl-C at the latest")
+        ] + flags,
+        examples: [
+            Example("a meter", "sluice device 202600000311"),
+            Example(
+                "does it reach us, from where, and is it understood",
+                "sluice device 202600000311 --watch 10m"),
+        ]
     ) { invocation, console throws(UsageError) in
-        show(invocation.operands[0], invocation, console)
+        let watched = invocation.has("watch") ? try invocation.duration("watch", default: 0) : nil
+        return show(invocation.operands[0], invocation, console, watching: watched)
     }
 
     /// Every device of the gateway, nil when it cannot be asked. Bounded to a hundred pages.
@@ -68,6 +85,7 @@ enum DevicesVerb {
         }
         let now = SendingClock.wallMilliseconds
         let format = invocation.text("format")
+        let onlyLate = invocation.has("late")
         let rows = all.map { device in
             (
                 device,
@@ -75,8 +93,11 @@ enum DevicesVerb {
                     - (device.lastSeenAt ?? device.firstSeenAt ?? Timestamp(milliseconds: now))
                     .milliseconds
             )
-        }.filter { $0.1 > silent && (format == nil || $0.0.format == format) }
-            .sorted { $0.1 > $1.1 }
+        }.filter { device, age in
+            age > silent && (format == nil || device.format == format)
+                && (!onlyLate || age > device.patience(.max))
+        }
+        .sorted { $0.1 > $1.1 }
         if invocation.has("json") {
             console.line(
                 JSON.array(
@@ -87,25 +108,33 @@ enum DevicesVerb {
                             ("firstSeenAt", time(device.firstSeenAt)),
                             ("lastSeenAt", time(device.lastSeenAt)),
                             ("silentSeconds", .integer(max(0, age) / 1000)),
+                            (
+                                "periodSeconds",
+                                device.periodMilliseconds.map { .integer($0 / 1000) } ?? .null
+                            ),
                         ])
                     }
                 ).text(pretty: true))
             return .done
         }
         guard !rows.isEmpty else {
-            console.line(all.isEmpty ? "no devices yet" : "no such devices")
+            console.line(console.language(all.isEmpty ? .noDevices : .noSuchDevices))
             return .done
         }
-        var table = Table([
-            ("device", .left), ("format", .left), ("streams", .right), ("first seen", .left),
-            ("last seen", .left), ("silent", .right),
-        ])
+        let language = console.language
+        // A narrow terminal has no room for both times.
+        let hasFirst = !console.isTerminal || console.width >= 110
+        var table = Table(
+            [
+                (language(.headDevice), .left), (language(.headFormat), .left),
+                (language(.headStreams), .right),
+            ] + (hasFirst ? [(language(.headFirstSeen), .left)] : [])
+                + [(language(.headLastSeen), .left), (language(.headSilent), .right)])
         for (device, age) in rows {
-            table.add([
-                device.name, device.format, Words.grouped(device.streams),
-                StatusScreen.time(device.firstSeenAt), StatusScreen.time(device.lastSeenAt),
-                Words.span(age * 1_000_000),
-            ])
+            table.add(
+                [device.name, device.format, Words.grouped(device.streams)]
+                    + (hasFirst ? [StatusScreen.time(device.firstSeenAt)] : [])
+                    + [StatusScreen.time(device.lastSeenAt), language.span(age * 1_000_000)])
         }
         table.write(to: console)
         return .done
@@ -118,7 +147,8 @@ enum DevicesVerb {
     // MARK: One device
 
     private static func show(
-        _ identity: String, _ invocation: Invocation, _ console: Console
+        _ identity: String, _ invocation: Invocation, _ console: Console,
+        watching milliseconds: Int64? = nil
     ) -> RunStatus {
         let socket = AdminVerbs.socket(invocation)
         let answer: (status: Int, body: String)
@@ -135,31 +165,41 @@ enum DevicesVerb {
         else {
             let near = Nearest.of(identity, among: (all(socket) ?? []).map(\.name))
             console.complain(
-                "sluice: \(identity): the gateway knows no such device: "
-                    + (near.map { "did you mean \($0)?" } ?? "`sluice devices` lists them"))
+                near.map { console.language(.unknownDevice, identity, $0) }
+                    ?? console.language(.unknownDeviceList, identity))
             return .foundWrong
         }
         let readings = last(identity, found, invocation, socket, console)
         if invocation.has("json") {
-            console.line(
-                JSON.object([
-                    ("device", .string(identity)),
-                    ("catalog", .array(found.map(JSON.init(node:)))),
-                    (
-                        "lastReadings",
-                        readings.map { .array($0.map(ReadingPrinter.json)) } ?? .null
-                    ),
-                ]).text(pretty: true))
+            var members: [(String, JSON)] = [
+                ("device", .string(identity)),
+                ("catalog", .array(found.map(JSON.init(node:)))),
+                ("lastReadings", readings.map { .array($0.map(ReadingPrinter.json)) } ?? .null),
+            ]
+            if let milliseconds {
+                guard
+                    let seen = watch(identity, milliseconds, socket, console, shows: false)
+                else { return .foundWrong }
+                members.append(("watched", seen.json))
+            }
+            console.line(JSON.object(members).text(pretty: true))
         } else {
             for node in found { print(node, console) }
             guard let readings else { return .foundWrong }
             console.line()
             if readings.isEmpty {
-                console.line("no readings in the store yet")
+                console.line(console.language(.noReadingsYet))
             } else {
                 var printer = ReadingPrinter(style: .table, console: console)
                 for reading in readings { printer.add(reading) }
                 printer.finish()
+            }
+            if let milliseconds {
+                console.line()
+                guard let seen = watch(identity, milliseconds, socket, console, shows: true) else {
+                    return .foundWrong
+                }
+                console.line(seen.summary(console.language))
             }
         }
         return readings == nil ? .foundWrong : .done
@@ -168,16 +208,23 @@ enum DevicesVerb {
     private static func print(_ node: JSONNode, _ console: Console) {
         let device = StatusModel.SeenDevice(node)
         let now = SendingClock.wallMilliseconds
+        let language = console.language
         console.line(console.bold("\(device.name), \(device.format)"))
         var table = Table([("", .left), ("", .left)])
-        table.add(["first seen", device.firstSeenAt.map { LocalTime.text($0) } ?? "–"])
-        let ago = device.lastSeenAt.map { Words.span((now - $0.milliseconds) * 1_000_000) }
+        table.add([language(.headFirstSeen), device.firstSeenAt.map { LocalTime.text($0) } ?? "–"])
         table.add([
-            "last seen",
-            device.lastSeenAt.map { LocalTime.text($0) + " (\(ago ?? "") ago)" }
-                ?? "not since the gateway started",
+            language(.headLastSeen),
+            device.lastSeenAt.map {
+                let gone = language.span((now - $0.milliseconds) * 1_000_000)
+                return language(.ago, LocalTime.text($0), gone)
+            } ?? language(.notSinceStart),
         ])
-        table.add(["streams", Words.grouped(device.streams)])
+        table.add([
+            language(.headPeriod),
+            device.periodMilliseconds.map { language(.everySpan, language.span($0 * 1_000_000)) }
+                ?? language(.unknownPeriod),
+        ])
+        table.add([language(.headStreams), Words.grouped(device.streams)])
         for line in table.lines().dropFirst() { console.line(line) }
     }
 
@@ -195,8 +242,7 @@ enum DevicesVerb {
             place = root?["uplink"]?["store"]?.string ?? ""
         }
         guard !place.isEmpty else {
-            console.complain(
-                "sluice: the gateway has no store: its readings cannot be shown: add --store")
+            console.complain(console.language(.noStore))
             return nil
         }
         let seen = found.compactMap { StatusModel.SeenDevice($0) }.compactMap {

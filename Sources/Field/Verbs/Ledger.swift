@@ -29,7 +29,8 @@ package struct LedgerReport: Sendable {
 
     /// Counters that are not 0, and always those that the two laws speak of; `unaccounted` last.
     package func write(to console: Console, all: Bool) {
-        var table = Table([("counter", .left), ("count", .right)])
+        let language = console.language
+        var table = Table([(language(.headCounter), .left), (language(.headCount), .right)])
         let always: Set = [
             "framesReceived", "framesDecoded", "framesDuplicate", "framesControl",
             "readingsDecoded", "readingsAcknowledged", "readingsHeld",
@@ -40,7 +41,7 @@ package struct LedgerReport: Sendable {
             let number = Int64(line.value)
             table.add([line.name, number.map { Words.grouped($0) } ?? line.value])
         }
-        let value = number("unaccounted").map { Words.grouped($0) } ?? "unknown"
+        let value = number("unaccounted").map { Words.grouped($0) } ?? language(.unknown)
         table.add(["unaccounted", value])
         let printed = table.lines()
         for (i, line) in printed.enumerated() {
@@ -89,7 +90,7 @@ enum AdminVerbs {
     ) { invocation, console throws(UsageError) in
         guard let body = ask("/ledger", socket(invocation), console) else { return .foundWrong }
         guard let report = LedgerReport(body) else {
-            console.complain("sluice: ledger: the answer is no JSON: is this a sluiced?")
+            console.complain(console.language(.noJSON, "ledger"))
             return .foundWrong
         }
         if invocation.has("json") {
@@ -111,7 +112,7 @@ enum AdminVerbs {
             let answer = try adminGet(socket: socket, route: route)
             if answer.status == 200 { return answer.body }
             console.complain(
-                "sluice: \(socket): answered \(answer.status) for \(route): is this a sluiced?")
+                console.language(.answeredFor, socket, "\(answer.status)", route))
         } catch {
             console.complain("sluice: \(error.description)")
         }

@@ -16,6 +16,10 @@ enum LoadVerb {
             "With --local and --rate max the highest rate without loss is searched for, with a part "
                 + "of the frames; the rest is sent at that rate. The same search over a bare poll "
                 + "and recvmmsg receiver gives the yardstick of the same run.",
+            "--shape says how devices report: all in turn; sensors each minute; meters that wake and "
+                + "send the day's hourly values at once; alarms in bursts; or all of these. Their "
+                + "times lie in the past, a minute or an hour apart. With --awake an answer that "
+                + "comes later finds the device asleep, which repeats when it wakes.",
             "--compare holds the results of two runs (files of --json) against one another; the exit "
                 + "status is 1 where a figure is worse than its threshold allows.",
             "With --local a store and a gateway are started as separate processes with temporary "
@@ -43,8 +47,20 @@ enum LoadVerb {
             .value("burst", "N", "frames handed over together", default: "1"),
             .value("kill-gateway", "N", "with --local: kill -9 the gateway N times", default: "0"),
             .value("kill-store", "N", "with --local: kill -9 the store N times", default: "0"),
+            .toggle("netns", "with --local: in network namespaces"),
+            .value("uplink", "BITS", "with --netns: bits a second to the store", default: "128000"),
+            .value("packet-loss", "P", "with --netns: share of packets lost", default: "0.02"),
+            .toggle("yardstick", "with --local: then the same to a bare receiver, for the ratio"),
             .value("interval", "DURATION", "with --local: batch interval", default: "10s"),
-            .value("format", "NAME", "format of the frames", default: "sluice-reference"),
+            .value(
+                "format", "NAME",
+                "format of the frames: "
+                    + LoadFormat.allCases.map(\.rawValue).joined(separator: ", "),
+                default: "sluice-reference"),
+            .value(
+                "shape", LoadShape.allCases.map(\.rawValue).joined(separator: "|"),
+                "how devices report", default: "steady"),
+            .value("awake", "DURATION", "how long a device listens after it sent (PSM)"),
             .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
             .value("drain", "DURATION", "how long the store may take at the end", default: "120s"),
             .toggle("tcp", "with --local: over TCP"),
@@ -91,6 +107,8 @@ private struct LoadJob {
     private let drain: Int64
     private let asJSON: Bool
     private let keeps: Bool
+    private let hasYardstick: Bool
+    private var spaces: NetworkSpaces.Settings?
 
     init(_ invocation: Invocation) throws(UsageError) {
         isLocal = invocation.has("local")
@@ -99,11 +117,6 @@ private struct LoadJob {
             throw UsageError(
                 "load", isLocal ? "--local and --to exclude one another" : "needs a gateway",
                 "write either --local or --to udp://HOST:PORT")
-        }
-        if let format = invocation.text("format"), format != "sluice-reference" {
-            throw UsageError(
-                "--format \(format)", "load makes frames of sluice-reference only in this version",
-                "leave --format out, or replay a capture")
         }
         let nowhere = Target(isStream: false, endpoint: .ipv4(0x7F00_0001, port: 9))
         var target = nowhere
@@ -115,6 +128,7 @@ private struct LoadJob {
             target.isStream = true
         }
         plan = LoadPlan(target: target)
+        try LoadJob.readTraffic(invocation, &plan, isLocal: isLocal)
         plan.frames = try invocation.integer("frames", in: 1...100_000_000, default: plan.frames)
         plan.rate = try invocation.speed("rate", default: 20_000)
         plan.devices = try invocation.integer("devices", in: 1...1_000_000, default: plan.devices)
@@ -147,12 +161,96 @@ private struct LoadJob {
         drain = try invocation.duration("drain", default: 120_000)
         asJSON = invocation.has("json")
         keeps = invocation.has("keep")
+        try LoadJob.check(plan)
+        hasYardstick = invocation.has("yardstick")
+        for flag in ["netns", "yardstick"] where invocation.has(flag) && !isLocal {
+            throw UsageError("--\(flag)", "goes with --local", "add --local")
+        }
+        if invocation.has("netns") {
+            var settings = NetworkSpaces.Settings()
+            settings.bitsPerSecond = try invocation.integer(
+                "uplink", in: 1000...10_000_000_000, default: settings.bitsPerSecond)
+            settings.loss = try invocation.share("packet-loss", default: settings.loss)
+            spaces = settings
+        }
+    }
+
+    /// The gateway's source; identities that hold within one source begin with it.
+    private static let source = "load"
+
+    private static func readTraffic(
+        _ invocation: Invocation, _ plan: inout LoadPlan, isLocal: Bool
+    ) throws(UsageError) {
+        let name = invocation.text("format") ?? LoadFormat.reference.rawValue
+        guard let format = LoadFormat.named(name) else {
+            throw UsageError(
+                "--format \(name)", "load makes no frames of it",
+                Nearest.of(name, among: LoadFormat.allCases.map(\.rawValue))
+                    .map { "did you mean \($0)?" } ?? "replay a capture")
+        }
+        let shapeName = invocation.text("shape") ?? LoadShape.steady.rawValue
+        guard let shape = LoadShape(rawValue: shapeName) else {
+            throw UsageError(
+                "--shape \(shapeName)", "is no shape",
+                "write one of \(LoadShape.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        (plan.format, plan.shape) = (format, shape)
+        if invocation.has("awake") {
+            plan.awakeMilliseconds = max(1, try invocation.duration("awake", default: 1000))
+        }
+        if plan.target.isStream, format.isDatagramOnly {
+            throw UsageError("--format \(name)", "is of UDP", "leave TCP out")
+        }
+        let isSearch = isLocal && invocation.text("rate") == "max"
+        if isSearch, shape != .steady || format != .reference {
+            throw UsageError(
+                "--rate max", "is searched with steady sluice-reference", "name a rate")
+        }
+    }
+
+    /// What a format cannot do.
+    private static func check(_ plan: LoadPlan) throws(UsageError) {
+        let name = "--format \(plan.format.rawValue)"
+        if plan.devices > plan.format.maximumDevices {
+            throw UsageError(
+                name, "has \(plan.format.maximumDevices) identities", "write fewer --devices")
+        }
+        if plan.answers > 0, !plan.format.canAnswer {
+            throw UsageError("--answers", "\(name) has no answer here", "leave it out")
+        }
+        if plan.duplicate > 0 || plan.answers > 0, !plan.format.knowsDuplicates {
+            throw UsageError("--duplicate", "\(name) tells no frame again", "leave it out")
+        }
+        if plan.shape == .mixed, plan.devices < 3 {
+            throw UsageError("--shape mixed", "needs three devices", "write --devices 3")
+        }
+        guard plan.format != .reference else { return }
+        if plan.frames > ContentAudit.maximumFrames {
+            throw UsageError(
+                "--frames \(plan.frames)", "are too many to compare",
+                "write at most \(ContentAudit.maximumFrames)")
+        }
+        if plan.format == .senml, plan.frames / plan.connections > 60_000 {
+            throw UsageError(
+                "--connections \(plan.connections)", "message IDs of a socket would come again",
+                "write at least \(plan.frames / 60_000 + 1)")
+        }
     }
 
     mutating func run(_ console: Console) throws(DistrictError) -> RunStatus {
         guard isLocal else {
             plan.startMilliseconds = SendingClock.wallMilliseconds
-            let summary = try send(console) { _ throws(DistrictError) in }
+            // Ctrl-C ends the sending and nothing else.
+            Interrupts.block()
+            var checkedAt = SendingClock.now
+            let summary = try send(console) { sent throws(DistrictError) in
+                guard SendingClock.now - checkedAt > 50_000_000 else { return }
+                checkedAt = SendingClock.now
+                guard Interrupts.wait(milliseconds: 0) else { return }
+                throw DistrictError(
+                    what: "interrupted", why: "\(Words.count(sent, "frame")) were sent",
+                    remedy: "run it again")
+            }
             var outcome = LoadOutcome()
             if let admin, let answer = try? adminGet(socket: admin, route: "/ledger") {
                 outcome.take(LedgerReport(answer.body), since: nil)
@@ -164,21 +262,38 @@ private struct LoadJob {
             else { return status }
             let target = plan.target.description
             console.complain(
-                "sluice: load: \(target): nobody listens there: of "
-                    + "\(Words.count(counts.datagramsSent, "datagram")) "
-                    + "\(Words.grouped(counts.datagramsRefused)) were refused: start the gateway "
-                    + "or name another --to")
+                console.language(
+                    .loadNobody, target,
+                    console.language.count(counts.datagramsSent, .nounDatagram),
+                    Words.grouped(counts.datagramsRefused)))
             return .foundWrong
         }
         var settings = LocalDistrict.Settings(
             sources: [
                 DistrictSource(
-                    name: "load", isStream: plan.target.isStream, formats: ["sluice-reference"])
+                    name: LoadJob.source, isStream: plan.target.isStream,
+                    formats: plan.format.sourceFormats, exchange: plan.format.exchange)
             ], formats: formats)
         settings.batchInterval = interval
         settings.prefix = "sluice-load"
         // Ctrl-C must not leave the two programs behind.
         Interrupts.block()
+        let logs: String
+        do throws(FileError) {
+            logs = try Files.makeTemporaryFolder("sluice-netns")
+        } catch {
+            throw DistrictError(
+                what: error.path, why: error.why, remedy: "set TMPDIR to a folder you can write to")
+        }
+        defer { Files.removeTree(logs) }
+        if let spaces {
+            do throws(NetworkSpaces.Forbidden) {
+                settings.network = try NetworkSpaces(
+                    spaces, programs: Places.programFolder, log: logs + "/log")
+            } catch {
+                return skip(error.why, console)
+            }
+        }
         let district = try LocalDistrict(settings)
         district.isKept = keeps
         defer { district.close() }
@@ -207,27 +322,66 @@ private struct LoadJob {
                     next += 1
                 }
             }
-        console.progress("waiting for the store to acknowledge everything")
+        console.progress(console.language(.loadWaiting))
         let sent = summary.counts.datagramsSent
         let ledger = try district.ledgerWhenDrained(
             milliseconds: drain,
-            plan.target.isStream ? .bytes(sent * ReferenceFrame.size) : .datagrams(sent),
+            plan.target.isStream ? .bytes(summary.counts.bytesSent) : .datagrams(sent),
             since: before)
         outcome.take(ledger, since: before)
         outcome.gatewayCpuSeconds = district.gatewayCpuSeconds - cpuBefore
         outcome.gatewayPeakRssKb = district.gatewayPeakRssKb
         outcome.uplinkBytes = district.uplinkBytes
+        outcome.isThinned = spaces != nil
+        if let ledger, spaces == nil, kills == (0, 0), !plan.target.isStream,
+            let arrived = ledger.number("datagrams")
+        {
+            let base = before?.number("datagrams") ?? 0
+            let seen = Int(clamping: arrived &- base &+ (outcome.kernelDrops ?? 0))
+            outcome.datagramsMissing = max(0, sent - summary.counts.datagramsRefused - seen)
+        }
         outcome.gatewayKills = kills.gateway
         outcome.storeKills = kills.store
         try district.awaitSettled(milliseconds: 30_000)
         district.stop()
-        console.progress("comparing the store with what was sent")
+        console.progress(console.language(.loadComparing))
         do throws(QuestionError) {
-            try StoreAudit.run(district.storeFolder, plan, summary.answered, into: &outcome)
+            if plan.format == .reference {
+                try StoreAudit.run(district.storeFolder, plan, summary.answered, into: &outcome)
+            } else if let library = Places.library(formats, console: console) {
+                try ContentAudit.run(
+                    district.storeFolder, plan, summary.answered, source: LoadJob.source,
+                    library: library, into: &outcome)
+            }
         } catch {
             throw DistrictError(what: error.what, why: error.why, remedy: error.remedy)
         }
+        if hasYardstick { outcome.sinkCpuNsPerFrame = try yardstick(console) }
         return finish(summary, outcome, console)
+    }
+
+    private func skip(_ why: String, _ console: Console) -> RunStatus {
+        console.complain(console.language(.loadSkipped, why))
+        if asJSON { console.line(JSON.object([("skipped", .string("netns"))]).text()) }
+        return .done
+    }
+
+    /// What a frame costs a bare receiver that gets the same frames at the same rate, unharmed.
+    private func yardstick(_ console: Console) throws(DistrictError) -> Double? {
+        let sink = try BareSink()
+        defer { sink.close() }
+        var bare = plan.to(sink.target)
+        (bare.loss, bare.duplicate, bare.reorder, bare.delay) = (0, 0, 0, 0)
+        (bare.answers, bare.rebind) = (0, 0)
+        var job = self
+        job.plan = bare
+        let (seen, before) = (sink.count() ?? 0, sink.cpuSeconds)
+        _ = try job.send(console) { _ throws(DistrictError) in }
+        SendingClock.sleep(milliseconds: 50)
+        guard let count = sink.count(), count > seen, let before, let after = sink.cpuSeconds else {
+            return nil
+        }
+        return (after - before) * 1e9 / Double(count - seen)
     }
 
     /// The search, the yardstick's search, and a run at what was found.
@@ -300,7 +454,9 @@ private struct LoadJob {
             let now = SendingClock.now
             if now - shownAt > 200_000_000 {
                 shownAt = now
-                console.progress("\(sent * 100 / total) %, \(Words.grouped(sent)) frames sent")
+                console.progress(
+                    console.language(
+                        .loadProgress, "\(sent * 100 / total)", Words.grouped(sent)))
             }
         }
         return (summary, run.answered)
@@ -311,13 +467,13 @@ private struct LoadJob {
         _ console: Console
     ) -> RunStatus {
         console.clearProgress()
-        let wrong = outcome.complaints(sent.counts)
+        let wrong = outcome.complaints(sent.counts, console.language)
         if asJSON {
             console.line(outcome.json(sent.counts).text(pretty: true))
         } else {
             outcome.write(sent.counts, plan, to: console)
         }
-        for words in wrong { console.complain("sluice: load: \(words): see the ledger above") }
+        for words in wrong { console.complain(console.language(.loadWrong, words)) }
         return wrong.isEmpty ? .done : .foundWrong
     }
 }

@@ -74,15 +74,7 @@ package enum Places {
 
     /// The folder that holds the running program.
     static var programFolder: String {
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        // Safety: the buffer's count bounds what readlink writes.
-        let count = unsafe buffer.withUnsafeMutableBytes { bytes in
-            unsafe readlink(
-                "/proc/self/exe", bytes.baseAddress!.assumingMemoryBound(to: CChar.self),
-                bytes.count)
-        }
-        guard count > 0 else { return "." }
-        let path = String(decoding: buffer[..<count], as: UTF8.self)
+        guard let path = Files.linkTarget("/proc/self/exe") else { return "." }
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return String(path[..<slash])
     }

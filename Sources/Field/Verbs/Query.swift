@@ -65,7 +65,7 @@ enum QueryVerb {
         }
         printer.finish()
         if rows == filter.limit {
-            console.complain("sluice: query: stopped at --limit \(rows): raise it for more")
+            console.complain(console.language(.stoppedAtLimit, "\(rows)"))
         }
         return .done
     }
@@ -105,11 +105,10 @@ enum QueryVerb {
             let lines = plots[name]?.lines(columns: console.width, rows: rows) ?? []
             for (k, line) in lines.enumerated() { console.line(k == 0 ? console.bold(line) : line) }
         }
-        if order.isEmpty { console.line("no readings") }
+        if order.isEmpty { console.line(console.language(.noReadings)) }
         if !more.isEmpty {
             console.complain(
-                "sluice: query: \(Words.count(more.count, "stream")) more are not drawn: name one "
-                    + "with --device and --stream")
+                console.language(.notDrawn, console.language.count(more.count, .nounStream)))
         }
         return .done
     }
@@ -132,15 +131,18 @@ package struct ReadingPrinter {
 
     private let style: Style
     private let console: Console
-    private var table = Table([
-        ("device", .left), ("stream", .left), ("observed", .left), ("value", .right),
-        ("unit", .left), ("quality", .left),
-    ])
+    private var table: Table
     private var rows = 0
 
     package init(style: Style, console: Console) {
         self.style = style
         self.console = console
+        let language = console.language
+        table = Table([
+            (language(.headDevice), .left), (language(.headStream), .left),
+            (language(.headObserved), .left), (language(.headValue), .right),
+            (language(.headUnit), .left), (language(.headQuality), .left),
+        ])
     }
 
     package mutating func add(_ reading: StoredReading) {
@@ -168,7 +170,8 @@ package struct ReadingPrinter {
 
     package mutating func finish() {
         switch style {
-        case .table: if rows == 0 { console.line("no readings") } else { flushTable() }
+        case .table:
+            if rows == 0 { console.line(console.language(.noReadings)) } else { flushTable() }
         case .csv: if rows == 0 { writeHeader() }
         case .json: console.line(rows == 0 ? "[]" : "]")
         }

@@ -46,7 +46,8 @@ enum ReplayVerb {
                 "formats", "DIR", "for --devices: the format files", default: "protocols nearby"),
             .value("keys", "FILE", "for --diff and --devices: keys of meters that encipher"),
             .value("wait", "DURATION", "how long to wait for the last answers", default: "2s"),
-            .toggle("json", "print the summary as JSON"),
+            .toggle("answers", "list each answer with the time that it took"),
+            .toggle("json", "print the summary as JSON, each answer in it"),
         ],
         examples: [
             Example(
@@ -91,14 +92,17 @@ enum ReplayVerb {
             var scaling = CaptureScaling(library, keys: keys, copies: copies)
             capture = scaling.scaled(capture)
             console.complain(
-                "\(Words.count(scaling.framesRewritten, "frame")) with other identities, "
-                    + "\(Words.grouped(scaling.framesKept)) as they were")
+                console.language(
+                    .replayIdentities,
+                    console.language.count(scaling.framesRewritten, .nounFrame),
+                    Words.grouped(scaling.framesKept)))
         }
         // Ctrl-C ends the sending, and what was sent is said.
         Interrupts.block()
         return run(
             capture, plan, console, asJSON: invocation.has("json"),
-            announces: invocation.text("speed") == nil)
+            announces: invocation.text("speed") == nil,
+            lists: invocation.has("answers"))
     }
 
     private static func read(
@@ -109,8 +113,7 @@ enum ReplayVerb {
                 try Files.read(path), file: path, serverPort: serverPort,
                 linesAreStream: linesAreStream)
         } catch {
-            console.complain(
-                "sluice: \(error.path): cannot be read: \(error.why): name a capture file")
+            console.complain(console.language(.cannotRead, error.path, error.why))
             return nil
         }
     }
@@ -143,7 +146,7 @@ enum ReplayVerb {
             capture, old: old, new: new, keys: keys, only: names, sides: sides,
             serverPort: port == 0 ? nil : UInt16(port))
         if let damage = capture.damage {
-            console.complain("sluice: \(damage.description): the rest cannot be compared")
+            console.complain(console.language(.restNotCompared, damage.description))
         }
         if invocation.has("json") {
             console.line(comparison.json(capture).text(pretty: true))
@@ -156,38 +159,40 @@ enum ReplayVerb {
 
     private static func run(
         _ capture: Capture, _ plan: ReplayPlan, _ console: Console, asJSON: Bool,
-        announces: Bool
+        announces: Bool, lists: Bool
     ) -> RunStatus {
         let summary: ReplaySummary
         do throws(SendingError) {
             var run = try ReplayRun(capture, plan)
+            run.language = console.language
             if announces, let words = run.announcement { console.complain(words) }
             summary = try run.play { console.progress($0) }
         } catch {
             console.complain(
-                "sluice: \(plan.target.description): \(error.what): \(Files.words(error.code)): "
-                    + "is the gateway listening there?")
+                console.language(
+                    .isListening, plan.target.description, error.what, Files.words(error.code)))
             return .foundWrong
         }
         console.clearProgress()
         if let damage = capture.damage {
-            console.complain("sluice: \(damage.description): the rest cannot be replayed")
+            console.complain(console.language(.restNotReplayed, damage.description))
         }
-        if asJSON { console.line(summary.json(capture).text()) } else { print(summary, console) }
+        if asJSON {
+            console.line(summary.json(capture).text())
+        } else {
+            print(summary, console)
+            if lists { list(summary, console) }
+        }
         notes(capture, console)
         let isAttempted = summary.framesSent + summary.framesUnsent + summary.refused > 0
         if !isAttempted, capture.damage == nil {
             let other = plan.target.isStream ? "udp" : "tcp"
-            console.complain(
-                "sluice: nothing was sent: the capture holds no such bytes: try --to \(other)://…, "
-                    + "--port or --from server")
+            console.complain(console.language(.nothingSent, other))
         }
         if isAttempted, summary.framesSent == 0 || summary.refused * 2 >= summary.framesSent {
-            console.complain(
-                "sluice: \(plan.target.description): nobody listens there: start the gateway or "
-                    + "name another --to")
+            console.complain(console.language(.nobodyListens, plan.target.description))
         }
-        if summary.isInterrupted { console.complain("sluice: interrupted: the rest was not sent") }
+        if summary.isInterrupted { console.complain(console.language(.interrupted)) }
         let isWhole =
             !summary.isInterrupted && summary.framesSent > 0 && summary.framesUnsent == 0
             && summary.refused == 0
@@ -195,41 +200,59 @@ enum ReplayVerb {
     }
 
     private static func print(_ summary: ReplaySummary, _ console: Console) {
-        let what = summary.isStream ? "stream piece" : "datagram"
-        let senders = summary.isStream ? "connection" : "endpoint"
+        let language = console.language
+        let what: Phrase = summary.isStream ? .nounPiece : .nounDatagram
+        let senders: Phrase = summary.isStream ? .nounConnection : .nounEndpoint
         console.line(
-            "sent \(Words.count(summary.framesSent, what)) "
-                + "(\(Words.count(summary.bytesSent, "byte"))) from "
-                + "\(Words.count(summary.senders, senders)) in "
-                + "\(Words.fixed(summary.wallSeconds, 2)) s")
+            language(
+                .replaySent, language.count(summary.framesSent, what),
+                language.count(summary.bytesSent, .nounByte),
+                language.count(summary.senders, senders), Words.fixed(summary.wallSeconds, 2)))
         console.line(
-            "received \(Words.count(summary.latencies.count, "answer")), "
-                + summary.latencies.words)
+            language(
+                .replayAnswers, language.count(summary.latencies.count, .nounAnswer),
+                summary.latencies.words(language)))
         if summary.framesUnsent > 0 {
+            let count = language.count(summary.framesUnsent, what)
             console.line(
-                console.red("not sent: \(Words.count(summary.framesUnsent, what))")
-                    + " (connection refused or closed by the gateway)")
+                console.red(language(.replayUnsent, count)) + language(.replayUnsentWhy))
         }
         if summary.refused > 0 {
+            let count = language.count(summary.refused, what)
             console.line(
-                console.red("refused: \(Words.count(summary.refused, what))")
-                    + " (nobody listens at that port)")
+                console.red(language(.replayRefused, count)) + language(.replayRefusedWhy))
         }
+    }
+
+    /// An answer belongs to what was sent last on its socket.
+    private static func list(_ summary: ReplaySummary, _ console: Console) {
+        let language = console.language
+        var table = Table([
+            (language(.headFrame), .right), (language(.headEndpoint), .left),
+            (language(.headMilliseconds), .right), (language(.headBytes), .left),
+        ])
+        for answer in summary.answers {
+            let shown = FieldNode.hex(Array(answer.bytes.prefix(24)))
+            table.add([
+                "\(answer.number)", answer.client.description,
+                Words.fixed(Double(answer.nanoseconds) / 1e6, 2),
+                answer.bytes.count > 24 ? shown + "…" : shown,
+            ])
+        }
+        if !summary.answers.isEmpty { table.write(to: console) }
     }
 
     private static func notes(_ capture: Capture, _ console: Console) {
         let c = capture.counters
-        let notes: [(Int, String)] = [
-            (c.foreign, "frames that are neither UDP nor TCP over IP"),
-            (c.malformed, "malformed frames"), (c.cut, "frames cut by the capture's snap length"),
-            (c.fragmentsLost, "datagrams with missing fragments"),
-            (c.segmentsRepeated, "repeated TCP segments, used once"),
-            (c.segmentsOutOfOrder, "TCP segments out of order, put in order"),
-            (c.linesPassedOver, "lines that hold no frame"),
-            (c.bytesMissing, "bytes of streams that the capture does not hold"),
+        let notes: [(Int, Phrase)] = [
+            (c.foreign, .noteForeign), (c.malformed, .noteMalformed), (c.cut, .noteCut),
+            (c.fragmentsLost, .noteFragments), (c.segmentsRepeated, .noteRepeated),
+            (c.segmentsOutOfOrder, .noteDisordered), (c.linesPassedOver, .noteLines),
+            (c.bytesMissing, .noteMissing),
         ]
-        for (count, words) in notes where count > 0 {
-            console.complain("capture: \(Words.grouped(count)) \(words)")
+        for (count, phrase) in notes where count > 0 {
+            console.complain(
+                console.language(.captureNote, Words.grouped(count), console.language(phrase)))
         }
     }
 }

@@ -49,9 +49,9 @@ package struct FormatComparison {
             case .both: return true
             }
         }
-        let before = CaptureDecoder(old, keys: keys, only: names)
+        let before = CaptureDecoder(old, keys: keys, only: names, pairs: sides == .both)
             .frames(of: capture, where: isWanted)
-        let after = CaptureDecoder(new, keys: keys, only: names)
+        let after = CaptureDecoder(new, keys: keys, only: names, pairs: sides == .both)
             .frames(of: capture, where: isWanted)
         var oldByPlace: [CapturedFrame.Place: CapturedFrame] = [:]
         for frame in before { oldByPlace[frame.place] = frame }

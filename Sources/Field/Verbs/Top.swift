@@ -28,7 +28,7 @@ enum TopVerbs {
         guard let root = try? JSONNode.parse(Array(body.utf8), file: "status"),
             root.members != nil
         else {
-            console.complain("sluice: status: the answer is no JSON: is this a sluiced?")
+            console.complain(console.language(.noJSON, "status"))
             return .foundWrong
         }
         if invocation.has("json") {
@@ -38,6 +38,7 @@ enum TopVerbs {
             model.devices = DevicesVerb.all(socket) ?? []
             var page = StatusScreen()
             page.columns = console.width
+            page.language = console.language
             page.silentMilliseconds = silent
             for line in page.lines(model) { console.line(styled(line, console)) }
         }
@@ -147,13 +148,19 @@ package struct TopKeys: Sendable {
     }
 
     package var prompt: String {
-        if isTyping { return "filter: \(page.filter)_" }
+        let language = page.language
+        if isTyping { return language(.promptTyping, page.filter) }
         var words = [
-            "q quit", "s sort: \(page.order.rawValue)\(page.isReversed ? " (turned)" : "")",
+            language(.promptQuit),
+            language(page.isReversed ? .promptTurned : .promptSort, page.order.words(language)),
         ]
-        words.append(page.filter.isEmpty ? "/ filter" : "/ filter: \(page.filter)")
-        words += [page.view == .devices ? "d sources" : "d devices", "h help"]
-        if isPaused { words.append("PAUSED (space)") }
+        words.append(
+            page.filter.isEmpty ? language(.promptFilter) : language(.promptFiltered, page.filter))
+        words += [
+            language(page.view == .devices ? .promptSources : .promptDevices),
+            language(.promptHelp),
+        ]
+        if isPaused { words.append(language(.promptPaused)) }
         return words.joined(separator: "   ")
     }
 }
@@ -170,6 +177,7 @@ private struct TopRun {
         self.console = console
         keys = TopKeys(intervalMilliseconds: interval)
         keys.page.silentMilliseconds = silent
+        keys.page.language = console.language
     }
 
     mutating func run(_ terminal: borrowing Terminal) {
@@ -209,7 +217,7 @@ private struct TopRun {
             guard answer.status == 200,
                 let root = try? JSONNode.parse(Array(answer.body.utf8), file: "status")
             else {
-                trouble = "\(socket): answered \(answer.status)"
+                trouble = console.language(.answered, socket, "\(answer.status)")
                 return
             }
             let devices = model?.devices ?? []
@@ -228,7 +236,8 @@ private struct TopRun {
         page.rows = size.rows
         page.prompt = trouble ?? keys.prompt
         guard let model else {
-            terminal.show([StatusScreen.clipped(trouble ?? "asking the daemon", size.columns)])
+            terminal.show([StatusScreen.clipped(trouble ?? console.language(.asking), size.columns)]
+            )
             return
         }
         terminal.show(page.lines(model).map { TopVerbs.styled($0, console) })
