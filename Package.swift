@@ -157,6 +157,6 @@ let package = Package(
         tests("TidyTests", []),
         tests(
             "EndToEndTests",
-            ["Field", "Host", "Store", "Batches", "Uplink", "Formats", "Model"]),
+            ["TestSupport", "Field", "Host", "Store", "Batches", "Uplink", "Formats", "Model"]),
     ] + fuzz
 )
