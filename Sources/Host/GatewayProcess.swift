@@ -202,7 +202,13 @@ package final class GatewayProcess {
                 formats.append(format)
             }
             let triesAll = source.formats.isEmpty && source.exchange == nil
-            if triesAll { formats = library.formatsByEvidence }
+            if triesAll {
+                formats = library.formatsByEvidence
+                // In a stream, what any bytes could be would swallow what is something.
+                if source.lines.place != nil || source.listen.transport != .udp {
+                    formats.removeAll { $0.evidence == 0 }
+                }
+            }
             let (lines, faults) = source.lineSettings(formats)
             if let fault = faults.first { throw StartError(fault) }
             var described = IntakeSource(
