@@ -135,8 +135,8 @@ for byte in range(256):
 
 
 def frame(number, asks):
-    """A frame of sluice-reference (protocols/reference-sensor.json5); no two have the same number."""
-    now = int(time.time() * 1000)
+    """A frame of sluice-reference (protocols/reference-sensor.json5); no two have the same number or time."""
+    now = int(STARTED * 1000) + number
     body = struct.pack(
         ">2sBBQIHIhHIHH28x", b"SL", 1, 1 if asks else 0, 0x00E1000000000000 | number % 50, number,
         now >> 32, now & 0xFFFFFFFF, 2000 + number % 50, 5000, 101300, 600, 3300,
@@ -293,7 +293,8 @@ def reload():
 
 def restart():
     """Without the socket unit: the kernel refuses datagrams meanwhile, devices repeat what is unanswered."""
-    before = stored()[0]
+    # The README's meters tell some hours twice by themselves.
+    before, different_before = stored()
     frames = ledger()["framesReceived"]
 
     def restarts():
@@ -309,7 +310,8 @@ def restart():
         count >= before + 4000 * FRAME_READINGS, f"{before} -> {count}: {end}"
     )
     require(count == before + 4000 * FRAME_READINGS, f"{count - before} readings of 4,000 frames")
-    require(count == different, f"{count - different} twice")
+    twice = (count - before) - (different - different_before)
+    require(twice == 0, f"{twice} twice")
     return "3 restarts in 4,000 answered frames: all in the store, none twice"
 
 
@@ -422,7 +424,10 @@ def read_only():
         load(500, 1000, True)
         drained(500)
         run("systemctl", "stop", "sluiced")
+        # The file system, not this mount of it: as the kernel does after an error. The unit's own view of a
+        # mount that is read-only when it starts stays so.
         run("mount", "-o", "remount,ro", str(STATE))
+        run("mount", "-o", "remount,bind,rw", str(STATE))
         run("systemctl", "start", "sluiced")
         pid = main_pid()
         load(300, 300, False)
@@ -532,7 +537,7 @@ def remove():
     require(list(STATE.glob("segment-*")), "the spool is gone")
     require(os.path.exists("/etc/sluice/sluiced.json5"), "the configuration is gone")
     run("apt-get", "install", "-y", "-q", f"{HERE}/sluice.deb", timeout=120)
-    require(active(), "not started again")
+    require(active(), "not started again: " + run("systemctl", "status", "sluiced", check=False))
     run("systemctl", "start", "sluice-store")
     frames = ledger()["framesReceived"]
     load(100, 1000, True)

@@ -173,7 +173,9 @@ extension EndToEnd {
             #expect((found["scrapes"] ?? 0) >= seconds * 3 / 4)
             #expect(found["up"] == 1)
             #expect((found["growing"] ?? 0) >= seconds / 2)
-            for law in ["frames", "readings", "unaccounted"] { #expect(found[law] == 0, "\(law)") }
+            for law: Substring in ["frames", "readings", "unaccounted"] {
+                #expect(found[law] == 0, "\(law)")
+            }
         }
 
         @Test("the alerts and the scrape configuration are sound", .enabled(if: haveProm))

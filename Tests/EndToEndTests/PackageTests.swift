@@ -2,6 +2,7 @@
 // calls an error. What it does when it is installed, upgraded and removed: Tests/nspawn.
 
 import Field
+import Formats
 import Glibc
 import Host
 import TestSupport
@@ -83,7 +84,7 @@ extension EndToEnd {
 
         @Test("its scripts are sound shell")
         func scripts() {
-            for script in ["postinst", "prerm", "postrm"] {
+            for script in ["preinst", "postinst", "prerm", "postrm"] {
                 let said = Shell.run("sh -n '\(Place.root)/systemd/debian/\(script)'")
                 #expect(said.status == 0, "\(said.output)")
             }
