@@ -62,8 +62,8 @@ extension Configuration {
     }
 }
 
-/// The file behind `credential:NAME`: what systemd handed over (LoadCredential=), else, for a check by hand,
-/// what it would hand over. Any other text is a path already.
+/// The file behind `credential:NAME`: what systemd handed over (LoadCredential=), else, for a check by
+/// hand, what it would hand over. Any other text is a path already.
 private func credential(
     _ text: String, at place: KeyValues.Place, _ reader: inout ConfigurationReader
 ) -> String {

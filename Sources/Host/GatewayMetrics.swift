@@ -1,6 +1,6 @@
-// What /metrics of the gateway tells. Cardinality is bounded by the configuration: labels are the source, the
-// reason, the class and the place, never a device. The ledger's numbers of one answer belong to one place in
-// the stream (a probe), so its laws hold in every scrape:
+// What /metrics of the gateway tells. Cardinality is bounded by the configuration: labels are the source,
+// the reason, the class and the place, never a device. The ledger's numbers of one answer belong to one
+// place in the stream (a probe), so its laws hold in every scrape:
 //
 //     frames_received = frames_decoded + frames_duplicate + frames_control + Σ frames_rejected
 //     readings_decoded = Σ readings_dropped + readings_acknowledged + readings_evicted

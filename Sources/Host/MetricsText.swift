@@ -1,5 +1,6 @@
-// Prometheus text format 0.0.4: one family after another, each with HELP and TYPE, names by its conventions
-// (https://prometheus.io/docs/practices/naming/): counters end in `_total`, seconds and bytes are the units.
+// Prometheus text format 0.0.4: one family after another, each with HELP and TYPE, names by its
+// conventions (https://prometheus.io/docs/practices/naming/): counters end in `_total`, seconds and bytes
+// are the units.
 // Values only; made anew for each answer.
 
 import Pipeline

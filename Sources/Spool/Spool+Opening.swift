@@ -164,7 +164,8 @@ struct SpoolOpening {
         }
     }
 
-    /// Its own file: whatever is wrong with it keeps nothing from starting, but that a newer version wrote it.
+    /// Its own file: whatever is wrong with it keeps nothing from starting, but that a newer version
+    /// wrote it.
     private mutating func openQuarantine(_ files: SpoolFiles) throws(SpoolError) {
         let path = files.path + "/quarantine.db"
         guard files.exists(path) else { return }

@@ -1,5 +1,5 @@
-// A source that lists no formats, as those of the configuration that the package ships: it takes what any of
-// the formats reads, and reads it as a source does that lists the right ones.
+// A source that lists no formats, as those of the configuration that the package ships: it takes what any
+// of the formats reads, and reads it as a source does that lists the right ones.
 
 import Field
 import Host
