@@ -38,7 +38,9 @@ func room(_ name: String, _ dependencies: [String]) -> Target {
 
 func program(_ name: String, _ dependencies: [String]) -> Target {
     .executableTarget(
-        name: name, dependencies: dependencies.map { .byName(name: $0) }, swiftSettings: strict)
+        name: name, dependencies: dependencies.map { .byName(name: $0) }, swiftSettings: strict,
+        // Addresses of the libraries' functions are found at the start and then read-only.
+        linkerSettings: [.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "now"])])
 }
 
 func tests(_ name: String, _ dependencies: [String], exclude: [String] = []) -> Target {
@@ -165,6 +167,6 @@ let package = Package(
         tests("TidyTests", []),
         tests(
             "EndToEndTests",
-            ["Field", "Host", "Store", "Batches", "Uplink", "Formats", "Model"]),
+            ["TestSupport", "Field", "Host", "Store", "Batches", "Uplink", "Formats", "Model"]),
     ] + fuzz
 )

@@ -26,7 +26,8 @@ package enum CatalogFileError: Error, Hashable, Sendable {
     package var description: String {
         switch self {
         case .sqlite(let error): error.description
-        case .newerLayout(let version): "layout \(version) is newer than this program"
+        case .newerLayout(let version):
+            "layout \(version) is newer than this program: install that version again"
         }
     }
 }

@@ -40,6 +40,11 @@ package enum Programs {
         name: "sluice-store", summary: "the Sluice district store", section: 8,
         verbs: [DaemonVerbs.store])
 
+    /// Both daemons are the same code: the one that the file's name says.
+    package static func daemon(calledAs path: String) -> Program {
+        path.split(separator: "/").last == "sluice-store" ? store : gateway
+    }
+
     package static let all: [Program] = [sluice(), gateway, store]
 
     /// Runs a program on the process's own arguments and ends the process.

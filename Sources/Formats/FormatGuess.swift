@@ -14,6 +14,13 @@ package struct FormatGuess: Sendable {
     package var readings: Int
 }
 
+extension FormatLibrary {
+    /// All formats, those that fit by chance last: the order for a source that lists none.
+    package var formatsByEvidence: [Format] {
+        formats.sorted { ($1.evidence, $0.name) < ($0.evidence, $1.name) }
+    }
+}
+
 extension Format {
     /// Bytes of a frame that its framing demands: anchors, end, check value. The more, the less a frame
     /// fits by chance.

@@ -11,7 +11,7 @@ extension Configuration {
         self.init()
         gateway = values.text("gateway")
         formats = values.text("formats")
-        keys = values.text("keys")
+        keys = credential(values.text("keys"), at: values.place("keys"), &reader)
         for group in values.groups("sources") {
             guard let source = Source(group, &reader) else { continue }
             check(source, at: group, &reader)
@@ -60,6 +60,32 @@ extension Configuration {
             of: source.listen.endpoint, named: source.listen.description,
             isExposed: source.isExposed, at: group.place("sources.listen"), &reader)
     }
+}
+
+/// The file behind `credential:NAME`: what systemd handed over (LoadCredential=), else, for a check by
+/// hand, what it would hand over. Any other text is a path already.
+private func credential(
+    _ text: String, at place: KeyValues.Place, _ reader: inout ConfigurationReader
+) -> String {
+    let scheme = "credential:"
+    guard text.hasPrefix(scheme) else { return text }
+    let name = String(text.dropFirst(scheme.count))
+    guard !name.isEmpty, !name.contains("/"), name != ".." else {
+        reader.complain(
+            place, "\"\(text)\" names no credential", "write \"credential:sluice.keys\"")
+        return ""
+    }
+    // Safety: read at start, before threads that might change the environment; copied at once.
+    let handed = unsafe getenv("CREDENTIALS_DIRECTORY").map { unsafe String(cString: $0) }
+    let path = "\(handed ?? "/etc/credstore")/\(name)"
+    // Safety: Swift lends a NUL-terminated copy of the path.
+    if unsafe access(path, F_OK) != 0 {
+        reader.complain(
+            place, "there is no credential \(name)",
+            "put the file at /etc/credstore/\(name), mode 0600, and restart: the unit hands over"
+                + " what its LoadCredential= names")
+    }
+    return path
 }
 
 /// Complains about an address that others can reach when nobody said that they may.

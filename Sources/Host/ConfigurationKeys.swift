@@ -76,7 +76,8 @@ extension Configuration {
             "Directory of format files; empty: `protocols`, where the programs look for it."),
         Key(
             "keys", .path, "\"\"",
-            "File with the keys of meters that encipher, readable by its owner only (mode 0600)."),
+            "File with the keys of meters that encipher, readable by its owner only (mode 0600); "
+                + "\"credential:NAME\" is what the unit's LoadCredential=NAME hands over."),
         Key(
             "sources", .groups,
             """

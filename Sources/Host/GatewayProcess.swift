@@ -38,6 +38,7 @@ package final class GatewayProcess {
     private let uplinkQueue = GatewayProcess.sleepingQueue("sluice.uplink")
     private let adminQueue = GatewayProcess.sleepingQueue("sluice.admin")
 
+    private static let ringCapacity = 1 << 16
     private static let queuesKept = Mutex<[DispatchQueue]>([])
 
     /// An `init` that throws lets go of its queues, and libdispatch ends the process when an inactive one
@@ -113,10 +114,11 @@ package final class GatewayProcess {
             clock: clock, storeAddress: configuration.store.address?.description,
             sources: configuration.sources, endpoints: sockets.endpoints, intake: intake.mailbox,
             spool: spool.mailbox, uplink: uplink.mailbox, formats: reloader,
-            spoolMaximumBytes: configuration.spool.maximumBytes)
+            spoolMaximumBytes: configuration.spool.maximumBytes,
+            ringCapacity: GatewayProcess.ringCapacity)
         reports.serve(on: admin)
 
-        let ring = Ring(capacity: 1 << 16)
+        let ring = Ring(capacity: GatewayProcess.ringCapacity)
         let notes = SideNotes()
         // Lanes of streams that are known already; new ones are told as they appear.
         notes.append(lanesOf: disk.contents.entries)
@@ -172,10 +174,14 @@ package final class GatewayProcess {
         on(uplinkQueue) { uplink.end() }
     }
 
-    /// Sends a probe of the ledger through all stages.
-    var probe: @Sendable (@escaping @Sendable (Ledger) -> Void) -> Void {
-        let mailbox = intake.mailbox
-        return { mailbox.post(.mark(.probe(LedgerProbe(reply: $0)))) }
+    /// Answers when every stage has had its turn: a probe goes from the intake through ring, batcher and
+    /// spool, and its answer through the uplink's queue. A stage that hangs keeps the answer.
+    var pulse: @Sendable (@escaping @Sendable () -> Void) -> Void {
+        let (intake, uplink) = (intake.mailbox, uplink.mailbox)
+        return { answer in
+            let probe = LedgerProbe { _ in uplink.post(.status { _ in answer() }) }
+            intake.post(.mark(.probe(probe)))
+        }
     }
 
     // MARK: Building
@@ -195,6 +201,14 @@ package final class GatewayProcess {
                 }
                 formats.append(format)
             }
+            let triesAll = source.formats.isEmpty && source.exchange == nil
+            if triesAll {
+                formats = library.formatsByEvidence
+                // In a stream, what any bytes could be would swallow what is something.
+                if source.lines.place != nil || source.listen.transport != .udp {
+                    formats.removeAll { $0.evidence == 0 }
+                }
+            }
             let (lines, faults) = source.lineSettings(formats)
             if let fault = faults.first { throw StartError(fault) }
             var described = IntakeSource(
@@ -203,6 +217,7 @@ package final class GatewayProcess {
                     maximumAgeMilliseconds: source.timestamps.maximumAge,
                     maximumAheadMilliseconds: source.timestamps.maximumAhead,
                     drops: source.timestamps.action == .drop))
+            described.triesAll = triesAll
             described.lines = lines
             described.unnamed = source.deviceOfUnnamedFrames
             try source.addExchange(to: &described, library)

@@ -73,10 +73,10 @@ final class UplinkLog {
 }
 
 final class GatewayReports: Sendable {
-    private let gateway: String
-    private let software: String
-    private let startedAt: Timestamp
-    private let clock: Clock
+    let gateway: String
+    let software: String
+    let startedAt: Timestamp
+    let clock: Clock
     private let storeAddress: String?
     private let sources: [Configuration.Source]
     private let endpoints: [Endpoint]
@@ -85,14 +85,15 @@ final class GatewayReports: Sendable {
     private let uplink: Mailbox<UplinkJob>
     private let formats: FormatReloader
     private let spoolMaximumBytes: Int
+    let ringCapacity: Int
 
     init(
         gateway: String, software: String, startedAt: Timestamp, clock: Clock,
         storeAddress: String?, sources: [Configuration.Source], endpoints: [Endpoint],
         intake: Mailbox<IntakeJob>, spool: Mailbox<SpoolWork>, uplink: Mailbox<UplinkJob>,
-        formats: FormatReloader,
-        spoolMaximumBytes: Int
+        formats: FormatReloader, spoolMaximumBytes: Int, ringCapacity: Int
     ) {
+        self.ringCapacity = ringCapacity
         self.spoolMaximumBytes = spoolMaximumBytes
         self.gateway = gateway
         self.software = software
@@ -126,7 +127,11 @@ final class GatewayReports: Sendable {
             }
         }
         admin.route("/metrics") { [self] _, reply in
-            gather { reply(AdminResponse(body: self.metrics($0))) }
+            gather {
+                reply(
+                    AdminResponse(
+                        contentType: MetricsText.contentType, body: self.metrics($0)))
+            }
         }
         admin.route("/") { _, reply in
             reply(AdminResponse(contentType: "text/html", body: StatusPage.html))
@@ -143,7 +148,7 @@ final class GatewayReports: Sendable {
 
     // MARK: Gathering
 
-    private struct Gathered: Sendable {
+    struct Gathered: Sendable {
         var ledger = Ledger()
         var statistics: IntakeStatistics
         var spool: SpoolReport
@@ -179,7 +184,7 @@ final class GatewayReports: Sendable {
 
     // MARK: Saying
 
-    private func reasons(_ gathered: Gathered) -> [String] {
+    func reasons(_ gathered: Gathered) -> [String] {
         var reasons: [String] = []
         if gathered.ledger.unaccounted != 0 {
             reasons.append("unaccounted \(gathered.ledger.unaccounted): this is a bug: report it")
@@ -270,65 +275,5 @@ final class GatewayReports: Sendable {
                 ("answersLost", .unsigned(source.answersLost)),
             ])
         }
-    }
-
-    /// Prometheus text format 0.0.4; names by its conventions.
-    private func metrics(_ gathered: Gathered) -> String {
-        var text = ""
-        func metric(_ name: String, _ type: String, _ help: String, _ rows: [(String, UInt64)]) {
-            text += "# HELP sluice_\(name) \(help)\n# TYPE sluice_\(name) \(type)\n"
-            for (labels, value) in rows { text += "sluice_\(name)\(labels) \(value)\n" }
-        }
-        let intake = gathered.ledger.intake
-        metric(
-            "frames_received_total", "counter", "Frames that arrived.",
-            [("", intake.framesReceived)])
-        metric(
-            "frames_decoded_total", "counter", "Frames that were decoded and taken in.",
-            [("", intake.framesDecoded)])
-        metric(
-            "frames_duplicate_total", "counter", "Retransmissions of frames taken in before.",
-            [("", intake.framesDuplicate)])
-        metric(
-            "frames_control_total", "counter", "Frames without readings by nature.",
-            [("", intake.framesControl)])
-        metric(
-            "frames_rejected_total", "counter", "Refused frames by reason.",
-            Rejection.allCases.map { ("{reason=\"\($0.code)\"}", intake[$0]) })
-        metric(
-            "bodies_given_up_total", "counter",
-            "Bodies of several frames whose parts never all came.",
-            [("", intake.bodiesGivenUp)])
-        for (name, help, rows) in LinesReport.metrics(gathered.statistics) {
-            metric(name, "counter", help, rows)
-        }
-        metric(
-            "kernel_drops_total", "counter", "Datagrams that the kernel dropped.",
-            [("", intake.kernelDrops)])
-        metric(
-            "readings_decoded_total", "counter", "Readings in decoded frames.",
-            [("", intake.readingsDecoded)])
-        metric(
-            "readings_dropped_total", "counter", "Readings dropped by reason.",
-            Drop.allCases.map { ("{reason=\"\($0.code)\"}", intake[$0]) })
-        metric(
-            "readings_held", "gauge", "Readings in buckets and spool.",
-            [("", gathered.ledger.readingsHeld)])
-        metric(
-            "readings_acknowledged_total", "counter", "Readings that the store has committed.",
-            [("", gathered.ledger.spool.readingsAcknowledged)])
-        metric(
-            "readings_evicted_total", "counter", "Readings evicted from a full spool.",
-            [("", gathered.ledger.spool.readingsEvicted)])
-        metric(
-            "readings_unaccounted", "gauge", "What the ledger does not explain; 0 or a bug.",
-            [("", gathered.ledger.unaccounted)])
-        metric(
-            "uplink_connected", "gauge", "1 while batches flow to the store.",
-            [("", gathered.uplink.state == .streaming ? 1 : 0)])
-        metric(
-            "uplink_sent_bytes_total", "counter", "Bytes sent to the store.",
-            [("", gathered.uplink.bytesSent)])
-        return text
     }
 }

@@ -86,13 +86,13 @@ enum LinesReport {
     /// Name, help and rows of the counters over all lines of each source.
     static func metrics(
         _ statistics: IntakeStatistics
-    ) -> [(name: String, help: String, rows: [(String, UInt64)])] {
+    ) -> [(name: String, help: String, rows: [MetricsText.Row<UInt64>])] {
         guard !statistics.lines.isEmpty else { return [] }
-        func rows(_ value: (PollCounts) -> UInt64) -> [(String, UInt64)] {
+        func rows(_ value: (PollCounts) -> UInt64) -> [MetricsText.Row<UInt64>] {
             statistics.sources.indices.map { number in
                 let lines = statistics.lines.filter { $0.source == number }
                 return (
-                    "{source=\"\(statistics.sources[number].name)\"}",
+                    [("source", statistics.sources[number].name)],
                     lines.reduce(0) { $0 &+ value($1.counts) }
                 )
             }

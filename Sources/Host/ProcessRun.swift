@@ -53,12 +53,11 @@ extension GatewayProcess {
         gateway.close()
     }
 
-    /// Feeds systemd's watchdog with probes that passed through every stage, so that a stage that
-    /// hangs is noticed.
+    /// Feeds systemd's watchdog when every stage has had its turn, so that one that hangs is noticed.
     private func startWatchdog() -> (any DispatchSourceTimer)? {
         guard let interval = Notify.watchdogInterval else { return nil }
-        let probe = probe
-        return every(interval, on: nil) { probe { _ in Notify.alive() } }
+        let pulse = pulse
+        return every(interval, on: nil) { pulse { Notify.alive() } }
     }
 }
 

@@ -143,6 +143,8 @@ struct SpoolReport: Sendable {
     /// Nothing is stored or answered: readings are kept in memory.
     var isInMemory = false
     var readingsInMemory: UInt64 = 0
+    var oldestWaitSeconds = 0.0
+    var commitTimes = CommitTimes()
 }
 
 final class SpoolActor {
@@ -179,7 +181,8 @@ final class SpoolActor {
                 SpoolReport(
                     details: stage.spool?.details ?? SpoolDetails(), trouble: stage.trouble,
                     forecast: stage.forecast, isInMemory: stage.isInMemory,
-                    readingsInMemory: stage.readingsWaiting))
+                    readingsInMemory: stage.readingsWaiting,
+                    oldestWaitSeconds: stage.oldestWaitSeconds, commitTimes: stage.commitTimes))
         case .quarantined(let number, let limit, let reply):
             reply(stage.quarantined(after: number, limit: limit))
         case .release(let number, let reply): release(number, stage, reply)

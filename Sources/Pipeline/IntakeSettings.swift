@@ -16,6 +16,8 @@ package struct IntakeSource {
     package var lines = LineSettings()
     /// Identity of the device whose frames name none; empty: such frames are refused.
     package var unnamed = ""
+    /// Nobody chose the formats: all there are. A frame in which one finds no device may be another's.
+    package var triesAll = false
     /// The conversation that its datagrams belong to; nil: each is a frame by itself. Its `formats` are
     /// set by the intake.
     package var exchange: ExchangeSettings?

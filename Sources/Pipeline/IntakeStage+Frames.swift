@@ -39,6 +39,10 @@ extension IntakeStage {
                 try take(bytes, state, chosen, at: receivedAt, answerTo: recipient)
                 return true
             } catch {
+                if error == .noIdentity, state.source.triesAll {
+                    reason = IntakeStage.worse(reason, error)
+                    continue
+                }
                 refuse(error, bytes, source: source, at: receivedAt)
                 return false
             }

@@ -40,6 +40,8 @@ package final class SpoolStage {
     var waiting: [SpoolJob] = []
     var memory = SpoolMemory()
     var forecaster = SpoolForecaster()
+    package private(set) var commitTimes = CommitTimes()
+    var waits = WaitMemory()
     private var wall = SteadyWall()
     /// Bytes of quarantined frames in `waiting`; above the limit they are let go, being counted
     /// already.
@@ -58,6 +60,7 @@ package final class SpoolStage {
         self.settings = settings
         self.ports = ports
         lanes = LaneBoundary(spool.counters.lastSequence)
+        waits.note(spool.counters.lastSequence, at: clock.now())
         storage = nil
         lookAtWater()
     }
@@ -209,7 +212,9 @@ package final class SpoolStage {
     }
 
     private func store(_ parts: [JournalPart], in spool: Spool) throws {
+        let begun = clock.now()
         try append(parts, to: spool)
+        commitTimes.note(clock.now().nanoseconds &- begun.nanoseconds)
         for part in parts {
             if memory.releasedUpTo > 0 {
                 memory.withheld = part.nextPosition
@@ -262,6 +267,7 @@ package final class SpoolStage {
         try spool.commit(stored)
         memory.shed = ShedReadings()
         lanes.note(spool.counters.lastSequence, at: clock.now())
+        waits.note(spool.counters.lastSequence, at: clock.now())
         if !cut.batches.isEmpty { ports.batchesAvailable() }
         // Frames that were not stored are in batches now: answers for what came after them may
         // leave.
@@ -334,6 +340,8 @@ package final class SpoolStage {
             self.spool = spool
             self.catalog = catalog
             lanes = LaneBoundary(spool.counters.lastSequence)
+            waits = WaitMemory()
+            waits.note(spool.counters.lastSequence, at: clock.now())
             ports.opened(spool)
             return true
         } catch {

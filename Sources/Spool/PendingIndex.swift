@@ -55,6 +55,9 @@ struct PendingIndex {
     var count: Int { rows.count - dead }
     var bytes: Int { shares.values.reduce(0) { $0 + $1.bytes } }
 
+    /// Sequence of the oldest that is live.
+    var oldest: UInt64? { rows.first { $0.segment != 0 }?.sequence }
+
     func count(_ lane: Priority) -> Int { counts[Int(lane.rawValue)] }
 
     func share(ofSegment number: Int) -> Share { shares[number] ?? Share() }

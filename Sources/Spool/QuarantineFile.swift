@@ -25,6 +25,8 @@ final class QuarantineFile {
     private let putEvicted: Statement
 
     private static let layout = "1"
+    /// Code of the error whose message is the newer layout that was found.
+    static let newer: Int32 = -1
     private static let schema = """
         CREATE TABLE quarantine(
             number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, source TEXT NOT NULL,
@@ -56,6 +58,8 @@ final class QuarantineFile {
         let found = try database.setting(pragma: "user_version")
         if found == "0" {
             try database.execute("BEGIN IMMEDIATE;" + QuarantineFile.schema + "COMMIT")
+        } else if let number = Int(found), number > Int(QuarantineFile.layout) ?? 0 {
+            throw SQLiteError(code: QuarantineFile.newer, what: path, message: found)
         } else if found != QuarantineFile.layout {
             throw SQLiteError(code: 26, what: path, message: "no quarantine of this layout")
         }

@@ -34,7 +34,7 @@ struct SpoolOpening {
             segment = try begin(highest + 1, files)
             files.note(lastSequence: 0)
         }
-        openQuarantine(files)
+        try openQuarantine(files)
     }
 
     /// Takes a segment for the newest, or sets it aside.
@@ -192,13 +192,17 @@ struct SpoolOpening {
         }
     }
 
-    /// Its own file: whatever is wrong with it keeps nothing from starting.
-    private mutating func openQuarantine(_ files: SpoolFiles) {
+    /// Its own file: whatever is wrong with it keeps nothing from starting, but that a newer version
+    /// wrote it.
+    private mutating func openQuarantine(_ files: SpoolFiles) throws(SpoolError) {
         let path = files.path + "/quarantine.db"
         guard files.exists(path) else { return }
         do throws(SQLiteError) {
             quarantine = try QuarantineFile(path: path)
         } catch {
+            if error.code == QuarantineFile.newer {
+                throw .layout(path: path, found: Int(error.message) ?? 0)
+            }
             if let bad = try? files.setAside(path) {
                 warnings.append("quarantine: \(error.description): set aside as \(bad)")
             }

@@ -121,6 +121,9 @@ package final class Spool {
             writtenBefore &+ UInt64(segment.file.database.pagesWritten) &* 4120
         return details
     }
+    /// Sequence of the oldest batch that waits; nil when none does.
+    package var oldestPending: UInt64? { state.pending.oldest }
+
     /// Epoch of the newest cut; 0 when there is none. Epochs go on from here.
     package var lastEpoch: UInt64 { state.cut.epoch }
 

@@ -26,7 +26,7 @@ enum Clients {
     static let haveLibcoap = named != nil || isProgram(coapClient)
     static let remedy = "the clients are not there: run Tests/run once, which prepares them"
 
-    private static func isProgram(_ path: String) -> Bool {
+    static func isProgram(_ path: String) -> Bool {
         // Safety: Swift lends a NUL-terminated copy of the path.
         unsafe access(path, X_OK) == 0
     }
