@@ -12,7 +12,7 @@ private let stopLimit = DispatchTimeInterval.seconds(10)
 
 extension GatewayProcess {
     /// Runs a gateway until SIGTERM or SIGINT; `announce` gets each line for a person who watches.
-    /// Throws what kept it from starting.
+    /// Throws what kept it from starting; otherwise the process ends here, with status 0 when in order.
     package static func run(
         _ configuration: Configuration, software: String, announce: (String) -> Void
     ) throws(StartError) {
@@ -50,7 +50,12 @@ extension GatewayProcess {
             // Handlers may still run: nothing is torn down under them.
             _exit(1)
         }
-        gateway.close()
+        withExtendedLifetime(gateway) {
+            gateway.close()
+            // Handlers of timers may still wait in their queues, with stages that they hold unowned:
+            // the process ends with all of them in place.
+            exit(0)
+        }
     }
 
     /// Feeds systemd's watchdog when every stage has had its turn, so that one that hangs is noticed.
@@ -89,7 +94,11 @@ extension StoreProcess {
         end.wait()
         heart?.cancel()
         Notify.stopping()
-        store.stop()
+        withExtendedLifetime(store) {
+            store.stop()
+            // As in the gateway.
+            exit(0)
+        }
     }
 }
 

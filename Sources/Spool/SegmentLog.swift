@@ -2,18 +2,18 @@
 // the frames up to the first one whose sum is wrong for the torn end of a power cut and forgets the rest,
 // also where one bad page lies before a hundred transactions that were durable. So before a log is given to
 // SQLite we look: where whole frames of the same log follow behind a transaction's end, that end
-// had been flushed, and what is bad before it is damage. Then the bad frames alone are left out. No state; on
-// the spool queue.
+// had been flushed, and what is bad before it is damage. Then the bad frames alone are left out. No
+// state; on the spool queue.
 //
 // The file (https://www.sqlite.org/walformat.html), numbers big-endian:
 //
-//     header  magic 377f0682 | format 3007000 | page size | sequence | salt u32 × 2 | sum u32 × 2 (of the 24
-//             bytes before it)
+//     header  magic 377f0682 | format 3007000 | page size | sequence | salt u32 × 2 | sum u32 × 2
+//             (of the 24 bytes before it)
 //     frame   page u32 | pages after commit u32, 0 within a transaction | salt × 2 | sum × 2 | page's bytes
 //
-// A frame's sum goes on from that of the frame before it, over its first 8 bytes and its page, in little-endian
-// words. Each frame holds the sum that it goes on from in the header of the one before: so each can be judged
-// by itself, and one that is bad does not hide those behind it.
+// A frame's sum goes on from that of the frame before it, over its first 8 bytes and its page, in
+// little-endian words. Each frame holds the sum that it goes on from in the header of the one before: so
+// each can be judged by itself, and one that is bad does not hide those behind it.
 
 /// A log, frame by frame.
 struct SegmentLog {
@@ -103,8 +103,8 @@ struct SegmentLog {
         return second == third ? second : first
     }
 
-    /// Each frame goes on from the sum that the one before it says, or, where that number itself is bad, from
-    /// the sum that it should say.
+    /// Each frame goes on from the sum that the one before it says, or, where that number itself is bad,
+    /// from the sum that it should say.
     private mutating func judge(_ count: Int) {
         var said = storedSum(24)
         var computed = SegmentLog.sum(bytes, 0..<24, from: (0, 0))

@@ -97,7 +97,8 @@ struct SpoolOpening {
     }
 
     /// Before SQLite sees it: pages of its log that are damaged are left out, not everything behind them.
-    /// What they held is then missed row by row: by the newest segment's own numbers, by an older one's list.
+    /// What they held is then missed row by row: by the newest segment's own numbers, by an older one's
+    /// list.
     private mutating func mendLog(of number: Int, _ files: SpoolFiles) {
         let path = files.path(ofSegment: number)
         let log = path + "-wal"

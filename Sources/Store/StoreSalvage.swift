@@ -240,8 +240,8 @@ private struct Table {
         Table(name: "settled_readings", key: "stream", second: "observed_at"),
     ]
 
-    /// Ranges of a table that are tried, beside one for each page of the file: a second or two. A ruined page
-    /// takes some 200; beyond that ranges that cannot be read are given up as they are.
+    /// Ranges of a table that are tried, beside one for each page of the file: a second or two. A ruined
+    /// page takes some 200; beyond that ranges that cannot be read are given up as they are.
     private static let tries = 10_000
 
     private static let everything = Int64.min...Int64.max

@@ -1,5 +1,5 @@
-// What tests need of the machine beside processes: mounts, network namespaces, a compiler. Where it does not
-// allow them, the test is skipped by name.
+// What tests need of the machine beside processes: mounts, network namespaces, a compiler. Where it does
+// not allow them, the test is skipped by name.
 
 import Field
 import Glibc

@@ -1,6 +1,7 @@
 // The simulation over many seeds, built in release: `simulate FIRST-LAST` runs them on all cores, says
 // each seed that broke a law, and last a line `N seeds, M failed`. `simulate mutants` breaks a rule at a
-// time and says after how many seeds the laws noticed; `simulate trace SEED` says what happens in one. Exit 1 when a seed failed or a mutant was missed.
+// time and says after how many seeds the laws noticed; `simulate trace SEED` says what happens in one.
+// Exit 1 when a seed failed or a mutant was missed.
 
 import Glibc
 import Simulator

@@ -1,4 +1,5 @@
-// The devices of a simulation: what they send and repeat, and how it is lost, doubled and spoiled on the way.
+// The devices of a simulation: what they send and repeat, and how it is lost, doubled and spoiled on the
+// way.
 
 import Model
 import Pipeline

@@ -1,5 +1,5 @@
-// The disks of a simulation (CFaults): what fails, what is full, and what is left when the power goes; and a
-// store that answers before it has committed (a mutant).
+// The disks of a simulation (CFaults): what fails, what is full, and what is left when the power goes;
+// and a store that answers before it has committed (a mutant).
 //
 // A power cut may come at any write, flush or truncation of any file that SQLite keeps. What was flushed is
 // there; each write since then is there, is not, or is there in part.

@@ -234,7 +234,8 @@ package final class Simulation {
         let made = try makeGateway(in: directory)
         gateway = made
         note(
-            "gateway starts, replays \(made.replayed), remembers \(made.remembered), \(made.spool?.warnings ?? ["no disk"])"
+            "gateway starts, replays \(made.replayed), remembers \(made.remembered), "
+                + "\(made.spool?.warnings ?? ["no disk"])"
         )
         figures.replayed += made.replayed
         if made.isWithoutDisk { figures.startsWithoutDisk += 1 }

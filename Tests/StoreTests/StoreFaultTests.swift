@@ -60,7 +60,7 @@ struct StoreFaultTests {
     }
 
     @Test(
-        "rows 4 to 7, the store: while writes fail nothing is acknowledged, the credit is none; then it heals",
+        "rows 4 to 7, the store: while writes fail nothing is acknowledged, no credit; then it heals",
         arguments: [
             (FaultyDisk.Operation.write, FaultyDisk.Code.full), (.write, FaultyDisk.Code.write),
             (.write, FaultyDisk.Code.readOnly), (.flush, FaultyDisk.Code.flush),

@@ -1,6 +1,6 @@
-// A store file that was damaged while nobody looked: row 8 of the fault list, on the store's side. The laws:
-// the store opens; every reading that is left is one that was there, once; kept and lost make the sum; what
-// was lost whole is taken when it comes again; the damaged file stays.
+// A store file that was damaged while nobody looked: row 8 of the fault list, on the store's side. The
+// laws: the store opens; every reading that is left is one that was there, once; kept and lost make the
+// sum; what was lost whole is taken when it comes again; the damaged file stays.
 
 import Batches
 import Model

@@ -134,8 +134,8 @@ struct SpoolBench {
         }
     }
 
-    /// Adds batches that a store takes to a stopped gateway's spool: noise, of streams that it has. They are
-    /// readings that never came, so that its ledger counts them as received and never decoded.
+    /// Adds batches that a store takes to a stopped gateway's spool: noise, of streams that it has. They
+    /// are readings that never came, so that its ledger counts them as received and never decoded.
     private static func fill(_ directory: String, bytes: Int, _ console: Console) -> RunStatus {
         var random = SplitMix64(seed: 3)
         var encoder = BatchEncoder()
