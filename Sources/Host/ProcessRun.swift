@@ -94,11 +94,7 @@ extension StoreProcess {
         end.wait()
         heart?.cancel()
         Notify.stopping()
-        withExtendedLifetime(store) {
-            store.stop()
-            // As in the gateway.
-            exit(0)
-        }
+        store.stop()
     }
 }
 
