@@ -8,6 +8,7 @@ import Glibc
 import Host
 import Model
 import Store
+import TestSupport
 import Testing
 import Uplink
 
@@ -170,7 +171,7 @@ extension EndToEnd {
             let file = try district.folder.write("0\n", to: "clock")
             let text = try district.folder.write(FaultRowTests.shim, to: "shim.c")
             let library = district.folder.path + "/shim.so"
-            #expect(Machine.run("cc -shared -fPIC -O1 -o \(library) \(text) -ldl").status == 0)
+            #expect(Shell.run("cc -shared -fPIC -O1 -o \(library) \(text) -ldl").status == 0)
             district.gatewayPrelude = "export LD_PRELOAD=\(library) SHIM_FILE=\(file)"
             try district.startStore()
             try district.startGateway()
@@ -294,7 +295,8 @@ extension EndToEnd {
             let district = try District(
                 [.reference], interval: "100ms", batch: [("readings", .integer(100))],
                 more: FaultRowTests.eager)
-            let disk = try SmallDisk(district.storeFolder, megabytes: 120)
+            let disk = try #require(
+                Shell.SmallDisk(district.storeFolder, bytes: 120 << 20), "a tmpfs")
             try district.startStore()
             try district.startGateway()
             let device = try Device(to: district.targets[0])
@@ -309,12 +311,12 @@ extension EndToEnd {
             try send(100)
             _ = try district.drained(frames: 100)
             // Full to the last byte.
-            Machine.run("cat /dev/zero > \(disk.path)/filler")
+            Shell.run("cat /dev/zero > \(disk.path)/filler")
             try send(100)
             _ = try eventually("the store says so") { district.storeHealth().isWell ? nil : true }
             let waiting = try district.ledger()
             #expect(waiting.count("readingsHeld") > 0 && waiting.count("unaccounted") == 0)
-            Machine.run("rm \(disk.path)/filler")
+            Shell.run("rm \(disk.path)/filler")
             _ = try district.drained(frames: UInt64(sent), within: 40)
             _ = try eventually("the store is well") { district.storeHealth().isWell ? true : nil }
             // Damage while it does not run: a page of noise in the middle of the file.
@@ -350,7 +352,7 @@ extension EndToEnd {
             #expect(try reader.duplicates().acrossBatches == 0)
             let left = try reader.counts().readings
             #expect(left < sent * 5 && left >= 500, "\(left) of \(sent * 5)")
-            Machine.run("rm \(file).bad-1*")
+            Shell.run("rm \(file).bad-1*")
             _ = try eventually("the store is well") { district.storeHealth().isWell ? true : nil }
         }
     }

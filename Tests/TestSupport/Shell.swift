@@ -4,6 +4,7 @@ import Glibc
 
 package enum Shell {
     /// Runs `sh -c`; its status and what it wrote to both outputs.
+    @discardableResult
     package static func run(_ script: String) -> (status: Int32, output: String) {
         // Safety: Swift lends the texts with their ending zeros for the call.
         guard let pipe = unsafe popen("exec 2>&1; " + script, "r") else { return (-1, "") }
