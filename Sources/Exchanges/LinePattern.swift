@@ -47,10 +47,9 @@ package struct LinePattern: Hashable, Sendable {
             if ends(stream, at + i, available - i) {
                 return .whole(count: i + end.count, name: prefix.count..<i)
             }
-            guard fits(stream[at + i]) else {
-                // The end may have come only in part.
-                return isPartOfEnd(stream, at + i, available - i) ? .partial : .no
-            }
+            // The end may have come only in part; its first bytes may fit the pattern as well.
+            if isPartOfEnd(stream, at + i, available - i) { return .partial }
+            guard fits(stream[at + i]) else { return .no }
             i += 1
         }
         return .no

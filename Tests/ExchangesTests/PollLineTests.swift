@@ -42,6 +42,31 @@ struct PollLineTests {
         }
     }
 
+    /// Found by the fuzzer: an end that begins with what may stand before it.
+    @Test("what is decided about a beginning stays so, whatever follows, also at an end of digits")
+    func beginnings() {
+        let patterns = [
+            pattern("D", end: "1\nD", .digits), pattern("D", end: "11\n", .digits),
+            pattern(end: "\r\n"), pattern("1", end: "1D", .printable), pattern(length: 4, .digits),
+            pattern("D", length: 5, end: "1D", .digits), pattern("D1"), pattern(end: "DD1"),
+        ]
+        let letters = Array("1D\n".utf8)
+        for pattern in patterns {
+            for number in 0..<2187 {
+                var rest = number
+                let stream: [UInt8] = (0..<7).map { _ in
+                    defer { rest /= 3 }
+                    return letters[rest % 3]
+                }
+                let whole = pattern.match(stream.span, at: 0)
+                for cut in stream.indices {
+                    let part = pattern.match(stream.span.extracting(0..<cut), at: 0)
+                    #expect(part == .partial || part == whole, "\(pattern) \(stream) cut at \(cut)")
+                }
+            }
+        }
+    }
+
     @Test("a name is the text when identities can carry it, else hex, never too long")
     func names() {
         func name(_ bytes: [UInt8]) -> String? { LinePattern.name(bytes.span) }
