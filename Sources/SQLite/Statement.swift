@@ -85,6 +85,13 @@ internal import CSQLite
         reset()
     }
 
+    /// As `run`, but bound values stay until they are bound anew or `reset`: for many rows of numbers.
+    package func runOn() throws(SQLiteError) {
+        while try step() {}
+        // Safety: `handle` is valid while self is. The code repeats that of the last step.
+        _ = unsafe sqlite3_reset(handle)
+    }
+
     /// Ready to be bound and stepped again; bound values are released.
     package func reset() {
         // Safety: `handle` is valid while self is. The code repeats the error of the last step.

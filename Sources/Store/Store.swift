@@ -65,10 +65,8 @@ final class IncarnationState {
     var id: Int64?
     var committed = SequenceSet()
     /// Catalog numbers to row numbers.
-    var devices: [UInt32: Int64] = [:]
-    var streams: [UInt32: Int64] = [:]
-    var knownDevice: UInt32 = 0
-    var knownStream: UInt32 = 0
+    var devices = NumberTable()
+    var streams = NumberTable()
     /// True before loading and after a rollback.
     var isStale = true
     var sessions = 0
@@ -87,6 +85,7 @@ package final class Store {
     package let settings: StoreSettings
     let database: Database
     let writer: StoreWriter
+    let definitions: StoreDefinitions
     private var states: [Key: IncarnationState] = [:]
     private var touched: [IncarnationState] = []
     private var sessionNumber: UInt64 = 0
@@ -127,7 +126,10 @@ package final class Store {
             StoreFiles(directory: directory), settings, suspect: suspect)
         salvage = opened.salvage
         try StoreTables.prepare(opened.database)
-        do throws(SQLiteError) { writer = try StoreWriter(opened.database) } catch {
+        do throws(SQLiteError) {
+            writer = try StoreWriter(opened.database)
+            definitions = try StoreDefinitions(opened.database)
+        } catch {
             throw .sqlite(error)
         }
         database = opened.database

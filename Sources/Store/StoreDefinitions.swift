@@ -1,5 +1,6 @@
-// How devices and streams of a gateway's catalog get their rows. Within the store's transaction;
-// see protocols/uplink.md, entries.
+// How devices and streams of a gateway's catalog get their rows. Owned by the Store, called within its
+// transactions: a gateway that begins anew sends all it has, so the statements are prepared once. See
+// protocols/uplink.md, entries.
 
 import Model
 internal import SQLite
@@ -11,7 +12,28 @@ enum DefinitionFault: Error {
     case goodbye(Goodbye)
 }
 
-enum StoreDefinitions {
+final class StoreDefinitions {
+    private let insertDevice: Statement
+    private let insertStream: Statement
+    private let insertDeviceNumber: Statement
+    private let insertStreamNumber: Statement
+
+    init(_ database: borrowing Database) throws(SQLiteError) {
+        insertDevice = try database.prepare(
+            """
+            INSERT INTO devices(gateway, identity, format, first_seen_at) VALUES(?, ?, ?, ?)
+            ON CONFLICT(gateway, identity) DO UPDATE SET format = excluded.format RETURNING id
+            """)
+        insertStream = try database.prepare(
+            """
+            INSERT INTO streams(device, name, quantity, unit, priority) VALUES(?, ?, ?, ?, ?)
+            ON CONFLICT(device, name) DO UPDATE SET quantity = excluded.quantity,
+                unit = excluded.unit, priority = excluded.priority RETURNING id
+            """)
+        insertDeviceNumber = try database.prepare("INSERT INTO device_numbers VALUES(?, ?, ?)")
+        insertStreamNumber = try database.prepare("INSERT INTO stream_numbers VALUES(?, ?, ?)")
+    }
+
     /// Rows for the gateway and its incarnation, when they are not there.
     static func register(
         _ state: IncarnationState, software: String, now: Timestamp,
@@ -39,50 +61,42 @@ enum StoreDefinitions {
         state.id = database.lastInsertRowID
     }
 
-    static func take(
-        _ entries: [CatalogEntry], _ state: IncarnationState, limit: Int,
-        in database: borrowing Database
+    func take(
+        _ entries: [CatalogEntry], _ state: IncarnationState, limit: Int
     ) throws(DefinitionFault) {
         for entry in entries {
             guard state.devices.count < limit, state.streams.count < limit else {
                 throw .goodbye(Goodbye(.refused, "more than \(limit) definitions"))
             }
             switch entry {
-            case .device(let device): try take(device, state, database)
-            case .stream(let stream): try take(stream, state, database)
+            case .device(let device): try take(device, state)
+            case .stream(let stream): try take(stream, state)
             }
         }
     }
 
-    private static func take(
-        _ device: Device, _ state: IncarnationState, _ database: borrowing Database
+    private func take(
+        _ device: Device, _ state: IncarnationState
     ) throws(DefinitionFault) {
         let number = device.id.rawValue
         let known = state.devices[number]
         let row: Int64
         do throws(SQLiteError) {
-            let insert = try database.prepare(
-                """
-                INSERT INTO devices(gateway, identity, format, first_seen_at) VALUES(?, ?, ?, ?)
-                ON CONFLICT(gateway, identity) DO UPDATE SET format = excluded.format RETURNING id
-                """)
-            try insert.bind(state.gatewayID ?? 0, at: 1)
-            try insert.bind(device.identity, at: 2)
-            try insert.bind(device.format, at: 3)
-            try insert.bind(device.firstSeenAt.milliseconds, at: 4)
-            row = try insert.step() ? insert.int64(0) : 0
-            try insert.run()
-            if known == nil { try link("device", number, row, state, database) }
+            try insertDevice.bind(state.gatewayID ?? 0, at: 1)
+            try insertDevice.bind(device.identity, at: 2)
+            try insertDevice.bind(device.format, at: 3)
+            try insertDevice.bind(device.firstSeenAt.milliseconds, at: 4)
+            row = try StoreDefinitions.row(insertDevice)
+            if known == nil { try link(insertDeviceNumber, number, row, state) }
         } catch { throw .sqlite(error) }
         guard known == nil || known == row else {
             throw .goodbye(Goodbye(.conflict, "device \(number) is another here"))
         }
-        state.devices[number] = row
-        state.knownDevice = max(state.knownDevice, number)
+        state.devices.set(row, for: number)
     }
 
-    private static func take(
-        _ stream: Stream, _ state: IncarnationState, _ database: borrowing Database
+    private func take(
+        _ stream: Stream, _ state: IncarnationState
     ) throws(DefinitionFault) {
         let number = stream.id.rawValue
         guard let device = state.devices[stream.device.rawValue] else {
@@ -94,33 +108,33 @@ enum StoreDefinitions {
         let known = state.streams[number]
         let row: Int64
         do throws(SQLiteError) {
-            let insert = try database.prepare(
-                """
-                INSERT INTO streams(device, name, quantity, unit, priority) VALUES(?, ?, ?, ?, ?)
-                ON CONFLICT(device, name) DO UPDATE SET quantity = excluded.quantity,
-                    unit = excluded.unit, priority = excluded.priority RETURNING id
-                """)
-            try insert.bind(device, at: 1)
-            try insert.bind(stream.name, at: 2)
-            try insert.bind(stream.quantity, at: 3)
-            try insert.bind(stream.unit, at: 4)
-            try insert.bind(Int64(stream.priority.rawValue), at: 5)
-            row = try insert.step() ? insert.int64(0) : 0
-            try insert.run()
-            if known == nil { try link("stream", number, row, state, database) }
+            try insertStream.bind(device, at: 1)
+            try insertStream.bind(stream.name, at: 2)
+            try insertStream.bind(stream.quantity, at: 3)
+            try insertStream.bind(stream.unit, at: 4)
+            try insertStream.bind(Int64(stream.priority.rawValue), at: 5)
+            row = try StoreDefinitions.row(insertStream)
+            if known == nil { try link(insertStreamNumber, number, row, state) }
         } catch { throw .sqlite(error) }
         guard known == nil || known == row else {
             throw .goodbye(Goodbye(.conflict, "stream \(number) is another here"))
         }
-        state.streams[number] = row
-        state.knownStream = max(state.knownStream, number)
+        state.streams.set(row, for: number)
     }
 
-    private static func link(
-        _ kind: String, _ number: UInt32, _ row: Int64, _ state: IncarnationState,
-        _ database: borrowing Database
+    /// Runs an insertion that answers the number of its row.
+    private static func row(_ insert: borrowing Statement) throws(SQLiteError) -> Int64 {
+        guard try insert.step() else {
+            throw SQLiteError(code: 11, what: "definitions", message: "no row was inserted")
+        }
+        let row = insert.int64(0)
+        try insert.run()
+        return row
+    }
+
+    private func link(
+        _ insert: borrowing Statement, _ number: UInt32, _ row: Int64, _ state: IncarnationState
     ) throws(SQLiteError) {
-        let insert = try database.prepare("INSERT INTO \(kind)_numbers VALUES(?, ?, ?)")
         try insert.bind(state.id ?? 0, at: 1)
         try insert.bind(Int64(number), at: 2)
         try insert.bind(row, at: 3)

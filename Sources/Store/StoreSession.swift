@@ -138,7 +138,7 @@ package final class StoreSession {
                 let state = try store.state(
                     gateway: hello.name, incarnation: hello.incarnation, session: number)
                 self.state = state
-                known = (state.knownDevice, state.knownStream, state.committed.told)
+                known = (state.devices.highest, state.streams.highest, state.committed.told)
             } catch { return unavailable(error) }
         }
         reply += UplinkFrame.welcome(
@@ -192,8 +192,7 @@ package final class StoreSession {
             return nil
         }
         do throws(DefinitionFault) {
-            try StoreDefinitions.take(
-                entries, state, limit: store.settings.definitions, in: store.database)
+            try store.definitions.take(entries, state, limit: store.settings.definitions)
         } catch {
             switch error {
             case .sqlite(let error): fail(error)

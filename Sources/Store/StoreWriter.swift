@@ -61,10 +61,8 @@ final class StoreWriter {
     ) throws(SQLiteError) {
         state.id = nil
         state.committed = SequenceSet()
-        state.devices = [:]
-        state.streams = [:]
-        state.knownDevice = 0
-        state.knownStream = 0
+        state.devices = NumberTable()
+        state.streams = NumberTable()
         let gateway = try database.prepare("SELECT id FROM gateways WHERE name = ?")
         try gateway.bind(state.gateway, at: 1)
         state.gatewayID = try gateway.step() ? gateway.int64(0) : nil
@@ -90,18 +88,18 @@ final class StoreWriter {
         state.committed = set
         state.devices = try numbers(database, "device", id)
         state.streams = try numbers(database, "stream", id)
-        state.knownDevice = state.devices.keys.max() ?? 0
-        state.knownStream = state.streams.keys.max() ?? 0
     }
 
     private static func numbers(
         _ database: borrowing Database, _ kind: String, _ id: Int64
-    ) throws(SQLiteError) -> [UInt32: Int64] {
+    ) throws(SQLiteError) -> NumberTable {
         let rows = try database.prepare(
             "SELECT number, \(kind) FROM \(kind)_numbers WHERE incarnation = ?")
         try rows.bind(id, at: 1)
-        var all: [UInt32: Int64] = [:]
-        while try rows.step() { all[UInt32(truncatingIfNeeded: rows.int64(0))] = rows.int64(1) }
+        var all = NumberTable()
+        while try rows.step() {
+            all.set(rows.int64(1), for: UInt32(truncatingIfNeeded: rows.int64(0)))
+        }
         return all
     }
 
@@ -158,7 +156,7 @@ final class StoreWriter {
     }
 
     private func insert(
-        _ readings: [Reading], _ streams: [UInt32: Int64]
+        _ readings: [Reading], _ streams: borrowing NumberTable
     ) throws(SQLiteError) {
         // Readings come grouped by stream: one look-up a stream.
         var number: UInt32 = 0
@@ -179,7 +177,7 @@ final class StoreWriter {
             try insertReading.bind(Int64(reading.exponent), at: 7)
             try insertReading.bind(Int64(reading.kind), at: 8)
             try insertReading.bind(Int64(reading.quality.rawValue), at: 9)
-            try insertReading.run()
+            try insertReading.runOn()
             nextRow += 1
         }
     }
