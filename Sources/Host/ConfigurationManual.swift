@@ -168,8 +168,8 @@ struct DefaultFile {
             """
         if program == "sluiced" {
             text += """
-                // Files conf.d/*.json5 beside this one are read with it: groups are put together key by
-                // key, sources are appended, and any other key may be set in one file only.
+                // Files conf.d/*.json5 beside this one are read with it: groups are put together
+                // key by key, sources are appended, and any other key may be set in one file only.
 
                 """
         }

@@ -193,7 +193,8 @@ import Testing
         )
         let second = file(
             "b",
-            "{ batch: { readings: 1000 }, sources: [ { name: \"y\", tty: \"/y\" } ], uplink: { inFlight: 2 } }"
+            "{ batch: { readings: 1000 }, sources: [ { name: \"y\", tty: \"/y\" } ], "
+                + "uplink: { inFlight: 2 } }"
         )
         let whole = try Configuration.parse([first, second, file("c", "{}")])
         #expect(
