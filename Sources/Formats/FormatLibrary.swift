@@ -156,8 +156,10 @@ struct FormatLoader {
             complain(root, file, "no name", "write format: \"…\" first")
             return
         }
-        if own.contains(where: { $0.name == name }) {
-            complain(root["format"] ?? root, file, "format \"\(name)\" exists twice", "rename one")
+        if let other = own.first(where: { $0.name == name }) {
+            complain(
+                root["format"] ?? root, file,
+                "format \"\(name)\" exists twice, also in \(other.file)", "rename one")
         }
         own.append(
             FormatSource(file: file, name: name, root: root, digest: FormatSource.digest(bytes)))

@@ -19,18 +19,41 @@ package struct JSONNode: Sendable {
         package let line: Int
         package let column: Int
         package let value: JSONNode
+
+        package init(key: String, line: Int, column: Int, value: JSONNode) {
+            self.key = key
+            self.line = line
+            self.column = column
+            self.value = value
+        }
     }
 
     package let content: Content
-    package let line: Int
-    package let column: Int
+    private let lineNumber: UInt32
+    private let columnNumber: UInt32
+    /// Which of several files it comes from, as the caller of `parse` counts them.
+    package let file: UInt16
+
+    package var line: Int { Int(lineNumber) }
+    package var column: Int { Int(columnNumber) }
+
+    package init(content: Content, line: Int, column: Int, file: UInt16 = 0) {
+        self.content = content
+        // A text has at most `maximumBytes` of them.
+        lineNumber = UInt32(truncatingIfNeeded: line)
+        columnNumber = UInt32(truncatingIfNeeded: column)
+        self.file = file
+    }
 
     package static let maximumBytes = 4 << 20
     package static let maximumDepth = 64
 
     /// Parses a whole text. Throws the first syntax error with file, line and column.
-    package static func parse(_ text: [UInt8], file: String) throws(Complaint) -> JSONNode {
-        var reader = JSON5Reader(text: text, file: file)
+    /// `number`: what the nodes answer when they are asked for their file.
+    package static func parse(
+        _ text: [UInt8], file: String, number: UInt16 = 0
+    ) throws(Complaint) -> JSONNode {
+        var reader = JSON5Reader(text: text, file: file, number: number)
         return try reader.document()
     }
 
@@ -91,18 +114,24 @@ package struct JSONNode: Sendable {
 private struct JSON5Reader {
     let text: [UInt8]
     let file: String
+    let fileNumber: UInt16
     var at = 0
     var line = 1
     var column = 1
 
-    init(text: [UInt8], file: String) {
+    init(text: [UInt8], file: String, number: UInt16) {
         self.text = text
         self.file = file
+        fileNumber = number
     }
 
     mutating func document() throws(Complaint) -> JSONNode {
         guard text.count <= JSONNode.maximumBytes else {
             throw complaint("file larger than 4 MB", "split it")
+        }
+        if let bad = JSON5Reader.firstNonUTF8(text) {
+            while at < bad { advance() }
+            throw complaint("a byte that is no UTF-8 text", "save the file as UTF-8")
         }
         if text.starts(with: [0xEF, 0xBB, 0xBF]) { at = 3 }
         try skipBlank()
@@ -110,6 +139,43 @@ private struct JSON5Reader {
         try skipBlank()
         if peek() != nil { throw complaint("text after the end of the document", "remove it") }
         return node
+    }
+
+    /// For messages: without control characters, and not longer than a line can bear.
+    static func shown(_ text: String) -> String {
+        var shown = ""
+        for scalar in text.unicodeScalars.prefix(40) {
+            let isControl = scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
+            shown.unicodeScalars.append(isControl ? "·" : scalar)
+        }
+        return shown
+    }
+
+    /// Place of the first byte that does not belong to well-formed UTF-8 (Unicode 15, table 3-7).
+    private static func firstNonUTF8(_ text: [UInt8]) -> Int? {
+        var at = 0
+        while at < text.count {
+            let first = text[at]
+            let (length, second): (Int, ClosedRange<UInt8>) =
+                switch first {
+                case 0x00...0x7F: (1, 0x80...0xBF)
+                case 0xC2...0xDF: (2, 0x80...0xBF)
+                case 0xE0: (3, 0xA0...0xBF)
+                case 0xED: (3, 0x80...0x9F)
+                case 0xE1...0xEF: (3, 0x80...0xBF)
+                case 0xF0: (4, 0x90...0xBF)
+                case 0xF1...0xF3: (4, 0x80...0xBF)
+                case 0xF4: (4, 0x80...0x8F)
+                default: (0, 0x80...0xBF)
+                }
+            guard length > 0, at + length <= text.count else { return at }
+            if length > 1, !second.contains(text[at + 1]) { return at }
+            if length > 2, text[(at + 2)..<(at + length)].contains(where: { $0 & 0xC0 != 0x80 }) {
+                return at
+            }
+            at += length
+        }
+        return nil
     }
 
     private func complaint(_ what: String, _ suggestion: String = "") -> Complaint {
@@ -155,12 +221,16 @@ private struct JSON5Reader {
     }
 
     private mutating func value(depth: Int) throws(Complaint) -> JSONNode {
-        guard depth < JSONNode.maximumDepth else { throw complaint("more than 64 levels deep") }
+        guard depth < JSONNode.maximumDepth else {
+            throw complaint("more than 64 levels deep", "remove brackets")
+        }
         let (l, c) = (line, column)
         func node(_ content: JSONNode.Content) -> JSONNode {
-            JSONNode(content: content, line: l, column: c)
+            JSONNode(content: content, line: l, column: c, file: fileNumber)
         }
-        guard let first = peek() else { throw complaint("the text ends where a value must stand") }
+        guard let first = peek() else {
+            throw complaint("the text ends where a value must stand", "write one")
+        }
         switch first {
         case 0x7B: return node(.object(try object(depth: depth)))
         case 0x5B: return node(.array(try array(depth: depth)))
@@ -173,7 +243,8 @@ private struct JSON5Reader {
             case "false": return node(.boolean(false))
             case let other:
                 throw Complaint(
-                    file: file, line: l, column: c, what: "unexpected word \"\(other)\"",
+                    file: file, line: l, column: c,
+                    what: "unexpected word \"\(JSON5Reader.shown(other))\"",
                     suggestion: "put text in quotes")
             }
         }
@@ -192,13 +263,17 @@ private struct JSON5Reader {
             }
             let (l, col) = (line, column)
             let key = c == 0x22 || c == 0x27 ? try string(quote: c) : try word()
-            if members.contains(where: { $0.key == key }) {
+            if let first = members.first(where: { $0.key == key }) {
                 throw Complaint(
-                    file: file, line: l, column: col, what: "key \"\(key)\" stands twice",
+                    file: file, line: l, column: col,
+                    what: "key \"\(JSON5Reader.shown(key))\" stands twice, first in line "
+                        + "\(first.line)",
                     suggestion: "remove one")
             }
             try skipBlank()
-            guard peek() == 0x3A else { throw complaint("no ':' after key \"\(key)\"", "write :") }
+            guard peek() == 0x3A else {
+                throw complaint("no ':' after key \"\(JSON5Reader.shown(key))\"", "write :")
+            }
             advance()
             try skipBlank()
             let value = try value(depth: depth + 1)
@@ -239,11 +314,18 @@ private struct JSON5Reader {
             switch c {
             case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x5F, 0x24, 0x80...0xFF: advance()
             default:
-                guard at > start else { throw complaint("unexpected character") }
+                guard at > start else {
+                    let shown = JSON5Reader.shown(String(Unicode.Scalar(c)))
+                    throw complaint(
+                        "unexpected character \"\(shown)\"",
+                        "a key, a value or a closing bracket must stand here")
+                }
                 return String(decoding: text[start..<at], as: UTF8.self)
             }
         }
-        guard at > start else { throw complaint("the text ends too early") }
+        guard at > start else {
+            throw complaint("the text ends too early", "close what is open")
+        }
         return String(decoding: text[start..<at], as: UTF8.self)
     }
 
@@ -313,18 +395,23 @@ private struct JSON5Reader {
             advance()
             advance()
             let low = try hex(4)
-            guard (0xDC00...0xDFFF).contains(low) else { throw complaint("lone surrogate") }
+            guard (0xDC00...0xDFFF).contains(low) else { throw loneSurrogate }
             code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
         }
-        guard let scalar = Unicode.Scalar(code) else { throw complaint("lone surrogate") }
+        guard let scalar = Unicode.Scalar(code) else { throw loneSurrogate }
         return scalar
+    }
+
+    private var loneSurrogate: Complaint {
+        complaint("half of a character (a lone surrogate)", "write the character itself")
     }
 
     private mutating func hex(_ digits: Int) throws(Complaint) -> UInt32 {
         var code: UInt32 = 0
         for _ in 0..<digits {
             guard let c = peek(), let digit = Character(Unicode.Scalar(c)).hexDigitValue else {
-                throw complaint("not a hexadecimal digit")
+                throw complaint(
+                    "not a hexadecimal digit", "write \(digits) of them, or \\\\ for a backslash")
             }
             code = code << 4 | UInt32(digit)
             advance()

@@ -8,14 +8,14 @@ import Pipeline
 /// A text with its place in the file.
 struct PlacedText {
     var text: String
-    var place: KeyValues.Place
+    var place: Mark
 }
 
 /// A member of an object that maps texts to names.
 struct PlacedRoute {
     var name: String
     var format: String
-    var place: KeyValues.Place
+    var place: Mark
 }
 
 extension ConfigurationReader {
@@ -30,8 +30,7 @@ extension ConfigurationReader {
                 wrong(element, key, "a text of 1 to 256 bytes in quotes")
                 continue
             }
-            let place = KeyValues.Place(line: element.line, column: element.column)
-            texts.append(PlacedText(text: text, place: place))
+            texts.append(PlacedText(text: text, place: mark(element)))
         }
         return texts
     }
@@ -43,7 +42,7 @@ extension ConfigurationReader {
         }
         var routes: [PlacedRoute] = []
         for member in members {
-            let place = KeyValues.Place(line: member.line, column: member.column)
+            let place = mark(member)
             guard (1...256).contains(member.key.utf8.count) else {
                 complain(place, "a key of \"\(key.path)\" is too long", "write at most 256 bytes")
                 continue
@@ -60,12 +59,7 @@ extension ConfigurationReader {
 
 extension KeyValues {
     fileprivate func routes(_ path: String) -> [PlacedRoute] {
-        if case .routes(let routes) = values[path] { return routes }
-        return []
-    }
-
-    fileprivate func texts(_ path: String) -> [PlacedText] {
-        if case .texts(let texts) = values[path] { return texts }
+        if case .routes(let routes) = self[path] { return routes }
         return []
     }
 }
@@ -96,7 +90,8 @@ extension Configuration.Source {
                     route.place, "\"\(route.name)\" is no path",
                     "begin with / and do not end with it: \"/t/r\"")
             }
-            paths.append(Configuration.Route(name: route.name, format: route.format))
+            paths.append(
+                Configuration.Route(name: route.name, format: route.format, mark: route.place))
         }
     }
 
@@ -133,12 +128,13 @@ extension Configuration.Source {
                     route.place, "\"\(route.name)\" is no topic filter",
                     "+ stands for one whole level, # for all that follow, at the end")
             }
-            topics.append(Configuration.Route(name: route.name, format: route.format))
+            topics.append(
+                Configuration.Route(name: route.name, format: route.format, mark: route.place))
         }
     }
 
     private func check(
-        _ count: Int, _ key: String, for kinds: [ExchangeKind], at place: KeyValues.Place,
+        _ count: Int, _ key: String, for kinds: [ExchangeKind], at place: Mark,
         _ reader: inout ConfigurationReader
     ) {
         guard count > 0 else { return }

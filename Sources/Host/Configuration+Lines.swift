@@ -45,9 +45,7 @@ extension Configuration {
         package var interval: Int64 = 60_000
         package var parameters: [Parameter] = []
         package var lines: [String] = []
-        /// Where it stands in the file: line and column.
-        package var line = 1
-        package var column = 1
+        package var mark = Mark()
 
         package struct Parameter: Hashable, Sendable {
             package var name: String
@@ -96,7 +94,7 @@ extension Configuration.Source {
     /// Checks the source's poll plan against its formats and makes what the intake needs.
     package func lineSettings(
         _ formats: [Format]
-    ) -> (settings: LineSettings, faults: [String]) {
+    ) -> (settings: LineSettings, faults: [Complaint]) {
         var settings = LineSettings()
         settings.patterns = lines.patterns
         settings.needsRegistration = lines.needsRegistration
@@ -105,21 +103,22 @@ extension Configuration.Source {
         if case .tty(let tty) = lines.place {
             settings.plan.settings.setSpeed(baud: tty.baud, bitsPerByte: tty.bitsPerByte)
         }
-        var faults: [String] = []
+        var faults: [Complaint] = []
         for wanted in lines.requests {
-            let title = "\(wanted.line):\(wanted.column): poll of source \(name): "
             do throws(RequestFault) {
                 settings.plan.requests += try expand(wanted, formats)
             } catch {
                 faults.append(
-                    title + error.what + (error.suggestion.isEmpty ? "" : ": ")
-                        + error.suggestion)
+                    wanted.mark.complaint(
+                        "poll of source \(name): \(error.what)",
+                        error.suggestion.isEmpty ? "see the format's requests" : error.suggestion))
             }
         }
         if settings.plan.requests.count > Configuration.Source.maximumRequests {
             faults.append(
-                "poll of source \(name): more than \(Configuration.Source.maximumRequests) "
-                    + "requests: use several sources")
+                mark.complaint(
+                    "poll of source \(name): more than \(Configuration.Source.maximumRequests) "
+                        + "requests", "use several sources"))
         }
         return (settings, faults)
     }
@@ -216,7 +215,7 @@ extension Configuration.Lines {
 
 extension Configuration.LinePlace {
     init?(_ group: KeyValues) {
-        if case .hostPort(let address) = group.values["sources.connect"] {
+        if case .hostPort(let address) = group["sources.connect"] {
             self = .connect(address)
             return
         }
@@ -236,13 +235,12 @@ extension Configuration.PolledRequest {
     fileprivate init(_ group: KeyValues, _ reader: inout ConfigurationReader) {
         self.init()
         let path = "sources.poll.requests."
-        line = group.start.line
-        column = group.start.column
+        mark = group.start
         request = group.text(path + "request")
         format = group.text(path + "format")
         interval = group.number(path + "interval") ?? interval
-        lines = group.names(path + "lines")
-        guard case .node(let node) = group.values[path + "parameters"] else { return }
+        lines = group.texts(path + "lines").map(\.text)
+        guard case .node(let node) = group[path + "parameters"] else { return }
         for member in node.members ?? [] {
             var values: [ParameterValue] = []
             for one in member.value.array ?? [member.value] {
@@ -252,7 +250,7 @@ extension Configuration.PolledRequest {
                     values.append(.text(text))
                 } else {
                     reader.complain(
-                        KeyValues.Place(line: one.line, column: one.column),
+                        reader.mark(one),
                         "\"\(member.key)\" cannot be \(one.kindName)",
                         "write a number, digits in quotes, or a list of these")
                 }

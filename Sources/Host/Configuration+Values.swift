@@ -11,6 +11,8 @@ extension Configuration {
         self.init()
         gateway = values.text("gateway")
         formats = values.text("formats")
+        formatsMark = values.place("formats")
+        sourcesMark = values.place("sources")
         keys = credential(values.text("keys"), at: values.place("keys"), &reader)
         for group in values.groups("sources") {
             guard let source = Source(group, &reader) else { continue }
@@ -31,9 +33,20 @@ extension Configuration {
             values.number("spool.maximumBytes").map { Int($0) } ?? spool.maximumBytes
         spool.duplicateWindow = values.number("spool.duplicateWindow") ?? spool.duplicateWindow
         spool.maximumAge = values.number("spool.maxAge")
-        if case .hostPort(let address) = values.values["store.address"] { store.address = address }
+        if case .hostPort(let address) = values["store.address"] { store.address = address }
         uplink = Uplink(values, &reader)
         admin = Admin(values, &reader, of: "sluice")
+        if let http = admin.http, http.port != 0,
+            let source = sources.first(where: {
+                $0.lines.place == nil && $0.listen.transport == .tcp
+                    && $0.listen.endpoint.isTakenWhere(http)
+            })
+        {
+            reader.complain(
+                values.place("admin.http"),
+                "source \"\(source.name)\" listens on \(source.listen.description) already",
+                "choose another port")
+        }
         limits.devices = values.number("limits.devices").map { Int($0) } ?? limits.devices
         limits.streams = values.number("limits.streams").map { Int($0) } ?? limits.streams
     }
@@ -44,17 +57,19 @@ extension Configuration {
     private func check(
         _ source: Source, at group: KeyValues, _ reader: inout ConfigurationReader
     ) {
-        if sources.contains(where: { $0.name == source.name }) {
+        if let other = sources.first(where: { $0.name == source.name }) {
+            let isElsewhere = other.mark.file != source.mark.file
             reader.complain(
-                group.place("sources.name"), "two sources are named \"\(source.name)\"",
+                group.place("sources.name"),
+                "two sources are named \"\(source.name)\""
+                    + (isElsewhere ? ", the other at \(other.mark.text)" : ""),
                 "give each its own name")
         }
-        if source.listen.endpoint.port != 0,
-            sources.contains(where: { $0.listen == source.listen })
-        {
+        if let other = sources.first(where: { $0.listens(whereDoes: source) }) {
             reader.complain(
                 group.place("sources.listen"),
-                "two sources listen on \(source.listen.description)", "choose another port")
+                "source \"\(other.name)\" listens on \(other.listen.description) already",
+                "choose another port")
         }
         checkExposure(
             of: source.listen.endpoint, named: source.listen.description,
@@ -65,7 +80,7 @@ extension Configuration {
 /// The file behind `credential:NAME`: what systemd handed over (LoadCredential=), else, for a check by
 /// hand, what it would hand over. Any other text is a path already.
 private func credential(
-    _ text: String, at place: KeyValues.Place, _ reader: inout ConfigurationReader
+    _ text: String, at place: Mark, _ reader: inout ConfigurationReader
 ) -> String {
     let scheme = "credential:"
     guard text.hasPrefix(scheme) else { return text }
@@ -90,7 +105,7 @@ private func credential(
 
 /// Complains about an address that others can reach when nobody said that they may.
 private func checkExposure(
-    of endpoint: Endpoint, named name: String, isExposed: Bool, at place: KeyValues.Place,
+    of endpoint: Endpoint, named name: String, isExposed: Bool, at place: Mark,
     _ reader: inout ConfigurationReader
 ) {
     guard !endpoint.isLoopback, !isExposed else { return }
@@ -121,7 +136,7 @@ extension Configuration.Source {
         if line != nil {
             return ListenAddress(transport: .tcp, endpoint: .ipv4(0x7F00_0001, port: 0))
         }
-        guard case .listen(let listen) = group.values["sources.listen"] else { return nil }
+        guard case .listen(let listen) = group["sources.listen"] else { return nil }
         return listen
     }
 
@@ -134,7 +149,10 @@ extension Configuration.Source {
         self.lines = lines
         isExposed = group.flag("sources.exposed")
         unnamed = group.text("sources.unnamed")
-        formats = group.names("sources.formats")
+        let listed = group.texts("sources.formats")
+        formats = listed.map(\.text)
+        formatMarks.all = listed.map(\.place)
+        mark = group.start
         readExchange(group, &reader)
         devices =
             DevicePolicy(rawValue: group.text("sources.devices"))
@@ -148,6 +166,14 @@ extension Configuration.Source {
         connectionsPerAddress =
             group.number("sources.connectionsPerAddress").map { Int($0) }
             ?? (listen.endpoint.isLoopback ? connections : min(64, connections))
+        let ttyKeys = ["baud", "parity", "dataBits", "stopBits", "rs485"]
+        if group.places["sources.tty"] == nil,
+            let key = ttyKeys.first(where: { group.places["sources.\($0)"] != nil })
+        {
+            reader.complain(
+                group.place("sources.\(key)"), "\"\(key)\" is for a serial line of this machine",
+                "write tty: \"/dev/…\" instead of listen or connect, or leave it out")
+        }
         if connectionsPerAddress > connections {
             reader.complain(
                 group.place("sources.connectionsPerAddress"),
@@ -164,6 +190,14 @@ extension Configuration.Source {
 }
 
 extension Configuration.Source {
+    /// Whether the kernel would refuse the second of the two.
+    fileprivate func listens(whereDoes other: Configuration.Source) -> Bool {
+        guard lines.place == nil, other.lines.place == nil,
+            listen.transport == other.listen.transport
+        else { return false }
+        return listen.endpoint.isTakenWhere(other.listen.endpoint)
+    }
+
     /// Who lists a format whose frames name no device means one device, and that is the source; without a
     /// list anything that looks like a frame would pass for its reading. In a conversation the device can
     /// be told.
@@ -179,7 +213,7 @@ extension Configuration.Admin {
         if socket.isEmpty {
             socket = directory("", "RUNTIME_DIRECTORY", "/run/\(program)") + "/admin.sock"
         }
-        guard case .endpoint(let endpoint) = values.values["admin.http"] else { return }
+        guard case .endpoint(let endpoint) = values["admin.http"] else { return }
         http = endpoint
         if !endpoint.isLoopback {
             reader.complain(
@@ -193,7 +227,7 @@ extension Configuration.Admin {
 extension StoreConfiguration {
     init(_ values: KeyValues, _ reader: inout ConfigurationReader) {
         self.init()
-        if case .endpoint(let endpoint) = values.values["listen"] { listen = endpoint }
+        if case .endpoint(let endpoint) = values["listen"] { listen = endpoint }
         isExposed = values.flag("exposed")
         checkExposure(
             of: listen, named: listen.description, isExposed: isExposed,
@@ -216,4 +250,18 @@ private func directory(_ chosen: String, _ variable: String, _ usual: String) ->
         return list.split(separator: ":").first.map(String.init) ?? list
     }
     return usual
+}
+
+extension Endpoint {
+    /// Whether one socket cannot have this address when another has `other`; port 0 is any free one.
+    fileprivate func isTakenWhere(_ other: Endpoint) -> Bool {
+        port != 0 && port == other.port
+            && (self == other
+                || isIPv4 == other.isIPv4 && (isAnyAddress || other.isAnyAddress))
+    }
+
+    /// 0.0.0.0 or [::]: every address of this machine.
+    fileprivate var isAnyAddress: Bool {
+        self == .ipv4(0, port: port) || !isIPv4 && high == 0 && low == 0
+    }
 }

@@ -7,6 +7,16 @@ package import Formats
 package import Model
 package import Store
 
+/// Where the parts of a list stand.
+package struct Marks: Hashable, Sendable {
+    var all: [Mark] = []
+
+    package init() {}
+
+    package static func == (_: Marks, _: Marks) -> Bool { true }
+    package func hash(into _: inout Hasher) {}
+}
+
 /// An endpoint to listen on, `udp://127.0.0.1:9001`.
 package struct ListenAddress: Hashable, Sendable {
     package enum Transport: String, Sendable { case udp, tcp }
@@ -65,6 +75,8 @@ package struct Configuration: Hashable, Sendable {
         package var listen: ListenAddress
         /// Names of formats in the order in which they are tried; empty: all there are.
         package var formats: [String] = []
+        package var formatMarks = Marks()
+        package var mark = Mark()
         /// The conversation that its datagrams belong to; nil: each is a frame.
         package var exchange: ExchangeKind?
         package var paths: [Route] = []
@@ -95,6 +107,7 @@ package struct Configuration: Hashable, Sendable {
     package struct Route: Hashable, Sendable {
         package var name: String
         package var format: String
+        package var mark = Mark()
     }
 
     /// The window in which a device's own time is believed.
@@ -156,6 +169,9 @@ package struct Configuration: Hashable, Sendable {
     package var uplink = Uplink()
     package var admin = Admin()
     package var limits = Limits()
+    /// Where `formats` and `sources` stand.
+    package var formatsMark = Mark()
+    package var sourcesMark = Mark()
 
     package init() {}
 
@@ -167,14 +183,20 @@ package struct Configuration: Hashable, Sendable {
         return standard
     }
 
-    /// Reads and checks a file. Throws all complaints at once, in order of their place.
+    /// Reads and checks a file and those in `conf.d` beside it. Throws all complaints at once, in order
+    /// of their place.
     package static func load(_ path: String) throws(Complaints) -> Configuration {
-        try parse(readConfiguration(path), file: path)
+        try parse(ConfigurationFile.read(path))
     }
 
     package static func parse(_ text: [UInt8], file: String) throws(Complaints) -> Configuration {
-        var reader = ConfigurationReader(file: file, keys: Configuration.keys)
-        let values = reader.read(text)
+        try parse([ConfigurationFile(path: file, bytes: text)])
+    }
+
+    /// At least one file; what they say is put together.
+    package static func parse(_ files: [ConfigurationFile]) throws(Complaints) -> Configuration {
+        var reader = ConfigurationReader(files: files.map(\.path), keys: Configuration.keys)
+        let values = reader.read(files.map(\.bytes))
         let configuration = values.map { Configuration($0, &reader) } ?? Configuration()
         try reader.finish()
         return configuration
@@ -202,7 +224,7 @@ package struct StoreConfiguration: Hashable, Sendable {
     }
 
     package static func load(_ path: String) throws(Complaints) -> StoreConfiguration {
-        try parse(readConfiguration(path), file: path)
+        try parse(ConfigurationFile(reading: path).bytes, file: path)
     }
 
     package static func parse(
@@ -210,8 +232,8 @@ package struct StoreConfiguration: Hashable, Sendable {
     ) throws(Complaints)
         -> StoreConfiguration
     {
-        var reader = ConfigurationReader(file: file, keys: StoreConfiguration.keys)
-        let values = reader.read(text)
+        var reader = ConfigurationReader(files: [file], keys: StoreConfiguration.keys)
+        let values = reader.read([text])
         let configuration = values.map { StoreConfiguration($0, &reader) } ?? StoreConfiguration()
         try reader.finish()
         return configuration

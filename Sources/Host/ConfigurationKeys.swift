@@ -45,6 +45,14 @@ struct Key {
     let standard: String
     let about: String
     var isRequired = false
+    /// JSON5 text that the default file shows where nothing holds without the key.
+    private(set) var sample = ""
+
+    func shown(_ sample: String) -> Key {
+        var key = self
+        key.sample = sample
+        return key
+    }
 
     init(_ path: String, _ kind: KeyKind, _ standard: String, _ about: String) {
         self.path = path
@@ -57,6 +65,14 @@ struct Key {
         var key = Key(path, kind, "", about)
         key.isRequired = true
         return key
+    }
+
+    /// Whether its text ends with a port.
+    var hasPort: Bool {
+        switch kind {
+        case .listen, .endpoint, .hostPort, .connect: true
+        default: false
+        }
     }
 
     var parent: String { path.split(separator: ".").dropLast().joined(separator: ".") }
@@ -174,25 +190,28 @@ extension Configuration {
         Key(
             "spool.maxAge", .duration(3600 * second...36_500 * day), "",
             "Batches whose readings are all older are evicted as too old; when it is left out, they "
-                + "wait while there is room."),
+                + "wait while there is room."
+        ).shown("\"90d\""),
         Key("store", .group, "{}", "The district store."),
         Key(
             "store.address", .hostPort, "",
-            "HOST:PORT; when it is left out, batches stay in the spool."),
+            "HOST:PORT; when it is left out, batches stay in the spool."
+        ).shown("\"store.example:9100\""),
         Key("admin", .group, "{}", "Health, status, ledger and metrics."),
         Key(
             "admin.socket", .path, "\"\"",
             "Unix socket; empty: in $RUNTIME_DIRECTORY of the service, else /run/sluice."),
         Key(
             "admin.http", .endpoint, "",
-            "Loopback ADDRESS:PORT for the same over HTTP; when it is left out, none."),
+            "Loopback ADDRESS:PORT for the same over HTTP; when it is left out, none."
+        ).shown("\"127.0.0.1:9180\""),
         Key("limits", .group, "{}", "Bounds of memory."),
         Key("limits.devices", .count(1...10_000_000), "100000", "Devices in the catalog."),
         Key("limits.streams", .count(1...100_000_000), "1000000", "Streams in the catalog."),
     ]
 
     /// The commented default file.
-    package static func defaultText() -> String { Key.defaultText(keys, for: "sluiced") }
+    package static func defaultText() -> String { DefaultFile("sluiced", keys).text }
 }
 
 extension StoreConfiguration {
@@ -208,99 +227,27 @@ extension StoreConfiguration {
         Key("gateways", .count(1...65_536), "1024", "Gateways connected at the same time."),
         Key(
             "retention", .duration(3600 * second...36_500 * day), "",
-            "Readings observed longer ago than this go; when it is left out, they stay."),
+            "Readings observed longer ago than this go; when it is left out, they stay."
+        ).shown("\"3650d\""),
         Key("readings", .group, "{}", "Which readings are taken, by their time."),
         Key(
             "readings.maximumAge", .duration(60 * second...36_500 * day), "",
-            "Readings observed longer ago than this are refused; when it is left out, none."),
+            "Readings observed longer ago than this are refused; when it is left out, none."
+        ).shown("\"3650d\""),
         Key(
             "readings.maximumAhead", .duration(0...36_500 * day), "",
-            "Readings observed further in the future are refused; when it is left out, none."),
+            "Readings observed further in the future are refused; when it is left out, none."
+        ).shown("\"1h\""),
         Key("admin", .group, "{}", "Health, status and metrics."),
         Key(
             "admin.socket", .path, "\"\"",
             "Unix socket; empty: in $RUNTIME_DIRECTORY of the service, else /run/sluice-store."),
         Key(
             "admin.http", .endpoint, "",
-            "Loopback ADDRESS:PORT for the same over HTTP; when it is left out, none."),
+            "Loopback ADDRESS:PORT for the same over HTTP; when it is left out, none."
+        ).shown("\"127.0.0.1:9181\""),
     ]
 
     /// The commented default file.
-    package static func defaultText() -> String { Key.defaultText(keys, for: "sluice-store") }
-}
-
-extension Key {
-    /// A JSON5 file in which every key stands commented out with what holds without it.
-    static func defaultText(_ keys: [Key], for program: String) -> String {
-        var out = "// Configuration of \(program) (JSON5). Every key may be left out.\n"
-        out += "// Durations: 250ms, 10s, 5m, 1h, 30d. Sizes: bytes, or with KB, MB, GB (1024).\n"
-        out += "{\n"
-        write(keys, under: "", indent: "  ", to: &out)
-        return out + "}\n"
-    }
-
-    private static func write(
-        _ keys: [Key], under parent: String, indent: String, to out: inout String
-    ) {
-        for key in keys where key.parent == parent {
-            for line in wrapped(key.about + key.rangeText, width: 90 - indent.utf8.count) {
-                out += "\(indent)// \(line)\n"
-            }
-            switch key.kind {
-            case .group:
-                out += "\(indent)\(key.name): {\n"
-                write(keys, under: key.path, indent: indent + "  ", to: &out)
-                out += "\(indent)},\n"
-            case .groups:
-                out += "\(indent)\(key.name): \(key.standard),\n"
-                out += "\(indent)// Keys of each:\n"
-                var inner = ""
-                write(keys, under: key.path, indent: "", to: &inner)
-                for line in inner.split(separator: "\n") {
-                    out += "\(indent)//   \(line.hasPrefix("// ") ? line.dropFirst(3) : line[...])"
-                    out += "\n"
-                }
-            default:
-                let value = key.standard.isEmpty ? key.placeholder : key.standard
-                out += "\(indent)// \(key.name): \(value),\n"
-            }
-        }
-    }
-
-    private var placeholder: String {
-        switch kind {
-        case .listen: "\"udp://127.0.0.1:9001\""
-        case .endpoint: "\"127.0.0.1:8080\""
-        case .connect: "\"tcp://192.0.2.7:502\""
-        case .node: "{}"
-        case .hostPort: "\"store.example:9100\""
-        case .word(let words): "\"\(words.first ?? "")\""
-        case .count: "64"
-        case .duration(let r): "\"\(durationText(r.lowerBound))\""
-        case .size(let r): "\"\(sizeText(r.lowerBound))\""
-        default: "\"…\""
-        }
-    }
-
-    private var rangeText: String {
-        switch kind {
-        case .count(let r): " \(r.lowerBound) to \(r.upperBound)."
-        case .duration(let r): " \(durationText(r.lowerBound)) to \(durationText(r.upperBound))."
-        case .size(let r): " \(sizeText(r.lowerBound)) to \(sizeText(r.upperBound))."
-        default: ""
-        }
-    }
-
-    private static func wrapped(_ text: String, width: Int) -> [String] {
-        var lines: [String] = []
-        var line = ""
-        for word in text.split(separator: " ") {
-            if !line.isEmpty, line.utf8.count + 1 + word.utf8.count > width {
-                lines.append(line)
-                line = ""
-            }
-            line += line.isEmpty ? String(word) : " \(word)"
-        }
-        return line.isEmpty ? lines : lines + [line]
-    }
+    package static func defaultText() -> String { DefaultFile("sluice-store", keys).text }
 }

@@ -1,6 +1,7 @@
-// Reads a configuration text against a key table. Strict: unknown keys, wrong kinds and values out
-// of range are complaints with file, line and column; all of them are collected before any is
-// thrown.
+// Reads configuration files into values by the key table. Strict: unknown keys, wrong kinds and values
+// out of range are complaints with file, line and column; all of them are collected before any is
+// thrown. Several files are one: groups are merged key by key, lists of groups appended, and
+// everything else may be said once.
 
 import Formats
 import Glibc
@@ -14,98 +15,203 @@ enum KeyValue {
     case listen(ListenAddress)
     case endpoint(Endpoint)
     case hostPort(HostPort)
-    case names([String])
     case texts([PlacedText])
     case routes([PlacedRoute])
     case node(JSONNode)
     case groups([KeyValues])
 }
 
-/// The values of one group and of the groups in it, by path.
-struct KeyValues {
-    /// Where the group starts, or where the key stands: for complaints about relations.
-    struct Place: Hashable {
-        let line: Int
-        let column: Int
+/// Where something stands in which file, for complaints. No part of what is decided: configurations that
+/// say the same are equal wherever they say it, so all marks are.
+package struct Mark: Hashable, Sendable {
+    package var file = ""
+    package var line = 1
+    package var column = 1
+
+    package init() {}
+
+    init(file: String, line: Int, column: Int) {
+        self.file = file
+        self.line = line
+        self.column = column
     }
 
-    fileprivate(set) var values: [String: KeyValue] = [:]
-    fileprivate(set) var places: [String: Place] = [:]
-    fileprivate(set) var start = Place(line: 1, column: 1)
+    var text: String { "\(file):\(line):\(column)" }
+
+    func complaint(_ what: String, _ suggestion: String) -> Complaint {
+        Complaint(file: file, line: line, column: column, what: what, suggestion: suggestion)
+    }
+
+    package static func == (_: Mark, _: Mark) -> Bool { true }
+    package func hash(into _: inout Hasher) {}
+}
+
+/// The values of one group and of the groups in it, by path.
+struct KeyValues {
+    /// Paths that may be asked for.
+    fileprivate let known: Set<String>
+    private var values: [String: KeyValue] = [:]
+    /// Where the keys stand that the file has; those with their standard value are not here.
+    fileprivate(set) var places: [String: Mark] = [:]
+    fileprivate(set) var start: Mark
+
+    fileprivate init(known: Set<String>, start: Mark) {
+        self.known = known
+        self.start = start
+    }
+
+    /// Asking for a key that is not in the table is a programmer's error.
+    fileprivate(set) subscript(_ path: String) -> KeyValue? {
+        get {
+            precondition(known.contains(path), "\(path) is not in the key table")
+            return values[path]
+        }
+        set { values[path] = newValue }
+    }
 
     func text(_ path: String) -> String {
-        if case .text(let text) = values[path] { return text }
+        if case .text(let text) = self[path] { return text }
         return ""
     }
 
     /// A count, a duration in milliseconds or a size in bytes; nil when it was left out.
     func number(_ path: String) -> Int64? {
-        if case .number(let number) = values[path] { return number }
+        if case .number(let number) = self[path] { return number }
         return nil
     }
 
     func flag(_ path: String) -> Bool {
-        if case .flag(let flag) = values[path] { return flag }
+        if case .flag(let flag) = self[path] { return flag }
         return false
     }
 
-    func names(_ path: String) -> [String] {
-        if case .names(let names) = values[path] { return names }
+    func texts(_ path: String) -> [PlacedText] {
+        if case .texts(let texts) = self[path] { return texts }
         return []
     }
 
     func groups(_ path: String) -> [KeyValues] {
-        if case .groups(let groups) = values[path] { return groups }
+        if case .groups(let groups) = self[path] { return groups }
         return []
     }
 
-    func place(_ path: String) -> Place { places[path] ?? start }
+    func place(_ path: String) -> Mark { places[path] ?? start }
+}
+
+/// A configuration file: its path and its bytes.
+package struct ConfigurationFile: Sendable {
+    package var path: String
+    package var bytes: [UInt8]
+
+    package init(path: String, bytes: [UInt8]) {
+        self.path = path
+        self.bytes = bytes
+    }
 }
 
 struct ConfigurationReader {
-    let file: String
+    let files: [String]
     let keys: [Key]
+    private let known: Set<String>
     private var complaints: [Complaint] = []
 
-    init(file: String, keys: [Key]) {
-        self.file = file
+    init(files: [String], keys: [Key]) {
+        self.files = files
         self.keys = keys
+        known = Set(keys.map(\.path))
     }
 
-    /// nil when the text is no JSON5 object.
-    mutating func read(_ text: [UInt8]) -> KeyValues? {
-        do {
-            let node = try JSONNode.parse(text, file: file)
-            var values = KeyValues()
-            readGroup(node, "", into: &values)
-            return values
-        } catch {
-            complaints.append(error)
-            return nil
+    /// nil when a text is no JSON5 object. `texts` in the order of `files`.
+    mutating func read(_ texts: [[UInt8]]) -> KeyValues? {
+        var whole: JSONNode?
+        for (number, text) in texts.enumerated() {
+            do throws(Complaint) {
+                if text.allSatisfy({ $0 == 0x20 || (0x09...0x0D).contains($0) }) {
+                    throw Mark(file: files[number], line: 1, column: 1).complaint(
+                        "the file is empty", "write { } for the settings that hold without a file")
+                }
+                let node = try JSONNode.parse(text, file: files[number], number: UInt16(number))
+                whole = whole.map { merged($0, node, "") } ?? node
+            } catch {
+                complaints.append(error)
+            }
         }
+        guard let whole, complaints.isEmpty else { return nil }
+        var values = KeyValues(known: known, start: mark(whole))
+        readGroup(whole, "", into: &values)
+        return values
     }
 
     func finish() throws(Complaints) {
         guard complaints.isEmpty else {
+            let order = Dictionary(uniqueKeysWithValues: files.enumerated().map { ($1, $0) })
             throw Complaints(
-                all: complaints.sorted { ($0.line, $0.column) < ($1.line, $1.column) })
+                all: complaints.sorted {
+                    (order[$0.file] ?? 0, $0.line, $0.column)
+                        < (order[$1.file] ?? 0, $1.line, $1.column)
+                })
         }
     }
 
-    mutating func complain(_ place: KeyValues.Place, _ what: String, _ suggestion: String = "") {
-        complaints.append(
-            Complaint(
-                file: file, line: place.line, column: place.column, what: what,
-                suggestion: suggestion))
+    mutating func complain(_ place: Mark, _ what: String, _ suggestion: String) {
+        complaints.append(place.complaint(what, suggestion))
+    }
+
+    func mark(_ node: JSONNode) -> Mark {
+        Mark(file: files[Int(node.file)], line: node.line, column: node.column)
+    }
+
+    func mark(_ member: JSONNode.Member) -> Mark {
+        Mark(file: files[Int(member.value.file)], line: member.line, column: member.column)
+    }
+
+    // MARK: several files
+
+    private mutating func merged(
+        _ first: JSONNode, _ more: JSONNode, _ path: String
+    ) -> JSONNode {
+        guard var members = first.members, let others = more.members else {
+            // Which of the two is no object is said when it is read.
+            return first.members == nil ? first : more
+        }
+        for other in others {
+            let path = path.isEmpty ? other.key : "\(path).\(other.key)"
+            guard let at = members.firstIndex(where: { $0.key == other.key }),
+                let key = keys.first(where: { $0.path == path })
+            else {
+                members.append(other)
+                continue
+            }
+            let before = members[at]
+            var value = before.value
+            switch key.kind {
+            case .group: value = merged(before.value, other.value, path)
+            case .groups:
+                guard let some = before.value.array, let more = other.value.array else {
+                    value = before.value.array == nil ? before.value : other.value
+                    break
+                }
+                value = JSONNode(
+                    content: .array(some + more), line: value.line, column: value.column,
+                    file: value.file)
+            default:
+                complain(
+                    mark(other), "\"\(path)\" is set already at \(mark(before).text)",
+                    "keep one of the two")
+            }
+            members[at] = JSONNode.Member(
+                key: before.key, line: before.line, column: before.column, value: value)
+        }
+        return JSONNode(
+            content: .object(members), line: first.line, column: first.column, file: first.file)
     }
 
     // MARK: walking
 
     private mutating func readGroup(_ node: JSONNode, _ path: String, into out: inout KeyValues) {
-        let here = KeyValues.Place(line: node.line, column: node.column)
         guard let members = node.members else {
             let label = path.isEmpty ? "the configuration" : "\"\(path)\""
-            complain(here, "\(label) is \(node.kindName)", "write an object: { … }")
+            complain(mark(node), "\(label) is \(node.kindName)", "write an object: { … }")
             return
         }
         let known = keys.filter { $0.parent == path }
@@ -114,15 +220,13 @@ struct ConfigurationReader {
         }
         for key in known {
             if let member = members.first(where: { $0.key == key.name }) {
-                out.places[key.path] = KeyValues.Place(
-                    line: member.value.line, column: member.value.column)
+                out.places[key.path] = mark(member.value)
                 readValue(member.value, key, into: &out)
             } else if key.isRequired {
-                complain(here, "no \"\(key.name)\" here", "add it: \(key.about)")
+                complain(mark(node), "no \"\(key.name)\" here", "add it: \(key.about)")
             } else if !key.standard.isEmpty {
-                guard let node = try? JSONNode.parse(Array(key.standard.utf8), file: file) else {
-                    preconditionFailure("default of \(key.path) is no JSON5")
-                }
+                guard let node = try? JSONNode.parse(Array(key.standard.utf8), file: files[0])
+                else { preconditionFailure("default of \(key.path) is no JSON5") }
                 readValue(node, key, into: &out)
             }
         }
@@ -134,19 +238,24 @@ struct ConfigurationReader {
         let nearest =
             known.map { ($0.name, editDistance($0.name, member.key)) }
             .min { $0.1 < $1.1 }
-        let place = KeyValues.Place(line: member.line, column: member.column)
+        let place = mark(member)
+        let shown = Shown.text(member.key)
         // A name of another group is most likely in the wrong place.
-        if let nearest, nearest.1 <= max(1, nearest.0.count / 3) {
-            complain(place, "unknown key \"\(member.key)\"", "write \"\(nearest.0)\"")
+        if Shown.isSecretKey(member.key) {
+            complain(
+                place, "\"\(shown)\" would be a secret, and none stands in this file",
+                "remove it; keys of meters stand in a file of their own, see \"keys\"")
+        } else if let nearest, nearest.1 <= max(1, nearest.0.count / 3) {
+            complain(place, "unknown key \"\(shown)\"", "write \"\(nearest.0)\"")
         } else if let other = keys.filter({ $0.name == member.key })
             // Of several homes the one that is least deep.
             .min(by: { $0.path.split(separator: ".").count < $1.path.split(separator: ".").count })
         {
             let home = other.parent.isEmpty ? "the top level" : "\"\(other.parent)\""
-            complain(place, "unknown key \"\(member.key)\" here", "it belongs into \(home)")
+            complain(place, "unknown key \"\(shown)\" here", "it belongs into \(home)")
         } else {
             let names = known.map(\.name).joined(separator: ", ")
-            complain(place, "unknown key \"\(member.key)\"", "known here: \(names)")
+            complain(place, "unknown key \"\(shown)\"", "known here: \(names)")
         }
     }
 
@@ -158,32 +267,31 @@ struct ConfigurationReader {
             guard let elements = node.array else { return wrong(node, key, "a list: [ … ]") }
             var groups: [KeyValues] = []
             for element in elements {
-                var group = KeyValues()
-                group.start = KeyValues.Place(line: element.line, column: element.column)
+                var group = KeyValues(known: known, start: mark(element))
                 readGroup(element, key.path, into: &group)
                 groups.append(group)
             }
-            out.values[key.path] = .groups(groups)
+            out[key.path] = .groups(groups)
         case .node:
             guard node.members != nil else { return wrong(node, key, "an object: { … }") }
-            out.values[key.path] = .node(node)
+            out[key.path] = .node(node)
         case .names:
             guard let elements = node.array else { return wrong(node, key, "a list of names") }
-            var names: [String] = []
+            var names: [PlacedText] = []
             for element in elements {
                 guard let name = element.string, isName(name) else {
                     wrong(element, key, "a name: letters, digits, . _ -, at most 64")
                     continue
                 }
-                names.append(name)
+                names.append(PlacedText(text: name, place: mark(element)))
             }
-            out.values[key.path] = .names(names)
+            out[key.path] = .texts(names)
         case .texts:
-            if let texts = texts(node, key) { out.values[key.path] = .texts(texts) }
+            if let texts = texts(node, key) { out[key.path] = .texts(texts) }
         case .routes:
-            if let routes = routes(node, key) { out.values[key.path] = .routes(routes) }
+            if let routes = routes(node, key) { out[key.path] = .routes(routes) }
         default:
-            if let value = scalar(node, key) { out.values[key.path] = value }
+            if let value = scalar(node, key) { out[key.path] = value }
         }
     }
 
@@ -195,7 +303,9 @@ struct ConfigurationReader {
             if let text = node.string, isName(text) { return .text(text) }
             wrong(node, key, "a name: letters, digits, . _ -, at most 64")
         case .path:
-            if let text = node.string, !text.utf8.contains(0), text.utf8.count < 4096 {
+            if let text = node.string, !text.utf8.contains(0), text.utf8.count < 4096,
+                !Shown.isSecret(text)
+            {
                 return .text(text)
             }
             wrong(node, key, "a path in quotes")
@@ -249,14 +359,24 @@ struct ConfigurationReader {
     }
 
     mutating func wrong(_ node: JSONNode, _ key: Key, _ wanted: String) {
+        if key.path == "keys", node.members != nil || node.string.map(Shown.isSecret) == true {
+            return complain(
+                mark(node), "keys of meters do not stand in this file",
+                "put them into a file of mode 0600 and write its path, or "
+                    + "\"credential:sluice.keys\"")
+        }
         let found: String
         switch node.content {
-        case .string(let text): found = "\"\(text.prefix(60))\""
-        case .number(let text): found = String(text.prefix(60))
+        case .string(let text): found = "\"\(Shown.text(text))\""
+        case .number(let text): found = Shown.text(text)
         default: found = node.kindName
         }
-        let place = KeyValues.Place(line: node.line, column: node.column)
-        complain(place, "\"\(key.path)\" cannot be \(found)", "write \(wanted)")
+        if key.hasPort, let port = node.string.flatMap(Shown.wrongPort) {
+            return complain(
+                mark(node), "\"\(key.path)\" cannot be \(found): there is no port \(port)",
+                "write a port from 1 to 65535")
+        }
+        complain(mark(node), "\"\(key.path)\" cannot be \(found)", "write \(wanted)")
     }
 
     func isName(_ text: String) -> Bool {

@@ -77,6 +77,10 @@ package final class GatewayProcess {
         } catch {
             throw StartError(error.all.map(\.description).joined(separator: "\n"))
         }
+        let wrong = configuration.complaints(about: library)
+        guard wrong.isEmpty else {
+            throw StartError(wrong.map(\.description).joined(separator: "\n"))
+        }
         let sources = try GatewayProcess.sources(configuration, library)
         let disk = try GatewayDisk(configuration)
         warnings = disk.warnings
@@ -210,7 +214,7 @@ package final class GatewayProcess {
                 }
             }
             let (lines, faults) = source.lineSettings(formats)
-            if let fault = faults.first { throw StartError(fault) }
+            if let fault = faults.first { throw StartError(fault.description) }
             var described = IntakeSource(
                 name: source.name, formats: formats, policy: source.devices,
                 timeRule: TimeRule(

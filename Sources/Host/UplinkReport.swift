@@ -58,14 +58,16 @@ extension Configuration {
         Key(
             "uplink.bytesPerSecond", .size(128...(1 << 32)), "",
             "For live batches and backlog together; alarms never wait. When it is left out, no limit."
-        ),
+        ).shown("\"64KB\""),
         Key(
             "uplink.bytesPerDay", .size(1024...(1 << 44)), "",
-            "In any 24 hours since the start; then only alarms go. When it is left out, no limit."),
+            "In any 24 hours since the start; then only alarms go. When it is left out, no limit."
+        ).shown("\"20MB\""),
         Key("uplink.backlog", .group, "{}", "What waited out an outage, behind what is fresh."),
         Key(
             "uplink.backlog.bytesPerSecond", .size(128...(1 << 32)), "",
-            "For the backlog alone; when it is left out, what the others leave."),
+            "For the backlog alone; when it is left out, what the others leave."
+        ).shown("\"32KB\""),
         Key(
             "uplink.backlog.windows", .texts, "[]",
             "Times of the day (UTC) when it may go: [\"22:00-06:00\"]; empty: always."),
@@ -101,10 +103,10 @@ extension Configuration.Uplink {
         pace.bytesPerSecond = number("bytesPerSecond") ?? 0
         pace.bytesPerDay = number("bytesPerDay") ?? 0
         pace.backlogBytesPerSecond = number("backlog.bytesPerSecond") ?? 0
-        for text in values.names("uplink.backlog.windows") {
-            guard let window = DayWindow(text) else {
+        for placed in values.texts("uplink.backlog.windows") {
+            guard let window = DayWindow(placed.text) else {
                 reader.complain(
-                    values.place("uplink.backlog.windows"), "\"\(text)\" is no time of the day",
+                    placed.place, "\"\(Shown.text(placed.text))\" is no time of the day",
                     "write \"22:00-06:00\", in UTC")
                 continue
             }

@@ -84,27 +84,32 @@ import Testing
         #expect(shown.text.split(separator: "\n").map(String.init) == expected)
     }
 
+    private static let pages =
+        Programs.all.map { ("\($0.name).\($0.section)", ManualPage.text($0)) } + [
+            ("sluiced.conf.5", ConfigurationPage.gateway),
+            ("sluice-store.conf.5", ConfigurationPage.store),
+        ]
+
     @Test("mandoc finds nothing to remark in the manual pages", .enabled(if: tool("mandoc") != nil))
     func mandoc() throws {
-        for program in Programs.all {
+        for (name, text) in Self.pages {
             // mandoc reads the section from what follows the path's last dot.
-            let name = "page.\(program.section)"
-            let read = try file(ManualPage.text(program), name: name) {
+            let read = try file(text, name: name) {
                 try run(Self.tool("mandoc") ?? "", ["-Tlint", "-Wwarning", $0])
             }
-            #expect(read.status == 0 && read.text.isEmpty, "\(program.name): \(read)")
+            #expect(read.status == 0 && read.text.isEmpty, "\(name): \(read)")
         }
     }
 
     @Test("groff formats the manual pages without a warning", .enabled(if: tool("groff") != nil))
     func groff() throws {
-        for program in Programs.all {
-            let read = try file(ManualPage.text(program)) {
+        for (name, text) in Self.pages {
+            let read = try file(text) {
                 try run(
                     Self.tool("bash") ?? "",
                     ["-c", "groff -man -ww -Tutf8 '\($0)' 2>&1 >/dev/null"])
             }
-            #expect(read.status == 0 && read.text.isEmpty, "\(program.name): \(read.text)")
+            #expect(read.status == 0 && read.text.isEmpty, "\(name): \(read.text)")
         }
     }
 

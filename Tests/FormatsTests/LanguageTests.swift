@@ -219,13 +219,13 @@ struct JSON5Tests {
     @Test(
         "points at what it cannot read",
         arguments: [
-            ("{ a: 1, a: 2 }", "j:1:9: key \"a\" stands twice: remove one"),
+            ("{ a: 1, a: 2 }", "j:1:9: key \"a\" stands twice, first in line 1: remove one"),
             ("{ a 1 }", "j:1:5: no ':' after key \"a\": write :"),
             ("[1 2]", "j:1:4: no ',' or ']' after an element: write ,"),
             ("{ a: 'x", "j:1:6: string without end: close it with the same quote"),
             ("[1,\n  yes]", "j:2:3: unexpected word \"yes\": put text in quotes"),
             ("{} {}", "j:1:4: text after the end of the document: remove it"),
-            ("", "j:1:1: the text ends where a value must stand"),
+            ("", "j:1:1: the text ends where a value must stand: write one"),
             ("/* x", "j:1:1: comment without end: write */"),
         ])
     func points(text: String, expected: String) {
@@ -234,6 +234,8 @@ struct JSON5Tests {
 
     @Test("refuses nesting beyond its limit")
     func depth() {
-        #expect(complaint(String(repeating: "[", count: 100)).hasSuffix("more than 64 levels deep"))
+        #expect(
+            complaint(String(repeating: "[", count: 100)).hasSuffix(
+                "more than 64 levels deep: remove brackets"))
     }
 }

@@ -129,7 +129,7 @@ import Testing
             (
                 "{ sources: [ { name: \"a\", listen: \"udp://127.0.0.1:1\" },\n"
                     + " { name: \"b\", listen: \"udp://127.0.0.1:1\" } ] }",
-                "c:2:23: two sources listen on udp://127.0.0.1:1: choose another port"
+                "c:2:23: source \"a\" listens on udp://127.0.0.1:1 already: choose another port"
             ),
             (
                 "{ sources: [ { name: \"a\", listen: \"tcp://127.0.0.1:1\",\n connections: 5, "
@@ -218,28 +218,6 @@ import Testing
         let text = "{ sources: [ { name: \"a\", listen: \"udp://0.0.0.0:1\", exposed: true } ] }"
         let source = try Configuration.parse(Array(text.utf8), file: "c").sources[0]
         #expect(source.devices == .quarantine && source.connectionsPerAddress == 64)
-    }
-
-    @Test("the commented default file is a valid file that changes nothing")
-    func defaultText() throws {
-        let text = Configuration.defaultText()
-        #expect(try Configuration.parse(Array(text.utf8), file: "c") == .default)
-        let store = StoreConfiguration.defaultText()
-        #expect(try StoreConfiguration.parse(Array(store.utf8), file: "c") == .default)
-        // Also with every comment that holds a setting taken away.
-        let lines = store.split(separator: "\n").map { line -> String in
-            let bare = line.drop { $0 == " " }
-            let setting = bare.dropFirst(3)
-            let key = setting.prefix { $0.isLowercase }
-            return bare.hasPrefix("// ") && !key.isEmpty
-                && setting.dropFirst(key.count).first == ":"
-                && !setting.contains("Durations") ? String(setting) : String(line)
-        }
-        #expect(
-            try StoreConfiguration.parse(
-                Array(lines.joined(separator: "\n").utf8), file: "c"
-            ).listen == StoreConfiguration.default.listen)
-        #expect(text.split(separator: "\n").allSatisfy { $0.utf8.count <= 100 })
     }
 
     @Test("the store refuses exposure too")

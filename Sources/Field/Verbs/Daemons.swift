@@ -20,11 +20,17 @@ enum DaemonVerbs {
             .value("config", "FILE", "configuration (JSON5)", default: "/etc/sluice/sluiced.json5"),
             .toggle("check", "check the configuration and the formats, and end"),
             .toggle("defaults", "print a commented configuration with every key, and end"),
+            .toggle(
+                "man-config", "print sluiced.conf(5), the manual of the configuration, and end"),
         ],
         examples: [Example("check before a restart", "sluiced --config sluiced.json5 --check")]
     ) { invocation, console throws(UsageError) in
         if invocation.has("defaults") {
             console.write(Configuration.defaultText())
+            return .done
+        }
+        if invocation.has("man-config") {
+            console.write(ConfigurationPage.gateway)
             return .done
         }
         let path = invocation.text("config") ?? "/etc/sluice/sluiced.json5"
@@ -37,8 +43,7 @@ enum DaemonVerbs {
         if configuration.formats.isEmpty {
             guard let found = Places.daemonFormats() else {
                 console.complain(
-                    "sluiced: formats: no folder of formats found: write formats: \"DIR\" in "
-                        + path)
+                    "sluiced: \(path): formats: no folder of formats found: write formats: \"DIR\"")
                 return .foundWrong
             }
             configuration.formats = found
@@ -59,6 +64,9 @@ enum DaemonVerbs {
             .value("data", "DIR", "folder of the database"),
             .toggle("check", "check the configuration, and end"),
             .toggle("defaults", "print a commented configuration with every key, and end"),
+            .toggle(
+                "man-config", "print sluice-store.conf(5), the manual of the configuration, and end"
+            ),
         ],
         examples: [
             Example("a store for this machine", "sluice-store --listen 127.0.0.1:9100 --data data")
@@ -66,6 +74,10 @@ enum DaemonVerbs {
     ) { invocation, console throws(UsageError) in
         if invocation.has("defaults") {
             console.write(StoreConfiguration.defaultText())
+            return .done
+        }
+        if invocation.has("man-config") {
+            console.write(ConfigurationPage.store)
             return .done
         }
         var configuration = StoreConfiguration.default
@@ -119,43 +131,13 @@ enum DaemonVerbs {
         } catch {
             return complain(error, "sluiced", console)
         }
-        var status = RunStatus.done
-        let names = library.formats.map(\.name)
-        if names.isEmpty {
-            console.complain(
-                "sluiced: \(path): formats: \(configuration.formats) holds no *.json5 file: "
-                    + "name the folder of the format files")
-            return .foundWrong
-        }
-        if configuration.sources.isEmpty {
-            console.complain(
-                "sluiced: \(path): sources: there are none, nothing could be received: "
-                    + "add one, see sluiced --defaults")
-            status = .foundWrong
-        }
-        for source in configuration.sources {
-            for format in source.formats where !names.contains(format) {
-                let near = Nearest.of(format, among: names)
-                console.complain(
-                    "sluiced: \(path): source \(source.name): no such format \(format): "
-                        + (near.map { "did you mean \($0)?" }
-                            ?? "there are: \(names.sorted().joined(separator: ", "))"))
-                status = .foundWrong
-            }
-        }
-        for source in configuration.sources {
-            let formats = source.formats.compactMap { library.format(named: $0) }
-            for fault in source.lineSettings(formats).faults {
-                console.complain("sluiced: \(path):\(fault)")
-                status = .foundWrong
-            }
-        }
-        if status == .done {
-            console.line(
-                "sluiced: \(path) is sound: \(Words.count(configuration.sources.count, "source")), "
-                    + Words.count(names.count, "format"))
-        }
-        return status
+        let idle = configuration.complaintsOfIdleness(library)
+        let wrong = idle.isEmpty ? configuration.complaints(about: library) : idle
+        guard wrong.isEmpty else { return complain(Complaints(all: wrong), "sluiced", console) }
+        console.line(
+            "sluiced: \(path) is sound: \(Words.count(configuration.sources.count, "source")), "
+                + Words.count(library.formats.count, "format"))
+        return .done
     }
 
     private static func complain(
@@ -192,7 +174,9 @@ enum DaemonBodies {
             }
             return .done
         } catch {
-            console.complain("\(program): \(error.description)")
+            for line in error.description.split(separator: "\n") {
+                console.complain("\(program): \(line)")
+            }
             return .foundWrong
         }
     }
