@@ -1,6 +1,6 @@
-// What a reload (SIGHUP) and a restart would change: the settings of a running daemon against those of the
-// files, and what the daemon itself says of the format files. A reload reads the formats again; every setting
-// needs a restart. Values only; `sluiced --plan` prints it.
+// What a reload (SIGHUP) and a restart would change: the settings of a running daemon against those of
+// the files, and what the daemon itself says of the format files. A reload reads the formats again; every
+// setting needs a restart. Values only; `sluiced --plan` prints it.
 
 package import Formats
 import Model

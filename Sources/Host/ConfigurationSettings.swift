@@ -1,5 +1,5 @@
-// What configuration files say beyond what holds without them, as a list of settings in one spelling: so that
-// two configurations can be compared and a difference shown to a person. Made once when files are read.
+// What configuration files say beyond what holds without them, as a list of settings in one spelling: so
+// that two configurations can be compared and a difference shown to a person. Made when files are read.
 
 package import Formats
 import Model
