@@ -172,6 +172,8 @@ package struct Configuration: Hashable, Sendable {
     /// Where `formats` and `sources` stand.
     package var formatsMark = Mark()
     package var sourcesMark = Mark()
+    /// What the files say, for comparing.
+    package var settings = Settings()
 
     package init() {}
 
@@ -197,8 +199,9 @@ package struct Configuration: Hashable, Sendable {
     package static func parse(_ files: [ConfigurationFile]) throws(Complaints) -> Configuration {
         var reader = ConfigurationReader(files: files.map(\.path), keys: Configuration.keys)
         let values = reader.read(files.map(\.bytes))
-        let configuration = values.map { Configuration($0, &reader) } ?? Configuration()
+        var configuration = values.map { Configuration($0, &reader) } ?? Configuration()
         try reader.finish()
+        if let values { configuration.settings = Settings(values, reader) }
         return configuration
     }
 }

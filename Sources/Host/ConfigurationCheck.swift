@@ -16,13 +16,13 @@ extension Configuration {
         if library.formats.isEmpty {
             all.append(
                 formatsMark.complaint(
-                    "there is no *.json5 file in \(formats)",
-                    "name the folder of the format files: formats: \"DIR\""))
+                    "formats: \(formats) holds no *.json5 file",
+                    "name the folder of the format files"))
         }
         if sources.isEmpty {
             all.append(
                 sourcesMark.complaint(
-                    "there are no sources, nothing could be received",
+                    "sources: there are none, nothing could be received",
                     "write one: sources: [ { name: \"udp\", listen: \"udp://127.0.0.1:9001\" } ]"))
         }
         return all

@@ -165,6 +165,17 @@ struct ConfigurationReader {
         Mark(file: files[Int(member.value.file)], line: member.line, column: member.column)
     }
 
+    /// What holds when the key is left out.
+    func standard(of key: Key) -> KeyValue? {
+        guard !key.standard.isEmpty,
+            let node = try? JSONNode.parse(Array(key.standard.utf8), file: "standard")
+        else { return nil }
+        var reader = ConfigurationReader(files: ["standard"], keys: keys)
+        var values = KeyValues(known: known, start: Mark())
+        reader.readValue(node, key, into: &values)
+        return values[key.path]
+    }
+
     // MARK: several files
 
     private mutating func merged(

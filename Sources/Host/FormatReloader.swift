@@ -22,6 +22,8 @@ final class FormatReloader: Sendable {
     private let intake: Mailbox<IntakeJob>
     /// What the buffers of the sources that use a format have room for.
     private let longest: [String: Int]
+    /// Formats of the start, of which the sources chose theirs; nil: each lists its own.
+    private let known: Set<String>?
     private let state: Mutex<State>
     private let queue = DispatchQueue(label: "sluice.reload")
 
@@ -40,14 +42,27 @@ final class FormatReloader: Sendable {
             }
         }
         self.longest = longest
+        known = sources.contains { $0.triesAll } ? Set(library.formats.map(\.name)) : nil
         state = Mutex(State(library: library, loadedAt: clock.wall()))
     }
 
     /// Returns at once; from any thread. Wishes that come together are carried out in turn.
     func reload() { queue.async { [self] in reloadNow() } }
 
-    private func reloadNow() {
-        let running = state.withLock { $0.library }
+    /// What a reload would do now, in the same way; `reply` is called on the reload's queue.
+    func preview(_ reply: @escaping @Sendable (JSON) -> Void) {
+        queue.async { [self] in
+            let running = state.withLock { $0.library }
+            let (found, _) = found(running)
+            reply(
+                ReloadPreview(
+                    found: found, running: running, used: Set(longest.keys), known: known
+                ).json)
+        }
+    }
+
+    /// The formats as the files have them now, and those of them that are to be handed to the intake.
+    private func found(_ running: FormatLibrary) -> (FormatLibrary.Reload, [Format]) {
         var found = running.reloaded(from: directory)
         var formats: [Format] = []
         for format in found.library.formats where format !== running.format(named: format.name) {
@@ -57,6 +72,12 @@ final class FormatReloader: Sendable {
                 formats.append(format)
             }
         }
+        return (found, formats)
+    }
+
+    private func reloadNow() {
+        let running = state.withLock { $0.library }
+        let (found, formats) = found(running)
         intake.post(.replaceFormats(formats))
         let complaints = found.complaints.map(\.description)
         let library = found.library

@@ -57,6 +57,7 @@ package final class GatewayProcess {
     private let reports: GatewayReports
     private let keys: DeviceKeys
     let reloader: FormatReloader
+    let watch: ConfigurationWatch
 
     /// Opens everything and recovers; nothing is taken in before `start`.
     package init(
@@ -113,12 +114,13 @@ package final class GatewayProcess {
         reloader = FormatReloader(
             library, directory: configuration.formats, sources: sources, clock: clock,
             intake: intake.mailbox)
+        watch = ConfigurationWatch(configuration.settings, clock: clock)
         reports = GatewayReports(
             gateway: configuration.gateway, software: software, startedAt: clock.wall(),
             clock: clock, storeAddress: configuration.store.address?.description,
             sources: configuration.sources, endpoints: sockets.endpoints, intake: intake.mailbox,
             spool: spool.mailbox, uplink: uplink.mailbox, formats: reloader,
-            spoolMaximumBytes: configuration.spool.maximumBytes,
+            configuration: watch, spoolMaximumBytes: configuration.spool.maximumBytes,
             ringCapacity: GatewayProcess.ringCapacity)
         reports.serve(on: admin)
 

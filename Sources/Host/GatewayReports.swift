@@ -84,6 +84,7 @@ final class GatewayReports: Sendable {
     private let spool: Mailbox<SpoolWork>
     private let uplink: Mailbox<UplinkJob>
     private let formats: FormatReloader
+    private let configuration: ConfigurationWatch
     private let spoolMaximumBytes: Int
     let ringCapacity: Int
 
@@ -91,7 +92,8 @@ final class GatewayReports: Sendable {
         gateway: String, software: String, startedAt: Timestamp, clock: Clock,
         storeAddress: String?, sources: [Configuration.Source], endpoints: [Endpoint],
         intake: Mailbox<IntakeJob>, spool: Mailbox<SpoolWork>, uplink: Mailbox<UplinkJob>,
-        formats: FormatReloader, spoolMaximumBytes: Int, ringCapacity: Int
+        formats: FormatReloader, configuration: ConfigurationWatch, spoolMaximumBytes: Int,
+        ringCapacity: Int
     ) {
         self.ringCapacity = ringCapacity
         self.spoolMaximumBytes = spoolMaximumBytes
@@ -106,6 +108,7 @@ final class GatewayReports: Sendable {
         self.spool = spool
         self.uplink = uplink
         self.formats = formats
+        self.configuration = configuration
     }
 
     func serve(on admin: AdminServer) {
@@ -135,6 +138,16 @@ final class GatewayReports: Sendable {
         }
         admin.route("/") { _, reply in
             reply(AdminResponse(contentType: "text/html", body: StatusPage.html))
+        }
+        // Over the socket only: it shows where things are, and compiles the formats.
+        admin.route("/plan", isPrivate: true) { [self] _, reply in
+            let running = configuration.running
+            formats.preview { preview in
+                reply(
+                    .json(
+                        JSON.object([("configuration", running.json), ("formats", preview)])
+                            .text(pretty: true) + "\n"))
+            }
         }
         QuarantineRoutes(spool: spool).serve(on: admin)
         serveRecordings(on: admin)
@@ -229,7 +242,7 @@ final class GatewayReports: Sendable {
                     ("streams", .integer(Int64(gathered.statistics.levels.streams))),
                 ])
             ),
-            ("formats", formats.json),
+            ("formats", formats.json), ("configuration", configuration.json),
             ("spool", SpoolReporter.json(gathered.spool, maximumBytes: spoolMaximumBytes)),
             (
                 "uplink",

@@ -38,8 +38,11 @@ extension GatewayProcess {
         announce("ready")
         Notify.ready(status: "taking in from \(configuration.sources.count) sources")
         let heart = gateway.startWatchdog()
-        let reloader = gateway.reloader
-        end.onHangUp { reloader.reload() }
+        let (reloader, watch) = (gateway.reloader, gateway.watch)
+        end.onHangUp {
+            watch.look()
+            reloader.reload()
+        }
         end.wait()
         heart?.cancel()
         Notify.stopping()

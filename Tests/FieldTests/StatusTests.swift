@@ -41,6 +41,18 @@ import Testing
         return page
     }
 
+    @Test("what a reload found wrong in the files is on the screen")
+    func complaints() throws {
+        let text = """
+            { "configuration": { "complaints": ["sluiced.json5:2:3: unknown key"] },
+              "formats": { "complaints": ["a:1:1: x", "b:1:1: x", "c:1:1: x"] } }
+            """
+        let root = try JSONNode.parse(Array(text.utf8), file: "status")
+        let lines = page().lines(StatusModel(root)).map(\.text)
+        #expect(lines.contains { $0.hasSuffix("sluiced.json5:2:3: unknown key") })
+        #expect(lines.contains { $0.contains("b:1:1") } && !lines.contains { $0.contains("c:1:1") })
+    }
+
     @Test("no line is wider and no screen longer than the terminal, whatever its size")
     func sizes() throws {
         for sources in [0, 3, 200] {

@@ -13,7 +13,8 @@ package enum ConfigurationPage {
                 + "both places.",
             "No secret stands in these files. Keys of meters that encipher stand in a file of mode 0600, "
                 + "or in a credential of the unit: see \"keys\".",
-            "sluiced --check says what is wrong in which file, line and column.",
+            "sluiced --check says what is wrong in which file, line and column; sluiced --plan says what a "
+                + "reload or a restart of the running daemon would change.",
         ])
 
     package static let store = page(

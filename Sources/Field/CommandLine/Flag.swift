@@ -151,6 +151,9 @@ package enum RunStatus: Int32, Sendable {
     case foundWrong = 1
     /// Was called wrongly.
     case wrongUsage = 2
+    /// `sluiced --plan --exit-code`: a reload changes something; something needs a restart.
+    case reloadChanges = 3
+    case restartNeeded = 4
 }
 
 /// A mistake in how a program was called, in the three parts in which it is printed.

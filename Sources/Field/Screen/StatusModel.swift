@@ -52,6 +52,8 @@ package struct StatusModel: Sendable {
     package var now: Timestamp?
     package var isHealthy = false
     package var reasons: [String] = []
+    /// What the last reload found wrong in the files of configuration and formats.
+    package var complaints: [String] = []
     package var sources: [Source] = []
     package var rejected: [(reason: String, count: UInt64, perSecond: Double)] = []
     package var devices: [SeenDevice] = []
@@ -73,6 +75,9 @@ package struct StatusModel: Sendable {
         now = root["now"]?.string.flatMap { Timestamp(iso8601: $0) }
         isHealthy = root["isHealthy"]?.boolean ?? false
         reasons = (root["reasons"]?.array ?? []).compactMap(\.string)
+        complaints = ["configuration", "formats"].flatMap { file in
+            (root[file]?["complaints"]?.array ?? []).compactMap(\.string)
+        }
         let since = previous?.now ?? startedAt
         isSinceStart = previous == nil
         if let now, let since {

@@ -51,6 +51,10 @@ package struct StatusScreen: Sendable {
     package func lines(_ model: StatusModel) -> [Line] {
         var head = [title(model)]
         for reason in model.reasons { head.append(Line("         \(reason)", .bad)) }
+        // All of them are in the daemon's log.
+        for complaint in model.complaints.prefix(3) {
+            head.append(Line("         \(complaint)", .bad))
+        }
         var list: [Line]
         var foot: [Line] = []
         switch view {

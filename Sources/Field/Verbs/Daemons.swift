@@ -13,17 +13,30 @@ enum DaemonVerbs {
             "Takes in frames of sensors and meters over UDP and TCP, decodes and journals them, "
                 + "and "
                 + "hands compressed batches to the district store.",
-            "SIGTERM ends it in order. A changed configuration needs a restart: reloading is not "
-                + "built yet.",
+            "SIGTERM ends it in order. SIGHUP reads the formats again; a changed configuration needs a "
+                + "restart, and --plan says which of both is needed for what.",
         ],
         flags: [
             .value("config", "FILE", "configuration (JSON5)", default: "/etc/sluice/sluiced.json5"),
             .toggle("check", "check the configuration and the formats, and end"),
+            .toggle("plan", "say what a reload and a restart would change, and end"),
+            .value(
+                "against", "FILE", "with --plan: compare with this configuration, not the daemon"),
+            .value(
+                "admin", "SOCKET", "with --plan: the daemon's admin socket",
+                default: "as configured"),
+            .toggle(
+                "exit-code",
+                "with --plan: status 3 for a reload that changes something, 4 for a restart"),
+            .toggle("json", "with --plan: print one JSON object"),
             .toggle("defaults", "print a commented configuration with every key, and end"),
             .toggle(
                 "man-config", "print sluiced.conf(5), the manual of the configuration, and end"),
         ],
-        examples: [Example("check before a restart", "sluiced --config sluiced.json5 --check")]
+        examples: [
+            Example("check before a restart", "sluiced --config sluiced.json5 --check"),
+            Example("what would change?", "sluiced --plan"),
+        ]
     ) { invocation, console throws(UsageError) in
         if invocation.has("defaults") {
             console.write(Configuration.defaultText())
@@ -49,6 +62,9 @@ enum DaemonVerbs {
             configuration.formats = found
         }
         if invocation.has("check") { return check(configuration, path, console) }
+        if invocation.has("plan") {
+            return try DaemonPlan(configuration, path, invocation, console).run()
+        }
         return DaemonBodies.runGateway(configuration, console)
     }
 
@@ -140,7 +156,7 @@ enum DaemonVerbs {
         return .done
     }
 
-    private static func complain(
+    static func complain(
         _ complaints: Complaints, _ program: String, _ console: Console
     ) -> RunStatus {
         for complaint in complaints.all { console.complain("\(program): \(complaint.description)") }
