@@ -6,6 +6,14 @@ extension Configuration {
     /// entry of a mapping of names.
     package static func knows(_ path: String) -> Bool { kind(at: path) != nil }
 
+    /// The names of what stands under `path` are the operator's own: topics, paths, parameters.
+    package static func isMapping(_ path: String) -> Bool {
+        switch kind(at: path) {
+        case .routes, .node: true
+        default: false
+        }
+    }
+
     /// `text` could be meant for the key at `path`: a password in the place of a duration is not.
     package static func fits(_ text: String, at path: String) -> Bool {
         switch kind(at: path) {

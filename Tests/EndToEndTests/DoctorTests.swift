@@ -284,6 +284,12 @@ extension EndToEnd {
             }
             #expect(text.contains("east-7") && text.contains("udp://127.0.0.1:9001"))
             #expect(text.contains("configurationWrong"))
+            // What stands in files beside it is no different.
+            try Files.makeFolder(folder.path + "/conf.d")
+            _ = try folder.write(
+                "{ limits: { \(secrets[2]): 1 } }".replacing("-", with: "_"), to: "conf.d/a.json5")
+            let more = try content(try bundle(path, in: folder))
+            #expect(more.contains("conf.d/a.json5") && !more.contains("hunter2"))
             let torn = try folder.write("{ password: \"\(secrets[2])\", ", to: "torn.json5")
             #expect(!(try content(try bundle(torn, in: folder)).contains(secrets[2])))
         }

@@ -157,6 +157,7 @@ import Testing
         (.configurationMissing, .problem, { $0.reading = .missing }),
         (.configurationUnreadable, .unknown, { $0.reading = .unreadable }),
         (.configurationWrong, .problem, { $0.reading = .wrong(["a:1:1: what"]) }),
+        (.configurationWrong, .problem, { $0.unmet = ["a:1:1: no such format"] }),
         (.configurationNoSources, .problem, { $0.reading = .sound(Configuration()) }),
         (.storeNone, .warning, { $0.reading = .sound(Configuration()) }),
         (.daemonStopped, .problem, { $0.daemon = .stopped }),

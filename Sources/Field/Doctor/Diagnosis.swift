@@ -50,13 +50,9 @@ package struct Diagnosis {
                     .configuration, .configurationUnreadable, path, do: .doRunAsRoot,
                     with: [daemonUser])
             ]
-        case .wrong(let complaints):
-            return [
-                .problem(
-                    .configuration, .configurationWrong, "\(complaints.count)",
-                    complaints.first ?? "", do: .doCheck, with: [path])
-            ]
+        case .wrong(let complaints): return [wrong(complaints)]
         case .sound(let configuration):
+            guard facts.unmet.isEmpty else { return [wrong(facts.unmet)] }
             guard !configuration.sources.isEmpty else {
                 return [
                     .problem(.configuration, .configurationNoSources, path, do: .doAddSources)
@@ -66,6 +62,12 @@ package struct Diagnosis {
                 .ok(.configuration, .configurationSound, path, "\(configuration.sources.count)")
             ]
         }
+    }
+
+    private func wrong(_ complaints: [String]) -> Finding {
+        .problem(
+            .configuration, .configurationWrong, "\(complaints.count)", complaints.first ?? "",
+            do: .doCheck, with: [facts.configurationPath])
     }
 
     private var daemon: [Finding] {

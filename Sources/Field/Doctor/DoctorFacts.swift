@@ -78,6 +78,8 @@ package struct DoctorFacts: Sendable {
     /// nil: not found out in time.
     package var formats: Formats?
     package var formatsFolder = ""
+    /// What the configuration asks of formats that none of these has.
+    package var unmet: [String] = []
     package var keyFile: FileFacts.Look?
 
     package var socket = ""

@@ -46,7 +46,8 @@ package struct Examination {
         let folder = facts.folder
         let disk = Pending { Examination.disk(folder) }
         let formatsFolder = facts.formatsFolder
-        let formats = Pending { Examination.formats(formatsFolder) }
+        let configuration = facts.configuration
+        let formats = Pending { Examination.formats(formatsFolder, for: configuration) }
         let keys = settings.keys
         let keyFile = Pending { keys.isEmpty ? nil : FileFacts.of(keys) }
 
@@ -63,7 +64,7 @@ package struct Examination {
         if let found = disk.value(until: end) {
             (facts.folderFile, facts.disk, facts.spoolBytes) = found
         }
-        facts.formats = formats.value(until: end)
+        if let found = formats.value(until: end) { (facts.formats, facts.unmet) = found }
         facts.keyFile = keyFile.value(until: end) ?? nil
         facts.unit = unit.value(until: end) ?? nil
         facts.daemonUser =
@@ -167,13 +168,17 @@ package struct Examination {
         return (look, DiskFacts.of(place), bytes)
     }
 
-    private static func formats(_ folder: String) -> DoctorFacts.Formats {
-        guard !folder.isEmpty, Files.isFolder(folder) else { return .missing }
+    private static func formats(
+        _ folder: String, for configuration: Configuration?
+    ) -> (DoctorFacts.Formats, unmet: [String]) {
+        guard !folder.isEmpty, Files.isFolder(folder) else { return (.missing, []) }
         do throws(Complaints) {
-            let count = try FormatLibrary(directory: folder).formats.count
-            return count == 0 ? .missing : .loaded(count)
+            let library = try FormatLibrary(directory: folder)
+            let unmet = configuration?.complaints(about: library).map(\.description) ?? []
+            let count = library.formats.count
+            return (count == 0 ? .missing : .loaded(count), unmet)
         } catch {
-            return .refused(error.all.map(\.description))
+            return (.refused(error.all.map(\.description)), [])
         }
     }
 

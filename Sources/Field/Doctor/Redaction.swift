@@ -39,8 +39,7 @@ package struct Redaction: Sendable {
             return .object(
                 members.map { member in
                     let inner = path.isEmpty ? member.key : "\(path).\(member.key)"
-                    // A mapping's names are the operator's: topics, paths, parameters.
-                    let isNamed = Configuration.knows(inner) || Configuration.knows(path)
+                    let isNamed = Configuration.knows(inner) || Configuration.isMapping(path)
                     let name = isNamed && !isSuspicious(member.key) ? member.key : Self.struckOut
                     if name == Self.struckOut { insert(member.key) }
                     return (name, redacted(member.value, path: inner))

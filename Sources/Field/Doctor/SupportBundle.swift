@@ -32,14 +32,15 @@ package struct SupportBundle {
         var redaction = redaction
         var files: [(String, String)] = []
         // First, because it says which secrets there are.
-        if let bytes = try? Files.read(facts.configurationPath, limit: 4 << 20) {
-            let kept = redaction.configuration(bytes)
-            files.append(
-                (
-                    "configuration.json",
-                    kept?.text(pretty: true) ?? "it is no JSON5: nothing of it is shown"
-                ))
+        let written = (try? ConfigurationFile.read(facts.configurationPath)) ?? []
+        // What is no JSON5 is not shown: nothing of it can be told apart.
+        let kept = written.map { file in
+            JSON.object([
+                ("file", .string(file.path)),
+                ("content", redaction.configuration(file.bytes) ?? .null),
+            ])
         }
+        files.append(("configuration.json", JSON.array(kept).text(pretty: true)))
         if let path = facts.configuration?.keys, !path.isEmpty,
             let bytes = try? Files.read(path, limit: 4 << 20)
         {
