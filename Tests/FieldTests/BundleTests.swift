@@ -24,7 +24,7 @@ import Testing
             """)
         #expect(
             text == """
-                {"gateway":"east-7","***":"***","batch":{"interval":"5s","magic":"***"},\
+                {"gateway":"east-7","***":"***","batch":{"interval":"5s","***":"***"},\
                 "sources":[{"name":"a","listen":"udp://10.1.2.3:9001","exposed":true,\
                 "paths":{"/t/r":"dlt645"},"receiveBuffer":4096}]}
                 """)
