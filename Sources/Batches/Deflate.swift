@@ -154,6 +154,24 @@ package enum Gzip {
         return (count ?? input.count) + 18
     }
 
+    /// A gzip file of one member, without name and time: the same bytes for the same input.
+    package static func compress(_ input: [UInt8], level: Int) -> [UInt8] {
+        precondition(input.count < Int(UInt32.max), "a member's size has 32 bits")
+        var output: [UInt8] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255]
+        var deflater = Deflater()
+        // Deflate grows what it cannot shrink by five bytes for each 16 KB at most.
+        let count = deflater.compress(
+            input, level: Int32(clamping: level), strategy: .standard,
+            limit: input.count + input.count / 1024 + 64, into: &output)
+        if count == nil { output += [3, 0] }
+        for word in [checksum(input, 0..<input.count), UInt32(input.count)] {
+            for shift in stride(from: 0, to: 32, by: 8) {
+                output.append(UInt8(truncatingIfNeeded: word >> UInt32(shift)))
+            }
+        }
+        return output
+    }
+
     /// All members of a gzip file; `tooLarge` beyond `limit` bytes, `malformed` when it is no gzip.
     package static func expand(_ input: [UInt8], limit: Int) throws(BatchError) -> [UInt8] {
         // Safety: an all-zero z_stream is what inflateInit2 expects; its pointers are nil.

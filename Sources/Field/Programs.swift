@@ -26,7 +26,8 @@ package enum Programs {
                 DemoVerb.verb, DecodeVerb.verb, FormatsVerb.verb, VectorsVerb.verb, ReplayVerb.verb,
                 CaptureVerb.verb, LoadVerb.verb,
                 QueryVerb.verb,
-                AdminVerbs.ledger, TopVerbs.status, TopVerbs.top, SpoolVerb.verb, DevicesVerb.list,
+                AdminVerbs.ledger, TopVerbs.status, TopVerbs.top, DoctorVerb.verb, SpoolVerb.verb,
+                DevicesVerb.list,
                 DevicesVerb.one, BatchVerb.verb, SinkVerb.verb(sink), NetworkVerb.verb,
                 BenchVerb.verb(allocations: allocations, queue: queue),
             ])

@@ -108,9 +108,11 @@ package func adminGet(
     // Safety: Swift lends a NUL-terminated copy of `socket`.
     let result = unsafe sluice_unix_connect(socket)
     if result == -ENOENT || result == -ECONNREFUSED {
-        throw HostError(
+        var error = HostError(
             what, why: "nobody listens there",
             advice: "start sluiced, or name its socket with --admin")
+        error.code = -result
+        throw error
     }
     let connection = try Descriptor(result, what)
     _ = sluice_blocking(connection.number, UInt32(max(1, timeout)))
@@ -124,7 +126,11 @@ package func adminGet(
     while answer.count < 64 << 20 {
         let count = connection.read(into: &part, at: 0)
         if count == 0 { break }
-        if count == -Int(EAGAIN) { throw HostError(what, why: "no answer in \(timeout) ms") }
+        if count == -Int(EAGAIN) {
+            var error = HostError(what, why: "no answer in \(timeout) ms")
+            error.code = ETIMEDOUT
+            throw error
+        }
         guard count > 0 else { throw HostError(what, result: Int32(count)) }
         answer += part[..<count]
     }

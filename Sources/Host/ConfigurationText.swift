@@ -2,7 +2,7 @@
 // and the file itself.
 
 import CLinux
-import Formats
+package import Formats
 import Glibc
 
 private let durationUnits: [(suffix: String, milliseconds: Int64)] = [
@@ -113,7 +113,7 @@ extension ConfigurationFile {
     private static let maximumFiles = 256
 
     /// The file and, in the order of their names, the `conf.d/*.json5` beside it.
-    static func read(_ path: String) throws(Complaints) -> [ConfigurationFile] {
+    package static func read(_ path: String) throws(Complaints) -> [ConfigurationFile] {
         let folder = (path.lastIndex(of: "/").map { path[...$0] } ?? "") + "conf.d"
         var files = [try ConfigurationFile(reading: path)]
         let names = try FolderNames.read(String(folder)).filter {

@@ -90,7 +90,9 @@ final class FormatReloader: Sendable {
             $0.kept = kept
             $0.complaints = complaints
         }
-        for complaint in complaints { Log.warning("formats: \(complaint)") }
+        for complaint in complaints {
+            Log.warning("formats: \(complaint)", .reason("\(complaint)"))
+        }
         let changed = found.changed.filter { !kept.contains($0) }
         Log.state(
             "formats: reloaded, \(changed.isEmpty ? "none" : changed.joined(separator: " ")) changed"

@@ -302,7 +302,8 @@ package final class GatewayProcess {
                 toUplink.post(.begin(incarnation: spool.incarnation))
             },
             trouble: { text in
-                Log.state(text.map { "spool: \($0)" } ?? "spool: the disk takes data again")
+                guard let text else { return Log.state("spool: the disk takes data again") }
+                Log.state("spool: \(text)", .reason(text))
             },
             wakeAt: { [unowned spool] in spool.timer.wake(at: $0) },
             paced: { isPaced in

@@ -61,14 +61,15 @@ final class UplinkLog {
         defer { last = status.state }
         if status.state == .streaming {
             lastError = nil
-            return Log.state("uplink: connected to store \(store)")
+            return Log.state("uplink: connected to store \(store)", .store(store))
         }
         // A store that stays away is one line, not one an attempt.
         guard status.state == .waiting, let error = status.lastError, error != lastError else {
             return
         }
         lastError = error
-        Log.warning("uplink: store \(store): \(error): trying again")
+        Log.warning(
+            "uplink: store \(store): \(error): trying again", .store(store), .reason(error))
     }
 }
 
@@ -248,7 +249,8 @@ final class GatewayReports: Sendable {
                 "uplink",
                 UplinkReport.json(
                     gathered.uplink, store: storeAddress,
-                    bytesPending: gathered.spool.details.bytesPending.total, now: now)
+                    bytesPending: gathered.spool.details.bytesPending.total, now: now,
+                    wall: clock.wall())
             ),
             ("process", processJSON()),
             ("ledger", LedgerReport.json(gathered.ledger)),

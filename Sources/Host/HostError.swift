@@ -8,7 +8,7 @@ import Glibc
 package struct HostError: Error, Hashable, Sendable {
     /// What was tried: `listen on udp://127.0.0.1:9001`.
     package var what: String
-    /// errno, or 0 when the reason is ours.
+    /// errno, or 0 when there is none.
     package var code: Int32
     package var why: String
     /// What to do about it; empty when there is nothing to suggest.

@@ -89,7 +89,9 @@ final class LineSource: StreamSource {
         redial.opened(clock.now())
         state.isOpen = true
         if state.lastError != nil {
-            Log.state("source \(limits.name): \(place.description) is open")
+            Log.state(
+                "source \(limits.name): \(place.description) is open", .source(limits.name),
+                .place(place.description))
         }
         state.lastError = nil
         if adopt(descriptor, from: endpoint) == nil {
@@ -101,10 +103,16 @@ final class LineSource: StreamSource {
         let words = error.description
         // A line that stays away is one warning, not one an attempt.
         if words != state.lastError {
-            Log.warning("source \(limits.name): \(words): trying again")
+            warn(words)
         }
         state.lastError = words
         tryLater()
+    }
+
+    private func warn(_ words: String) {
+        Log.warning(
+            "source \(limits.name): \(words): trying again", .source(limits.name),
+            .place(place.description), .reason(words))
     }
 
     private func tryLater() {
@@ -128,7 +136,7 @@ final class LineSource: StreamSource {
         guard state.isOpen else { return }
         if state.lastError == nil, !isStopped {
             let words = "\(place.description): the line was closed"
-            Log.warning("source \(limits.name): \(words): trying again")
+            warn(words)
             state.lastError = words
         }
         tryLater()

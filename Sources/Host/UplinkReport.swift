@@ -6,9 +6,10 @@ package import Model
 package import Uplink
 
 package enum UplinkReport {
-    /// `bytesPending`: of the spool, for the estimate.
+    /// `bytesPending`: of the spool, for the estimate. `wall`: this machine's, of `now`.
     package static func json(
-        _ uplink: ForwarderStatus, store: String?, bytesPending: UInt64, now: Instant
+        _ uplink: ForwarderStatus, store: String?, bytesPending: UInt64, now: Instant,
+        wall: Timestamp
     ) -> JSON {
         func seconds(until: Instant?) -> JSON {
             until.map { .integer($0.milliseconds(since: now) / 1000) } ?? .null
@@ -29,6 +30,10 @@ package enum UplinkReport {
                 "drainedInSeconds",
                 drainSeconds(uplink, bytesPending: bytesPending).map { .integer($0) } ?? .null
             ),
+            (
+                "storeClockAheadMs",
+                clockAhead(uplink, now: now, wall: wall).map { .integer($0) } ?? .null
+            ),
             ("lastError", uplink.lastError.map { .string($0) } ?? .null),
             ("connections", .unsigned(uplink.connections)),
             ("batchesSent", .unsigned(uplink.batchesSent)),
@@ -38,6 +43,14 @@ package enum UplinkReport {
             ("bytesSent", .unsigned(uplink.bytesSent)),
             ("bytesReceived", .unsigned(uplink.bytesReceived)),
         ])
+    }
+
+    /// How much later the store's clock is than `wall`, off by a journey at most; nil: it has not told.
+    package static func clockAhead(
+        _ uplink: ForwarderStatus, now: Instant, wall: Timestamp
+    ) -> Int64? {
+        guard let told = uplink.storeTime, let at = uplink.storeTimeAt else { return nil }
+        return told.milliseconds &+ now.milliseconds(since: at) &- wall.milliseconds
     }
 
     /// While the backlog drains, almost all that is pending is backlog, and it goes at the rate of the

@@ -2,6 +2,7 @@
 // that only it makes; the test plays systemd (Tests/clients/service_manager.py).
 
 import Field
+import Formats
 import Glibc
 import Host
 import Testing
@@ -20,8 +21,8 @@ extension EndToEnd {
             let manager: ChildProcess
             private let log: String
 
-            init() throws {
-                district = try District([.reference])
+            init(interval: String = "200ms", more: [(String, JSON)] = []) throws {
+                district = try District([.reference], interval: interval, more: more)
                 log = "\(district.folder.path)/service_manager.py.log"
                 manager = try Clients.start(
                     "service_manager.py",
@@ -42,6 +43,20 @@ extension EndToEnd {
 
             var fed: Int { lines(" WATCHDOG=1").count }
 
+            private var straceLog: String { "\(district.folder.path)/strace.log" }
+
+            /// Calls that strace has seen so far.
+            func calls(_ name: String) -> Int {
+                let text = String(
+                    decoding: (try? Files.read(straceLog, limit: 1 << 24)) ?? [], as: UTF8.self)
+                return text.split(separator: "\n").filter { $0.contains(" \(name)(") }.count
+            }
+
+            func answers(_ route: String) -> Bool {
+                (try? adminGet(socket: district.adminSocket, route: route, timeout: 2000))?.status
+                    == 200
+            }
+
             var pid: String {
                 let line = lines("").first { $0.hasPrefix("pid ") } ?? "pid 0"
                 return String(line.dropFirst(4))
@@ -55,12 +70,13 @@ extension EndToEnd {
             }
 
             /// Holds whoever makes the system call for a minute; until the result goes.
-            func hold(_ call: String) throws -> ChildProcess {
-                let log = "\(district.folder.path)/strace.log"
+            func hold(_ call: String, watching other: String = "") throws -> ChildProcess {
+                let log = straceLog
                 let tracer = try ChildProcess(
                     name: "strace", path: "/usr/bin/strace",
                     arguments: [
-                        "-f", "-p", pid, "-e", "trace=\(call)", "-e",
+                        "-f", "-p", pid, "-e", "trace=\(call)\(other.isEmpty ? "" : ",")\(other)",
+                        "-e",
                         "inject=\(call):delay_enter=60s",
                     ], log: log)
                 _ = try eventually("strace has attached") {
@@ -101,6 +117,42 @@ extension EndToEnd {
             SendingClock.sleep(milliseconds: stage == "uplink" ? 6000 : 1000)
             // systemd acts after one interval without food.
             #expect(service.fed(within: 3 * WatchdogTests.watchdogSeconds) == 0, "\(stage)")
+            tracer.stop(SIGKILL)
+        }
+
+        @Test("starves when the batcher hangs, which alone gives memory back after a large epoch")
+        func hangingBatcher() throws {
+            // Epochs stay open until they are cut; attempts at a store that is not there show that the
+            // uplink lives.
+            let backoff = JSON.object([
+                ("firstBackoff", .string("50ms")), ("longestBackoff", .string("100ms")),
+            ])
+            let service = try Service(interval: "60s", more: [("uplink", backoff)])
+            let population = Population.now(devices: 5)
+            let device = try Device(to: service.district.targets[0])
+            let frames = 1800
+            for index in 0..<frames {
+                _ = device.send(population.frame(index))
+                if index.isMultiple(of: 4) { SendingClock.sleep(milliseconds: 2) }
+            }
+            _ = try service.district.ledger("they are in buckets") {
+                $0.count("readingsInBuckets") > 8192
+            }
+            #expect(service.answers("/cut"))
+            let tracer = try service.hold("munmap", watching: "connect")
+            _ = device.send(population.frame(frames))
+            _ = try service.district.ledger("one more is in a bucket") {
+                $0.count("readingsInBuckets") > 0
+            }
+            // The next epoch is small: what the last one took goes back, by munmap, when it is sealed.
+            #expect(!service.answers("/cut"))
+            let attempts = service.calls("connect")
+            #expect(service.fed(within: 3 * WatchdogTests.watchdogSeconds) == 0)
+            // Nobody else hangs: intake, spool and uplink each by themselves.
+            #expect(service.answers("/devices"))
+            #expect(service.answers("/quarantine"))
+            #expect(service.calls("connect") > attempts)
+            #expect(!service.answers("/ledger"))
             tracer.stop(SIGKILL)
         }
     }

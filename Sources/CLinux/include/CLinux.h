@@ -44,6 +44,15 @@ void sluice_memory_forget_start(void);
 
 // Text of an errno, NUL-terminated, cut to `count`.
 void sluice_error_text(int32_t error, char *text, uint32_t count);
+// How the kernel's clock is kept (adjtimex(2)): 0, or negative errno where it may not be asked.
+typedef struct {
+    int64_t max_error_us;
+    uint32_t is_synchronised;
+    uint32_t unused;
+} sluice_discipline;
+int32_t sluice_clock_discipline(sluice_discipline *discipline);
+// Device and inode of what a descriptor is open on.
+int32_t sluice_file_identity(int32_t fd, uint64_t *device, uint64_t *inode);
 // Sends one datagram to $NOTIFY_SOCKET; 0 when sent, 1 when the variable is not set.
 int32_t sluice_notify(const char *text);
 // $WATCHDOG_USEC when it is meant for this process, else 0.
@@ -100,6 +109,11 @@ int32_t sluice_unix_accept(int32_t fd);
 int32_t sluice_unix_connect(const char *path);
 // A blocking TCP connection with send and receive time-outs, for the command-line tools.
 int32_t sluice_blocking(int32_t fd, uint32_t timeout_ms);
+
+// Datagrams to a socket that is named by its path: never block. 0 when sent, or negative errno.
+int32_t sluice_unix_datagram_open(void);
+int32_t sluice_unix_datagram_send(
+    int32_t fd, const char *path, const uint8_t *bytes, uint64_t count);
 
 typedef struct {
     uint32_t receive_queued;

@@ -37,11 +37,18 @@ package enum Files {
         }
     }
 
-    package static func write(_ bytes: [UInt8], to path: String) throws(FileError) {
+    /// `isPrivate`: for its owner only, also when others could read what was there before.
+    package static func write(
+        _ bytes: [UInt8], to path: String, isPrivate: Bool = false
+    ) throws(FileError) {
+        let mode: mode_t = isPrivate ? 0o600 : 0o644
         // Safety: a String argument is a C string for the duration of the call.
-        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
         guard descriptor >= 0 else { throw FileError(path: path, why: lastError()) }
         defer { close(descriptor) }
+        if isPrivate, fchmod(descriptor, mode) != 0 {
+            throw FileError(path: path, why: lastError())
+        }
         var offset = 0
         while offset < bytes.count {
             // Safety: the pointer is used only inside the closure, for the bytes that are left.
@@ -68,6 +75,17 @@ package enum Files {
 
     // Safety: as above.
     static func isWritable(_ path: String) -> Bool { unsafe access(path, W_OK) == 0 }
+
+    // Safety: as above.
+    static func isReadable(_ path: String) -> Bool { unsafe access(path, R_OK) == 0 }
+
+    /// Bytes that a file takes on the disk; 0 when it cannot be asked.
+    static func size(_ path: String) -> UInt64 {
+        var info = stat()
+        // Safety: stat writes one struct into the variable that lives across the call.
+        guard unsafe stat(path, &info) == 0, info.st_blocks > 0 else { return 0 }
+        return UInt64(info.st_blocks).multipliedReportingOverflow(by: 512).partialValue
+    }
 
     /// What a symbolic link says, nil when it is none.
     static func linkTarget(_ path: String) -> String? {

@@ -249,7 +249,7 @@ package struct StatusScreen: Sendable {
             .rowUplink,
             [
                 language(
-                    .uplinkFor, words(ofState: state), m.text("uplink.store"),
+                    .uplinkFor, language.words(ofState: state), m.text("uplink.store"),
                     language.span(
                         Int64(clamping: min(m.count("uplink.stateSeconds"), 1 << 33))
                             * 1_000_000_000)),
@@ -259,18 +259,6 @@ package struct StatusScreen: Sendable {
                 lag,
                 state == "streaming" || error == "–" ? "" : error,
             ], state == "streaming" ? .plain : .bad)
-    }
-
-    /// A state of the uplink, as the daemon calls it, in words.
-    private func words(ofState state: String) -> String {
-        switch state {
-        case "stopped": language(.stateStopped)
-        case "waiting": language(.stateWaiting)
-        case "connecting": language(.stateConnecting)
-        case "greeting": language(.stateGreeting)
-        case "streaming": language(.stateStreaming)
-        default: state
-        }
     }
 
     private func ledger(_ m: StatusModel, _ add: (Phrase, [String], Style) -> Void) {
@@ -383,5 +371,19 @@ package struct StatusScreen: Sendable {
             width += next
         }
         return out + "…"
+    }
+}
+
+extension Language {
+    /// A state of the uplink, as the daemon calls it, in words.
+    package func words(ofState state: String) -> String {
+        switch state {
+        case "stopped": self(.stateStopped)
+        case "waiting": self(.stateWaiting)
+        case "connecting": self(.stateConnecting)
+        case "greeting": self(.stateGreeting)
+        case "streaming": self(.stateStreaming)
+        default: state
+        }
     }
 }
