@@ -161,6 +161,24 @@ int32_t sluice_lock_file(const char *path, int32_t *holder) {
     return fd;
 }
 
+int32_t sluice_replace_file(const char *path, const uint8_t *bytes, uint64_t count) {
+    char beside[4096];
+    int n = snprintf(beside, sizeof beside, "%s.new", path);
+    if (n < 0 || (size_t)n >= sizeof beside) return -ENAMETOOLONG;
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return -errno;
+    int32_t failure = 0;
+    for (uint64_t done = 0; done < count && failure == 0;) {
+        ssize_t written = write(fd, bytes + done, count - done);
+        if (written >= 0) done += (uint64_t)written;
+        else if (errno != EINTR) failure = -errno;
+    }
+    if (close(fd) != 0 && failure == 0) failure = -errno;
+    if (failure == 0 && rename(beside, path) != 0) failure = -errno;
+    if (failure != 0) unlink(beside);
+    return failure;
+}
+
 static int signal_pipe[2] = {-1, -1};
 
 static void forward_signal(int number) {

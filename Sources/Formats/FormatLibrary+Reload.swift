@@ -1,6 +1,6 @@
-// Loading formats again while they run. Unlike at start, one bad file does not stop the others: a file
-// that does not compile or whose own tests fail leaves the version that runs in its place, also for the
-// formats that extend or nest it. Used by the daemon's reload only; no I/O but reading the files.
+// Loading formats again while they run. One bad file does not stop the others: a file that does not
+// compile or whose own tests fail leaves the version that runs in its place, also for the formats that
+// extend or nest it. Used by the daemon's reload and start; no I/O but reading the files.
 
 import Model
 
@@ -14,26 +14,30 @@ extension FormatLibrary {
         /// Formats that keep the version that ran, though their file is another or gone.
         package var kept: [String] = []
         package var complaints: [Complaint] = []
+        /// The files that are good.
+        package var texts: [FormatText] = []
     }
 
     /// Loads the files of `directory` anew beside the formats of this library.
     package func reloaded(from directory: String) -> Reload {
-        var result = Reload(library: self)
-        var texts: [(file: String, bytes: [UInt8])] = []
         do throws(Complaints) {
-            for file in try FormatLibrary.files(in: directory) {
-                if let bytes = FileBytes.read(file, limit: JSONNode.maximumBytes + 1) {
-                    texts.append((file, bytes))
-                } else {
-                    result.complaints.append(FormatLibrary.unreadable(file))
-                }
-            }
+            let read = try FormatLibrary.texts(in: directory)
+            return reloaded(with: read.texts, unreadable: read.unreadable)
         } catch {
+            var result = Reload(library: self)
             result.complaints = error.all
             result.kept = formats.map(\.name)
             return result
         }
-        let unreadable = Set(result.complaints.map(\.file))
+    }
+
+    /// As `reloaded(from:)`, with files that were read.
+    package func reloaded(
+        with read: [FormatText], unreadable complaints: [Complaint] = []
+    ) -> Reload {
+        var result = Reload(library: self, complaints: complaints)
+        var texts = read
+        let unreadable = Set(complaints.map(\.file))
         var frozen = sources.filter { unreadable.contains($0.file) }
         // Each round leaves at least one bad file out, so there are at most as many as files.
         while true {
@@ -43,6 +47,7 @@ extension FormatLibrary {
             let loaded = loader.compile()
             if loader.complaints.isEmpty {
                 finish(&result, loaded, loader.own, frozen)
+                result.texts = texts
                 return result
             }
             let bad = FormatLibrary.causes(Set(loader.complaints.map(\.file)), among: parsed)

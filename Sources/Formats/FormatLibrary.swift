@@ -5,6 +5,17 @@
 import Glibc
 import Model
 
+/// A format file as it was read.
+package struct FormatText: Sendable {
+    package var file: String
+    package var bytes: [UInt8]
+
+    package init(file: String, bytes: [UInt8]) {
+        self.file = file
+        self.bytes = bytes
+    }
+}
+
 /// All formats of a gateway, compiled and with their embedded tests passed.
 package final class FormatLibrary: Sendable {
     package let formats: [Format]
@@ -13,29 +24,45 @@ package final class FormatLibrary: Sendable {
     /// Loads every `*.json5` of `directory` in the order of their names. Throws all complaints of all
     /// files at once.
     package convenience init(directory: String) throws(Complaints) {
-        var texts: [(file: String, bytes: [UInt8])] = []
+        let read = try FormatLibrary.texts(in: directory)
+        guard read.unreadable.isEmpty else { throw Complaints(all: read.unreadable) }
+        try self.init(texts: read.texts, base: [])
+    }
+
+    /// A library without formats, to load others beside.
+    package convenience init() { self.init(formats: [], sources: []) }
+
+    /// The format files of a folder in the order of their names, and those that cannot be read.
+    package static func texts(
+        in directory: String
+    ) throws(Complaints) -> (texts: [FormatText], unreadable: [Complaint]) {
+        var texts: [FormatText] = []
+        var complaints: [Complaint] = []
         for file in try FormatLibrary.files(in: directory) {
-            guard let bytes = FileBytes.read(file, limit: JSONNode.maximumBytes + 1) else {
-                throw Complaints(all: [FormatLibrary.unreadable(file)])
+            if let bytes = FileBytes.read(file, limit: JSONNode.maximumBytes + 1) {
+                texts.append(FormatText(file: file, bytes: bytes))
+            } else {
+                complaints.append(FormatLibrary.unreadable(file))
             }
-            texts.append((file, bytes))
         }
-        try self.init(texts: texts, base: [])
+        return (texts, complaints)
     }
 
     /// Loads one text, for tests and for the tools. `library`: formats that it may extend or nest.
     package convenience init(
         text: String, file: String, library: FormatLibrary? = nil
     ) throws(Complaints) {
-        try self.init(texts: [(file, Array(text.utf8))], base: library?.sources ?? [])
+        try self.init(
+            texts: [FormatText(file: file, bytes: Array(text.utf8))], base: library?.sources ?? [])
     }
 
     /// Loads several texts that may extend and nest one another.
     package convenience init(texts: [(file: String, text: String)]) throws(Complaints) {
-        try self.init(texts: texts.map { ($0.file, Array($0.text.utf8)) }, base: [])
+        try self.init(
+            texts: texts.map { FormatText(file: $0.file, bytes: Array($0.text.utf8)) }, base: [])
     }
 
-    static func files(in directory: String) throws(Complaints) -> [String] {
+    package static func files(in directory: String) throws(Complaints) -> [String] {
         let folder = directory + (directory.hasSuffix("/") ? "" : "/")
         return try names(in: directory).map { folder + $0 }
     }
@@ -47,7 +74,7 @@ package final class FormatLibrary: Sendable {
     }
 
     private init(
-        texts: [(file: String, bytes: [UInt8])], base: [FormatSource]
+        texts: [FormatText], base: [FormatSource]
     ) throws(Complaints) {
         var loader = FormatLoader(base: base)
         for text in texts { loader.parse(text.bytes, file: text.file) }

@@ -20,17 +20,14 @@ extension TreeBuilder {
     ) -> Bool {
         var extent = Extent(range: range, total: nil)
         let mismatch = showAnchors(rule, range, machine: machine)
+        let announced =
+            mismatch == nil && !rule.isDatagram ? announced(rule, range, &machine) : nil
         switch verdict {
         case .good(let total): extent.total = total
         case .bad(let total, _) where total > 0: extent.total = total
-        case .no, .incomplete, .bad:
-            if mismatch == nil, !rule.isDatagram {
-                let found = machine.length(
-                    rule, program, from: range.lowerBound, end: range.upperBound)
-                if case .success(let total) = found { extent.total = total }
-            }
+        case .no, .incomplete, .bad: extent.total = announced
         }
-        let lengthAt = showLengthFields(rule, machine: machine)
+        let lengthAt = mismatch == nil ? showLengthFields(rule, machine: machine) : nil
         let fault: Refusal
         var isLaidOut = true
         switch verdict {
@@ -112,6 +109,19 @@ extension TreeBuilder {
                     + (mask == 0xFF ? "" : " in the bits \(FieldNode.hex([mask]))"))
         }
         return mismatch
+    }
+
+    /// The length that the frame says it has. Its fields are read anew: what stands in their slots may be
+    /// another frame's that was nested before this one.
+    private func announced(
+        _ rule: FrameRule, _ range: Range<Int>, _ machine: inout Machine
+    ) -> Int? {
+        for field in program.lengthFields where field.entry == rule.lengthEntry {
+            machine.slots[field.slot] = Slot()
+        }
+        let found = machine.length(rule, program, from: range.lowerBound, end: range.upperBound)
+        if case .success(let total) = found { return total }
+        return nil
     }
 
     /// Keeps the fields that the length comes from, and says where the first of them stands.

@@ -18,6 +18,7 @@ final class FormatReloader: Sendable {
     }
 
     private let directory: String
+    private let copies: FormatCopies
     private let clock: Clock
     private let intake: Mailbox<IntakeJob>
     /// What the buffers of the sources that use a format have room for.
@@ -27,11 +28,13 @@ final class FormatReloader: Sendable {
     private let state: Mutex<State>
     private let queue = DispatchQueue(label: "sluice.reload")
 
+    /// `loaded`: what the start found in `directory`.
     init(
-        _ library: FormatLibrary, directory: String, sources: [IntakeSource], clock: Clock,
-        intake: Mailbox<IntakeJob>
+        _ loaded: FormatLibrary.Reload, directory: String, copies: FormatCopies,
+        sources: [IntakeSource], clock: Clock, intake: Mailbox<IntakeJob>
     ) {
         self.directory = directory
+        self.copies = copies
         self.clock = clock
         self.intake = intake
         var longest: [String: Int] = [:]
@@ -42,8 +45,22 @@ final class FormatReloader: Sendable {
             }
         }
         self.longest = longest
-        known = sources.contains { $0.triesAll } ? Set(library.formats.map(\.name)) : nil
-        state = Mutex(State(library: library, loadedAt: clock.wall()))
+        known = sources.contains { $0.triesAll } ? Set(loaded.library.formats.map(\.name)) : nil
+        state = Mutex(
+            State(
+                library: loaded.library, loadedAt: clock.wall(), kept: loaded.kept,
+                complaints: loaded.complaints.map(\.description)))
+        queue.async { [self] in keepCopies(loaded) }
+    }
+
+    /// A gateway takes in without copies; what a bad file would do at its next start is said.
+    private func keepCopies(_ loaded: FormatLibrary.Reload) {
+        do throws(HostError) {
+            try copies.keep(loaded.texts, isAll: loaded.complaints.isEmpty)
+        } catch {
+            Log.warning(
+                "formats: \(error.description); a bad format file would stop the next start")
+        }
     }
 
     /// Returns at once; from any thread. Wishes that come together are carried out in turn.
@@ -79,6 +96,7 @@ final class FormatReloader: Sendable {
         let running = state.withLock { $0.library }
         let (found, formats) = found(running)
         intake.post(.replaceFormats(formats))
+        keepCopies(found)
         let complaints = found.complaints.map(\.description)
         let library = found.library
         let kept = found.kept

@@ -67,12 +67,10 @@ package final class GatewayProcess {
     {
         self.configuration = configuration
         self.clock = clock
-        let library: FormatLibrary
-        do throws(Complaints) {
-            library = try FormatLibrary(directory: configuration.formats)
-        } catch {
-            throw StartError(error.all.map(\.description).joined(separator: "\n"))
-        }
+        let copies = FormatCopies(
+            spool: configuration.spool.directory, of: configuration.formats)
+        let loaded = try copies.load()
+        let library = loaded.library
         do throws(Complaints) {
             keys = configuration.keys.isEmpty ? .none : try DeviceKeys(file: configuration.keys)
         } catch {
@@ -80,11 +78,11 @@ package final class GatewayProcess {
         }
         let wrong = configuration.complaints(about: library)
         guard wrong.isEmpty else {
-            throw StartError(wrong.map(\.description).joined(separator: "\n"))
+            throw StartError((loaded.complaints + wrong).map(\.description).joined(separator: "\n"))
         }
         let sources = try GatewayProcess.sources(configuration, library)
         let disk = try GatewayDisk(configuration)
-        warnings = disk.warnings
+        warnings = loaded.warnings + disk.warnings
         let seed = randomBits()
 
         let sockets: IntakeSockets
@@ -112,8 +110,8 @@ package final class GatewayProcess {
         }
         httpEndpoint = admin.httpEndpoint
         reloader = FormatReloader(
-            library, directory: configuration.formats, sources: sources, clock: clock,
-            intake: intake.mailbox)
+            loaded, directory: configuration.formats, copies: copies, sources: sources,
+            clock: clock, intake: intake.mailbox)
         watch = ConfigurationWatch(configuration.settings, clock: clock)
         reports = GatewayReports(
             gateway: configuration.gateway, software: software, startedAt: clock.wall(),

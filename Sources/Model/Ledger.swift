@@ -4,6 +4,7 @@
 /// Counters of one or all intakes, ever rising over restarts.
 public struct IntakeCounters: Sendable {
     public var datagrams: UInt64 = 0
+    /// All that came, of frames taken in or refused and noise alike; of a stream what is decided.
     public var bytesReceived: UInt64 = 0
     /// Lost in the kernel's socket buffer before we could read them (SO_RXQ_OVFL); never part of
     /// `framesReceived`.

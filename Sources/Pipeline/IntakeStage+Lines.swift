@@ -156,6 +156,7 @@ extension IntakeStage {
             if let taken = take(rest, patterns, line, in: 0..<skip + 1, &frames) { return taken }
             skipped(skip)
             counters.framesReceived &+= 1
+            counters.bytesReceived &+= UInt64(advance)
             refuse(reason, rest.extracting(skip...), source: line.source, at: receivedAt)
             return skip + advance
         case .needsMore(let skip):

@@ -247,6 +247,7 @@ package final class IntakeStage: IntakeDoor {
             case .rejected(let skip, let advance, let reason):
                 skipped(skip)
                 counters.framesReceived &+= 1
+                counters.bytesReceived &+= UInt64(advance)
                 refuse(reason, rest.extracting(skip...), source: source, at: receivedAt)
                 consumed += skip + advance
             case .frame(let skip, let count):
@@ -271,6 +272,7 @@ package final class IntakeStage: IntakeDoor {
         lineEnded(connection)
         guard unconsumed > 0 else { return }
         counters.framesReceived &+= 1
+        counters.bytesReceived &+= UInt64(unconsumed)
         counters[.connectionEnded] &+= 1
         touchCounters()
     }

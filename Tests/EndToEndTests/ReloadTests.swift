@@ -107,5 +107,72 @@ extension EndToEnd {
             let values = try district.readings().map(\.value.description)
             #expect(values == ["100", "1.01", "1.02", "1.03", "1.04", "0.105"])
         }
+
+        /// What the status says of formats.
+        private func formats(_ district: District) throws -> JSONNode {
+            try #require(try parsed(try district.status().text)["formats"])
+        }
+
+        @Test("a file that was broken since does not stop the next start: what ran before runs on")
+        func brokenStart() throws {
+            let good = Self.door(decimals: 2, says: "1.00")
+            let district = try District(
+                [.init(name: "doors", formats: ["door", "bell"])],
+                formats: ["door.json5": good, "bell.json5": Self.bell])
+            try district.startStore()
+            try district.startGateway()
+            let device = try Device(to: district.targets[0])
+            #expect(try device.ask(frame(1, level: 100)) == [0xD1, 1])
+            let copy = district.spoolFolder + "/formats/door.json5"
+            _ = try eventually("the file is copied") {
+                FileBytes.read(copy, limit: 1 << 20) == Array(good.utf8) ? true : nil
+            }
+
+            // Its own test fails: the reload refuses it, and the start after a power cut does not.
+            _ = try district.folder.write(
+                Self.door(decimals: 1, says: "7"), to: "formats/door.json5")
+            #expect(try reloaded(district, times: 1)["kept"]?.array?.map(\.string) == ["door"])
+            try district.killGateway()
+            let second = try formats(district)
+            #expect(second["kept"]?.array?.map(\.string) == ["door"])
+            #expect(second["complaints"]?.array?.first?.string?.contains("door.json5:9:") == true)
+            #expect(district.gateway?.errors.contains("door.json5:9:") == true)
+            #expect(try device.ask(frame(2, level: 101)) == [0xD1, 2])
+
+            // The whole folder is gone: the copies run.
+            let away = district.folder.path + "/away"
+            // Safety: the paths are strings of Swift's, which live through the calls.
+            #expect(unsafe rename(district.formats, away) == 0)
+            try district.killGateway()
+            #expect(try formats(district)["kept"]?.array?.count == 2)
+            #expect(try device.ask(frame(3, level: 102)) == [0xD1, 3])
+            // Safety: as above.
+            #expect(unsafe rename(away, district.formats) == 0)
+
+            // Mended: nothing is kept, and the copy is the new file.
+            let mended = Self.door(decimals: 3, says: "0.100")
+            _ = try district.folder.write(mended, to: "formats/door.json5")
+            #expect(try reloaded(district, times: 1)["kept"]?.array?.count == 0)
+            #expect(try device.ask(frame(4, level: 103)) == [0xD1, 4])
+            _ = try eventually("the new file is copied") {
+                FileBytes.read(copy, limit: 1 << 20) == Array(mended.utf8) ? true : nil
+            }
+            let end = try district.drained(frames: 4)
+            #expect(end.count("unaccounted") == 0)
+            #expect(
+                try district.readings().map(\.value.description) == [
+                    "1.00", "1.01", "1.02", "0.103",
+                ])
+
+            // Bad, and its copy as well: the start is refused, with the place.
+            district.gateway?.stop(SIGTERM)
+            _ = try district.folder.write("{ format: ", to: "formats/door.json5")
+            _ = try district.folder.write("{ for", to: "torn")
+            // Safety: as above.
+            #expect(unsafe rename(district.folder.path + "/torn", copy) == 0)
+            let refused = try district.launchGateway()
+            #expect(try refused.end(within: 30) == 1)
+            #expect(refused.errors.contains("door.json5:1:"), "\(refused.errors)")
+        }
     }
 }

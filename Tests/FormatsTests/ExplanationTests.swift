@@ -117,6 +117,25 @@ struct ExplanationTests {
         #expect(fields.last?.isContent == false)
     }
 
+    /// Found by the fuzzer: the length field of the meter's first frame stood behind the end.
+    @Test("what is known of one nested frame is not shown at the next, which is cut before it")
+    func nestedTwice() throws {
+        let decoder = Decoder(try Fixtures.format("text-nested645"))
+        let hex = FieldNode.hex(try #require(HexText.bytes(Self.meter))).uppercased()
+        let text = "ID:021781257609+OK:\(hex)+OK:\(hex.prefix(8))"
+        let bytes = Array(text.utf8)
+        let explanation = decoder.explain(bytes, direction: .up)
+        #expect(explanation.rejection == .truncated)
+        var lengths = 0
+        func look(_ node: FieldNode) {
+            #expect(node.bytes.upperBound <= bytes.count, "\(node.name) at \(node.bytes)")
+            if node.name == "data_length" { lengths += 1 }
+            node.children.forEach(look)
+        }
+        look(explanation.root)
+        #expect(lengths == 0, "the first frame's length is not of the bytes that are refused")
+    }
+
     @Test("a computed field stands at the field that it comes from")
     func computed() throws {
         let decoder = Decoder(try Fixtures.format("dlt645"))

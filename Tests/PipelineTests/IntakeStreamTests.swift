@@ -146,6 +146,8 @@ struct IntakeStreamTests {
                 rig.endTurn()
                 #expect(rig.counters.framesDecoded > 0, "\(format) among \(formats)")
                 #expect(rig.counters.framesUnaccounted == 0, "\(format) among \(formats)")
+                // Each prefix twice, as a datagram and as a stream.
+                #expect(rig.counters.bytesReceived == UInt64(whole.count * (whole.count + 1)))
                 #expect(rig.counters.readingsUnaccounted == 0)
                 #expect(rig.drain().count == Int(rig.counters.readingsPublished))
             }
@@ -159,12 +161,14 @@ struct IntakeStreamTests {
         var random = SplitMix64(seed: seed)
         let rig = IntakeRig(sources: [IntakeRig.source(known.map(\.format))])
         var held: [UInt8] = []
+        var sent = 0
         for _ in 0..<400 {
             var piece = known[random.below(3)].bytes
             for _ in 0..<random.below(4) {
                 piece[random.below(piece.count)] = UInt8(random.below(256))
             }
             if random.chance(0.2) { piece = random.bytes(random.below(300)) }
+            sent += piece.count
             if random.chance(0.5) {
                 rig.datagram(piece, isTruncated: random.chance(0.05))
             } else {
@@ -176,7 +180,9 @@ struct IntakeStreamTests {
             if random.chance(0.3) { rig.endTurn() }
             _ = rig.drain()
         }
+        rig.stage.connectionEnded(ConnectionID(1), source: 0, unconsumed: held.count)
         rig.endTurn()
+        #expect(rig.counters.bytesReceived == UInt64(sent), "seed \(seed)")
         #expect(rig.counters.framesUnaccounted == 0, "seed \(seed)")
         #expect(rig.counters.readingsUnaccounted == 0, "seed \(seed)")
     }

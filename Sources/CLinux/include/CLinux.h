@@ -62,6 +62,10 @@ uint64_t sluice_watchdog_us(void);
 // unknown).
 int32_t sluice_lock_file(const char *path, int32_t *holder);
 
+// Replaces a file's content in one step (written beside it, then renamed), or makes it, mode 0600; not
+// flushed. Negative errno on failure, and then the old content stands.
+int32_t sluice_replace_file(const char *path, const uint8_t *bytes, uint64_t count);
+
 // From now on these signals arrive as one byte each (their number) on the returned descriptor,
 // whichever thread the kernel picks. Once a process.
 int32_t sluice_signal_bytes(const int32_t *signals, uint32_t count);
