@@ -56,7 +56,7 @@ extension FormatCompiler {
 
     /// `{ name, value: expression, … }`
     mutating func valueItem(_ node: JSONNode) {
-        let slot = named(operand(node, "value"), node)
+        let slot = named(operand(node, "value"))
         bind(node, Binding(slot: slot, bits: 16))
         var rule = ShowRule()
         computedTime(node, slot, &rule)

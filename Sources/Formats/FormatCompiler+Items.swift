@@ -428,13 +428,13 @@ extension FormatCompiler {
 
     private mutating func letItem(_ node: JSONNode) {
         guard let name = string(node, "let") else { return }
-        builder.bind(name, Binding(slot: named(operand(node, "value"), node), bits: 16))
+        builder.bind(name, Binding(slot: named(operand(node, "value")), bits: 16))
     }
 
-    /// The slot that keeps an operand under a name. The result of an expression stays where it is,
-    /// unless the item may be left out and must then read as 0.
-    mutating func named(_ operand: Operand?, _ node: JSONNode) -> UInt16 {
-        if case .slot(let s)? = operand, builder.isTemporary(s), node["when"] == nil { return s }
+    /// The slot that keeps an operand under a name. Never the temporary of an expression: where the item is
+    /// left out (`when`, a key that no pair has) the name reads as 0, and temporaries are not cleared
+    /// between frames.
+    mutating func named(_ operand: Operand?) -> UInt16 {
         let slot = builder.slot()
         switch operand ?? .number(0) {
         case .number(let n): builder.add(Op(code: .constant, a: slot, imm: n))

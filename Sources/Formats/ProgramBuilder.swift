@@ -90,8 +90,6 @@ struct ProgramBuilder {
         return lastTemporary
     }
 
-    func isTemporary(_ slot: UInt16) -> Bool { slot >= lastTemporary }
-
     /// Temporaries that hold 0 or 1.
     private var truths = Set<UInt16>()
 
