@@ -25,7 +25,8 @@ extension EndToEnd {
 
         private func content(_ folder: String) throws -> [String: [UInt8]] {
             var all: [String: [UInt8]] = [:]
-            for name in Files.names(in: folder) where name != "lock" {
+            // The formats beside the spool are the gateway's, not the spool's.
+            for name in Files.names(in: folder) where name != "lock" && name != "formats" {
                 all[name] = try Files.read("\(folder)/\(name)")
             }
             return all

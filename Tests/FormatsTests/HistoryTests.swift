@@ -16,7 +16,8 @@ struct HistoryTests {
             try decoder.decode(bytes.span, direction: direction, into: &frame)
         } catch { return error.code }
         let readings = frame.readings.map {
-            "\($0.output) \($0.discriminator) \($0.value) \($0.quality) \(String(describing: $0.observedAt))"
+            "\($0.output) \($0.discriminator) \($0.value) \($0.quality) "
+                + String(describing: $0.observedAt)
         }
         return "\(frame.device) \(decoder.identityText()) \(frame.isControl) \(frame.isRequest) "
             + "\(frame.duplicateKey ?? 0) \(frame.answer) \(String(describing: frame.part)) \(readings)"

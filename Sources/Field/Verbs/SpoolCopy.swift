@@ -22,7 +22,9 @@ final class SpoolCopy {
         }
         folder = try Files.makeTemporaryFolder("sluice-spool")
         // The lock names a process; the copy gets one of its own.
-        for name in Files.names(in: place) where name != "lock" {
+        // Folders are not the spool's: the gateway keeps copies of its formats there.
+        for name in Files.names(in: place)
+        where name != "lock" && !Files.isFolder("\(place)/\(name)") {
             try Files.write(try Files.read("\(place)/\(name)"), to: "\(folder)/\(name)")
         }
     }
