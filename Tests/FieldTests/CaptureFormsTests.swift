@@ -133,6 +133,19 @@ import Testing
         #expect(capture.counters.linesPassedOver == 1)
     }
 
+    /// Found by the fuzzer.
+    @Test(
+        "a time behind what nanoseconds can count traps nothing",
+        arguments: [
+            "9999999999999", "9223372036855", "9999999999.9", "9223372036.9",
+            "9999-12-31 23:59:59.9",
+            "2262-04-12 00:00:00", "0000-01-01 00:00:00", "9999/99/99 23:59:60",
+        ])
+    func lateTimes(time: String) {
+        let capture = Capture(Array("\(time) RX 68 61 16\n".utf8), file: "x")
+        #expect(capture.deliveries.count <= 1)
+    }
+
     @Test("times without a date go on over midnight; lines without a time keep the last one")
     func midnight() {
         let text = "23:59:59 01\n00:00:01 02\n03\n"

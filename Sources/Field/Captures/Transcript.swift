@@ -196,11 +196,16 @@ struct Transcript {
     private static func unix(_ text: String) -> Int64? {
         let halves = text.split(separator: ".", omittingEmptySubsequences: false)
         guard let whole = Int64(halves[0]), whole >= 0 else { return nil }
-        if halves.count == 1, text.count == 13 { return whole * 1_000_000 }
+        // Behind the year 2262 it is no time: nanoseconds of 64 bits end there.
+        if halves.count == 1, text.count == 13 {
+            let (time, isTooLate) = whole.multipliedReportingOverflow(by: 1_000_000)
+            return isTooLate ? nil : time
+        }
         guard halves.count == 2, halves[0].count == 10, let fraction = fraction(halves[1]) else {
             return nil
         }
-        return whole * 1_000_000_000 + fraction
+        let (time, isTooLate) = whole.multipliedReportingOverflow(by: 1_000_000_000)
+        return isTooLate || time > .max - fraction ? nil : time + fraction
     }
 
     /// Nanoseconds of the digits behind the point.
