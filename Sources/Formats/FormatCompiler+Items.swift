@@ -433,12 +433,15 @@ extension FormatCompiler {
 
     /// The slot that keeps an operand under a name. Never the temporary of an expression: where the item is
     /// left out (`when`, a key that no pair has) the name reads as 0, and temporaries are not cleared
-    /// between frames.
+    /// between frames. What computed the temporary computes the slot instead.
     mutating func named(_ operand: Operand?) -> UInt16 {
         let slot = builder.slot()
         switch operand ?? .number(0) {
         case .number(let n): builder.add(Op(code: .constant, a: slot, imm: n))
-        case .slot(let s): builder.add(Op(code: .copy, a: slot, b: s))
+        case .slot(let s):
+            if !builder.moveResult(from: s, to: slot) {
+                builder.add(Op(code: .copy, a: slot, b: s))
+            }
         }
         return slot
     }

@@ -151,7 +151,7 @@ extension Machine {
         position = range.lowerBound
         if case .good = verdict, last &+ 1 == end {
             describe(rule, program, range, &sink)
-            if S.records { sink.entered(rule, from: from, range, machine: self) }
+            if S.records || S.explains { sink.entered(rule, from: from, range, machine: self) }
             return try enterBody(rule, range)
         }
         try refuse(rule, verdict, range, &sink, hasStart: hasStart, behind: last &+ 1, outer: outer)

@@ -133,7 +133,7 @@ extension Machine {
         if case .good(let total) = verdict, at &+ total == end {
             describe(rule, program, at..<end, &sink)
             if rule.flagsMismatch, !holds(rule, program, at..<end) { work.isDoubtful = true }
-            if S.records { sink.entered(rule, from: from, at..<end, machine: self) }
+            if S.records || S.explains { sink.entered(rule, from: from, at..<end, machine: self) }
             try enterBody(rule, at..<end)
             return
         }

@@ -95,7 +95,7 @@ extension Machine {
         case .readTextTime: try readTextTime(op, program.times[Int(op.meta)])
         case .readLongBCD: try readLongBCD(op)
         case .placeDecimals: placeDecimals(op)
-        case .nextPair: nextPair(op)
+        case .nextPair: nextPair(op, &sink)
         case .enterValue: try enterValue(op)
         case .showPair: showPair(op, &sink)
         case .answerNumber: answerNumber(op, &sink)
@@ -216,7 +216,7 @@ extension Machine {
 
     /// The pair that begins here: slot a takes its name (and the name's hash), the next one its value.
     /// imm: separator of pairs, and the mark between name and value in the next byte.
-    mutating func nextPair(_ op: Op) {
+    mutating func nextPair<S: FrameSink>(_ op: Op, _ sink: inout S) {
         let separator = UInt8(truncatingIfNeeded: op.imm)
         let mark = UInt8(truncatingIfNeeded: op.imm >> 8)
         let end = cursor.first(separator, in: position..<limit) ?? limit
@@ -235,7 +235,20 @@ extension Machine {
         value.start = Int32(truncatingIfNeeded: min(middle &+ 1, end))
         value.end = Int32(truncatingIfNeeded: end)
         slots[op.a &+ 1] = value
+        if S.explains { showKey(position..<middle, value: value, separator, &sink) }
         position = min(limit, end &+ 1)
+    }
+
+    /// For the tree: a name with the separator before it and the mark behind it; a separator with
+    /// nothing behind it.
+    private func showKey<S: FrameSink>(
+        _ name: Range<Int>, value: Slot, _ separator: UInt8, _ sink: inout S
+    ) {
+        let isFollowing = name.lowerBound > start && cursor.byte(name.lowerBound &- 1) == separator
+        let from = isFollowing ? name.lowerBound &- 1 : name.lowerBound
+        if from < Int(value.start) { sink.key(name, in: from..<Int(value.start), machine: self) }
+        let end = Int(value.end)
+        if end < limit, end &+ 1 == limit { sink.key(end..<end, in: end..<limit, machine: self) }
     }
 
     /// The value in slot b becomes the region; with `rest` it goes on to the end of all pairs.

@@ -42,7 +42,8 @@ protocol FrameSink {
     mutating func openObject(_ name: String, at position: Int, machine: Machine)
     mutating func openList(_ name: String, at position: Int, machine: Machine)
 
-    /// True for the sink that makes plans; it is told of every instruction and every frame found.
+    /// True for the sink that makes plans; it is told of every instruction and, as the one that
+    /// explains, of every frame found.
     static var records: Bool { get }
     mutating func willRun(_ op: Op, _ machine: Machine)
     mutating func entered(
@@ -53,6 +54,8 @@ protocol FrameSink {
     mutating func open(_ group: Int, machine: Machine)
     mutating func close()
     mutating func structure(_ name: String, _ range: Range<Int>, machine: Machine)
+    /// What names the value that stands behind it: `name` and the marks about it, in `range`.
+    mutating func key(_ name: Range<Int>, in range: Range<Int>, machine: Machine)
     /// The structure shown last is computed over the bytes of `range`.
     mutating func computed(over range: Range<Int>, machine: Machine)
     /// The framing does not accept the bytes of `range`. True when the sink wants the layout run all
@@ -66,6 +69,7 @@ protocol FrameSink {
 extension FrameSink {
     static var records: Bool { false }
     mutating func computed(over range: Range<Int>, machine: Machine) {}
+    mutating func key(_ name: Range<Int>, in range: Range<Int>, machine: Machine) {}
     mutating func willRun(_ op: Op, _ machine: Machine) {}
     mutating func entered(
         _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: Machine

@@ -93,6 +93,21 @@ struct ProgramBuilder {
     /// Temporaries that hold 0 or 1.
     private var truths = Set<UInt16>()
 
+    /// Lets the last instruction write `slot` when its result is `temporary`, which nothing else
+    /// reads then. Not what `? :` ends with: that is one of two instructions with the same result.
+    mutating func moveResult(from temporary: UInt16, to slot: UInt16) -> Bool {
+        guard temporary >= lastTemporary, temporary < SlotFile.asked else { return false }
+        let isMoved = replaceLast { last in
+            guard last.code == .arithmetic || last.code == .builtin, last.a == temporary
+            else { return nil }
+            var moved = last
+            moved.a = slot
+            return moved
+        }
+        if isMoved, truths.contains(temporary) { truths.insert(slot) }
+        return isMoved
+    }
+
     func isTruth(_ slot: UInt16) -> Bool { truths.contains(slot) }
     mutating func markTruth(_ slot: UInt16) { truths.insert(slot) }
 

@@ -125,7 +125,7 @@ extension TreeBuilder {
     }
 
     /// Keeps the fields that the length comes from, and says where the first of them stands.
-    private mutating func showLengthFields(
+    mutating func showLengthFields(
         _ rule: FrameRule, machine: Machine
     ) -> Int? {
         var first: Int?

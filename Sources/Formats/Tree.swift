@@ -104,8 +104,11 @@ struct TreeBuilder: FrameSink {
     mutating func close() {
         guard open.count > 1 else { return }
         var node = open.removeLast()
-        if let first = node.children.map(\.bytes.lowerBound).min(),
-            let last = node.children.map(\.bytes.upperBound).max()
+        // A computed child without bytes says nothing of where its siblings stand.
+        let onWire = node.children.filter { !$0.bytes.isEmpty }
+        let placed = onWire.isEmpty ? node.children : onWire
+        if let first = placed.map(\.bytes.lowerBound).min(),
+            let last = placed.map(\.bytes.upperBound).max()
         {
             node.bytes = first..<last
         }
@@ -139,6 +142,23 @@ struct TreeBuilder: FrameSink {
             FieldNode(
                 name: name, bytes: TreeBuilder.origin(machine, machine.plane, range),
                 value: .bytes(machine.cursor.bytes(range)), isContent: false))
+    }
+
+    mutating func key(_ name: Range<Int>, in range: Range<Int>, machine: Machine) {
+        if refusal != nil, range.upperBound > machine.cursor.count { return }
+        let text = GB18030.text(machine.cursor.bytes(name))
+        add(
+            FieldNode(
+                name: text.isEmpty ? "separator" : "key",
+                bytes: TreeBuilder.origin(machine, machine.plane, range),
+                value: .text(text.isEmpty ? GB18030.text(machine.cursor.bytes(range)) : text),
+                isContent: false))
+    }
+
+    mutating func entered(
+        _ rule: FrameRule, from: Int, _ range: Range<Int>, machine: Machine
+    ) {
+        _ = showLengthFields(rule, machine: machine)
     }
 
     mutating func show(

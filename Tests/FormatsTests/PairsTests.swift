@@ -190,6 +190,32 @@ struct PairsTests {
 }
 
 struct StationTests {
+    @Test("keys, separators and lengths of texts that are read are named as what they are")
+    func keys() throws {
+        let decoder = Decoder(try Fixtures.format("hj212"))
+        let section = "DataTime=20261113105006;;w21003-Rtd=65.087,w21003-Flag=N;"
+        let text =
+            "QN=20261113105006344;ST=32;CN=2011;PW=123456;MN=F6CB3D1C;Flag=4;CP=&&\(section)&&"
+        let bytes = hj212(text)
+        let explanation = decoder.explain(bytes, direction: .up)
+        #expect(explanation.rejection == nil)
+        var (keys, names): ([String], [String]) = ([], [])
+        func look(_ node: FieldNode) {
+            names.append(node.name)
+            if node.name == "key" {
+                keys.append("\(node.value)")
+                #expect(!node.isContent)
+            }
+            node.children.forEach(look)
+        }
+        look(explanation.root)
+        #expect(!names.contains("not understood"), "\(names)")
+        #expect(names.contains("segment_length"))
+        for key in ["QN", "ST", "CN", "PW", "MN", "Flag", "CP", "DataTime", "Rtd", "w21003-Flag"] {
+            #expect(keys.contains { $0.contains("\"\(key)\"") }, "\(key): \(keys)")
+        }
+    }
+
     private func hj212(_ segment: String) -> [UInt8] {
         let bytes = Array(segment.utf8)
         let rule = ChecksumRule.kinds.first { $0.name == "crc16-hj212" }?.kind ?? .sum8

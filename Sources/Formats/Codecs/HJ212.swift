@@ -203,12 +203,13 @@ extension Machine {
         if let first = others.first {
             sink.openObject("params", at: first.name.lowerBound, machine: self)
             for pair in others {
+                showKey(pair, in: section, &sink)
                 sink.leaf(text(pair.name), pair.value, .text(text(pair.value)), self)
             }
             sink.close()
         }
         let factors = groups.map { $0.filter(\.isFactor) }.filter { !$0.isEmpty }
-        guard let first = factors.first?.first else { return }
+        guard let first = factors.first?.first else { return showEnd(of: section, &sink) }
         sink.openList("factors", at: first.name.lowerBound, machine: self)
         var open: FactorPair?
         for pair in factors.flatMap({ $0 }) {
@@ -217,13 +218,52 @@ extension Machine {
             if goesOn != true {
                 if open != nil { sink.close() }
                 sink.openObject("", at: pair.name.lowerBound, machine: self)
+                showMark(before: pair, in: section, &sink)
                 sink.leaf("code", pair.code, .text(text(pair.code)), self)
+                sink.key(
+                    pair.suffix, in: pair.code.upperBound..<pair.value.lowerBound, machine: self)
                 open = pair
+            } else {
+                showKey(pair, in: section, &sink)
             }
             sink.leaf(text(pair.suffix), pair.value, shown(pair), self)
         }
         sink.close()
         sink.close()
+        showEnd(of: section, &sink)
+    }
+
+    /// The name of a pair with its marks.
+    private func showKey<S: FrameSink>(
+        _ pair: FactorPair, in section: Range<Int>, _ sink: inout S
+    ) {
+        let from = separators(before: pair.name.lowerBound, in: section)
+        sink.key(pair.name, in: from..<pair.value.lowerBound, machine: self)
+    }
+
+    /// What stands between a pair and the one before it.
+    private func showMark<S: FrameSink>(
+        before pair: FactorPair, in section: Range<Int>, _ sink: inout S
+    ) {
+        let at = pair.name.lowerBound
+        let from = separators(before: at, in: section)
+        if from < at { sink.key(at..<at, in: from..<at, machine: self) }
+    }
+
+    /// Separators with nothing behind them.
+    private func showEnd<S: FrameSink>(of section: Range<Int>, _ sink: inout S) {
+        let end = section.upperBound
+        let from = separators(before: end, in: section)
+        if from < end { sink.key(end..<end, in: from..<end, machine: self) }
+    }
+
+    /// Where the separators begin that end at `end`.
+    private func separators(before end: Int, in section: Range<Int>) -> Int {
+        var from = end
+        while from > section.lowerBound, let byte = cursor.byte(from &- 1),
+            byte == 0x3B || byte == 0x2C
+        { from &-= 1 }
+        return from
     }
 
     private func shown(_ pair: FactorPair) -> FieldValue {
