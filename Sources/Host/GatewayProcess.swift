@@ -315,8 +315,9 @@ package final class GatewayProcess {
             let configuration = configuration
             return SpoolStage(
                 reason: disk.trouble,
-                storage: {
-                    let (spool, catalog, _, _) = try GatewayDisk.open(configuration)
+                storage: { givesUp in
+                    let (spool, catalog, _, _) = try GatewayDisk.open(
+                        configuration, givesUp: givesUp)
                     return (spool, catalog)
                 }, clock: clock, settings: settings, ports: ports)
         }
@@ -409,12 +410,13 @@ private final class GatewayDisk {
     }
 
     static func open(
-        _ configuration: Configuration
+        _ configuration: Configuration, givesUp: Bool = false
     ) throws -> (Spool, CatalogFile, CatalogFile.Contents, [String]) {
         var settings = SpoolSettings()
         settings.maximumBytes = configuration.spool.maximumBytes
         settings.duplicateWindow = configuration.spool.duplicateWindow
-        let spool = try Spool(directory: configuration.spool.directory, settings: settings)
+        let spool = try Spool(
+            directory: configuration.spool.directory, settings: settings, givesUp: givesUp)
         // Numbers given again would make the store file new readings under old streams.
         let (catalog, contents, said) = try CatalogFile.recovering(
             directory: configuration.spool.directory,

@@ -68,6 +68,8 @@ package struct SpoolPorts {
 package struct SpoolStageSettings: Sendable {
     /// After this long without a disk the stage goes on in memory.
     package var patienceMilliseconds: Int64 = 5000
+    /// What the device has not read this long after a start is taken for lost.
+    package var readPatienceMilliseconds: Int64 = 30_000
     /// Bytes of journal that wait for the disk above which it does so at once.
     package var journalBytesWaiting = 2 << 20
     /// Bytes of batches kept in memory meanwhile; above it the lowest priority is let go, oldest

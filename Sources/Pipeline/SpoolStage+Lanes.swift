@@ -77,6 +77,9 @@ extension SpoolStage {
         } catch {
             report(error)
         }
+        if spool.hasUnreadable {
+            ports.wakeAt(clock.now().adding(milliseconds: SpoolStage.tendMilliseconds))
+        }
         return leased
     }
 

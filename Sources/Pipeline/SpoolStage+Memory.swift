@@ -166,6 +166,7 @@ extension SpoolStage {
             }
             return sum + part.frameCount
         }
-        return memory.parts.reduce(memory.framesForgotten + waiting) { $0 + $1.frameCount }
+        let forgotten = memory.framesForgotten + (spool?.framesForgotten ?? 0)
+        return memory.parts.reduce(forgotten + waiting) { $0 + $1.frameCount }
     }
 }

@@ -20,8 +20,9 @@ package final class SpoolStage {
     package private(set) var spool: Spool?
     package internal(set) var trouble: String?
     var catalog: CatalogFile?
-    /// Opens what could not be opened at the start.
-    private let storage: (() throws -> (Spool, CatalogFile))?
+    /// Opens what could not be opened at the start; told whether what cannot be read is lost.
+    private let storage: ((_ givesUp: Bool) throws -> (Spool, CatalogFile))?
+    private let begun: Instant
     /// How this run's numbers stand in a spool that came late.
     private var offsets: SpoolOffsets?
     /// When a refused job is to be tried again.
@@ -48,7 +49,7 @@ package final class SpoolStage {
     private var quarantineBytes = 0
     private static let quarantineBytesWaiting = 8 << 20
     private static let retryMilliseconds: Int64 = 1000
-    private static let tendMilliseconds: Int64 = 60_000
+    static let tendMilliseconds: Int64 = 60_000
 
     package init(
         spool: Spool, catalog: consuming CatalogFile, clock: Clock,
@@ -62,18 +63,21 @@ package final class SpoolStage {
         lanes = LaneBoundary(spool.counters.lastSequence)
         waits.note(spool.counters.lastSequence, at: clock.now())
         storage = nil
+        begun = clock.now()
         lookAtWater()
     }
 
     /// Begins without a spool, for `reason`; `storage` is tried from time to time.
     package init(
-        reason: String, storage: @escaping () throws -> (Spool, CatalogFile), clock: Clock,
+        reason: String,
+        storage: @escaping (_ givesUp: Bool) throws -> (Spool, CatalogFile), clock: Clock,
         settings: SpoolStageSettings = SpoolStageSettings(), ports: SpoolPorts
     ) {
         self.storage = storage
         self.clock = clock
         self.settings = settings
         self.ports = ports
+        begun = clock.now()
         trouble = reason
         lanes = LaneBoundary(0)
         memory.isOn = true
@@ -102,7 +106,7 @@ package final class SpoolStage {
     }
 
     package func timer() {
-        guard let due = deadline else { return }
+        guard let due = deadline else { return tend() }
         guard clock.now() >= due else { return ports.wakeAt(due) }
         deadline = nil
         if memory.isOn {
@@ -280,7 +284,8 @@ package final class SpoolStage {
 
     /// No room for the journal: the first cut that waits holds the readings of all parts before
     /// it and lets
-    /// them go. The catalog's entries go before it, as ever.
+    /// them go. The catalog's entries go before it, as ever, and so do probes: their ledgers were taken
+    /// before it.
     private func bringForwardCut(after done: Int) -> Bool {
         let place = waiting[done...].firstIndex {
             if case .cut = $0 { true } else { false }
@@ -292,7 +297,10 @@ package final class SpoolStage {
         var first: [SpoolJob] = []
         var rest: [SpoolJob] = []
         for job in waiting[done..<place] {
-            if case .entries = job { first.append(job) } else { rest.append(job) }
+            switch job {
+            case .entries, .probe: first.append(job)
+            case .part, .cut, .quarantine, .released: rest.append(job)
+            }
         }
         waiting.replaceSubrange(done...place, with: first + [waiting[place]] + rest)
         return true
@@ -335,7 +343,8 @@ package final class SpoolStage {
         if spool != nil { return true }
         guard let storage else { return false }
         do {
-            let (spool, catalog) = try storage()
+            let waited = clock.now().milliseconds(since: begun)
+            let (spool, catalog) = try storage(waited >= settings.readPatienceMilliseconds)
             offsets = try spool.join()
             self.spool = spool
             self.catalog = catalog
@@ -372,6 +381,7 @@ package final class SpoolStage {
         } catch {
             report(error)
         }
+        if spool.retryUnreadable() { ports.batchesAvailable() }
         forecaster.note(spool.details, at: now)
     }
 

@@ -7,6 +7,7 @@
 // Cut, layout 2 (1: without the last): u8 layout | u64 epoch | varint intakes, each: u64 covered,
 //     varint length, counters | varint n, n × (varint zigzag bucketStart ms, varint revision)
 //     | u64 from, u64 to: journal of intake 0 that waits for the next start (from = to: none)
+//     | varint n, n × (u64 from, u64 to): more of such; may be missing
 
 import Model
 
@@ -85,8 +86,25 @@ struct CutState {
     var revisions: [BucketRevision] = []
     /// Journal of intake 0 below `covered` that no batch holds: the spool could not be read when
     /// that run
-    /// began, so the next one decodes it again.
-    var stranded: Range<UInt64>?
+    /// began, so the next one decodes it again. Rising; between two of them lies what a run took in that
+    /// began without its spool and found it later.
+    var stranded: [Range<UInt64>] = []
+
+    var strandedFrames: UInt64 { stranded.reduce(0) { $0 &+ ($1.upperBound - $1.lowerBound) } }
+
+    /// The part of the journal that waits, of which this stretch is some; nil: none.
+    func stranded(_ stretch: Range<UInt64>) -> Range<UInt64>? {
+        stranded.first { stretch.upperBound > $0.lowerBound && stretch.lowerBound < $0.upperBound }
+    }
+
+    mutating func strand(_ stretch: Range<UInt64>) {
+        if stretch.isEmpty { return }
+        if let last = stranded.last, last.upperBound == stretch.lowerBound {
+            stranded[stranded.count - 1] = last.lowerBound..<stretch.upperBound
+        } else {
+            stranded.append(stretch)
+        }
+    }
 
     func encode() -> [UInt8] {
         var writer = ByteWriter(capacity: 256)
@@ -103,14 +121,21 @@ struct CutState {
             writer.varint(UInt64(bitPattern: (start << 1) ^ (start >> 63)))
             writer.varint(UInt64(entry.revision))
         }
-        writer.u64(stranded?.lowerBound ?? 0)
-        writer.u64(stranded?.upperBound ?? 0)
+        writer.u64(stranded.first?.lowerBound ?? 0)
+        writer.u64(stranded.first?.upperBound ?? 0)
+        let more = stranded.dropFirst()
+        if !more.isEmpty { writer.varint(UInt64(more.count)) }
+        for range in more {
+            writer.u64(range.lowerBound)
+            writer.u64(range.upperBound)
+        }
         return writer.bytes
     }
 
     static func decode(_ bytes: [UInt8]) -> CutState? {
         var state = CutState()
         var reader = ByteReader(bytes)
+        var hasMore = false
         do throws(ShortBytes) {
             let layout = try reader.u8()
             guard layout == 1 || layout == 2 else { return nil }
@@ -132,9 +157,20 @@ struct CutState {
                         bucketStart: Timestamp(milliseconds: start), revision: revision))
             }
             guard layout == 2 else { return state }
-            let from = try reader.u64()
-            let to = try reader.u64()
-            if from < to, to < StoredPart.positionLimit { state.stranded = from..<to }
+            var count: UInt64 = 1
+            while count > 0 {
+                let from = try reader.u64()
+                let to = try reader.u64()
+                let last = state.stranded.last?.upperBound ?? 0
+                if from < to, last <= from, to < StoredPart.positionLimit {
+                    state.strand(from..<to)
+                }
+                count -= 1
+                if !hasMore, reader.remaining > 0 {
+                    hasMore = true
+                    count = try reader.varint()
+                }
+            }
         } catch {
             return nil
         }

@@ -155,6 +155,16 @@ final class QuarantineFile {
         }
     }
 
+    /// Numbers and sources of what the store refused.
+    func rejected() throws(SQLiteError) -> [(number: Int64, source: String)] {
+        let select = try database.prepare(
+            "SELECT number, source FROM quarantine"
+                + " WHERE kind IN ('batch', 'reading') AND reason <> 'damaged'")
+        var found: [(number: Int64, source: String)] = []
+        while try select.step() { found.append((select.int64(0), select.text(1))) }
+        return found
+    }
+
     func list(after number: Int64, limit: Int) throws(SQLiteError) -> [QuarantineEntry] {
         let select = try database.prepare(
             "SELECT number, kind, source, reason, receivedAt, readings, crc, body"

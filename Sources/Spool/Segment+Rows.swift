@@ -81,40 +81,47 @@ extension Segment {
         return file.database.lastInsertRowID
     }
 
-    /// False when the batch is not there or not as it was stored.
-    func copyBatch(_ sequence: UInt64, from old: SegmentFile) throws(SQLiteError) -> Bool {
+    /// What became of a row that was to be copied from another segment. What this one refuses is thrown.
+    enum Copied {
+        /// Its number here.
+        case row(Int64)
+        /// Not there, or not as it was stored.
+        case damaged
+        /// The device does not read it now.
+        case unreadable(SQLiteError)
+    }
+
+    func copyBatch(_ sequence: UInt64, from old: SegmentFile) throws(SQLiteError) -> Copied {
         defer { old.selectBatch.reset() }
         do throws(SQLiteError) {
             try old.selectBatch.bind(Int64(bitPattern: sequence), at: 1)
-            guard try old.selectBatch.step() else { return false }
+            guard try old.selectBatch.step() else { return .damaged }
         } catch {
-            if error.isDamaged || error.isIO { return false }
-            throw error
+            return error.isDamaged ? .damaged : .unreadable(error)
         }
-        guard let row = BatchRow(old.selectBatch) else { return false }
+        guard let row = BatchRow(old.selectBatch) else { return .damaged }
         let body = old.selectBatch.blob(10)
         let crc = old.selectBatch.int64(9)
-        guard crc == Int64(row.crc(body)) else { return false }
+        guard crc == Int64(row.crc(body)) else { return .damaged }
         try put(row, body.span, crc: crc)
-        return true
+        return .row(Int64(bitPattern: sequence))
     }
 
-    /// The row that the part has here; nil when it cannot be read.
-    func copyPart(_ part: RetainedPart, from old: SegmentFile) throws(SQLiteError) -> Int64? {
+    func copyPart(_ part: RetainedPart, from old: SegmentFile) throws(SQLiteError) -> Copied {
         var bytes: [UInt8] = []
         do throws(SQLiteError) {
-            guard try old.part(part.row) != nil else { return nil }
+            guard try old.part(part.row) != nil else { return .damaged }
             try old.selectPart.bind(part.row, at: 1)
             defer { old.selectPart.reset() }
-            guard try old.selectPart.step() else { return nil }
+            guard try old.selectPart.step() else { return .damaged }
             bytes = old.selectPart.blob(1)
         } catch {
-            if error.isDamaged || error.isIO { return nil }
-            throw error
+            return error.isDamaged ? .damaged : .unreadable(error)
         }
-        return try put(
-            part: bytes, intake: part.intake, firstPosition: part.firstPosition,
-            frames: part.frameCount, newestReceivedAt: part.newestReceivedAt)
+        return .row(
+            try put(
+                part: bytes, intake: part.intake, firstPosition: part.firstPosition,
+                frames: part.frameCount, newestReceivedAt: part.newestReceivedAt))
     }
 }
 

@@ -109,7 +109,6 @@ struct SegmentLog {
         var said = storedSum(24)
         var computed = SegmentLog.sum(bytes, 0..<24, from: (0, 0))
         var isReading = isHeadSound
-        var wasOurs = true
         for index in 0..<count {
             let at = place(index)
             var frame = Frame(page: number(at), isCommit: number(at + 4) != 0)
@@ -125,12 +124,15 @@ struct SegmentLog {
                 frame.isSound = true
                 if index > 0, frames[index - 1].page > 0 { frames[index - 1].isSound = true }
             }
-            frame.isOurs = hasSalts || (frame.isSound && wasOurs)
+            // Damaged salts alone are no other log. The frame before must be sound: one of which a
+            // power cut left the head may still hold the sum that an older log's frame goes on from.
+            let follows = index > 0 && frames[index - 1].isSound && frames[index - 1].isOurs
+            frame.isOurs = hasSalts || (frame.isSound && (follows || index == 0))
             if index > 0, frame.isSound, frame.isOurs, frames[index - 1].isSound {
                 frames[index - 1].isOurs = true
             }
             frames.append(frame)
-            (said, computed, wasOurs) = (next, here, frame.isOurs)
+            (said, computed) = (next, here)
         }
     }
 

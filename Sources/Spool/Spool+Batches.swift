@@ -52,7 +52,9 @@ extension Spool {
         var chosen: [PendingBatch] = []
         var sum = 0
         state.pending.forEach(lane, after: sequence) { batch in
-            if excluding.contains(batch.sequence) || unreadable.contains(batch.sequence) {
+            if excluding.contains(batch.sequence) || unreadable.contains(batch.sequence)
+                || setAside.contains(batch.sequence)
+            {
                 return true
             }
             if !chosen.isEmpty, sum + Int(batch.size) > maximumBytes { return false }
@@ -65,7 +67,7 @@ extension Spool {
             do throws(SQLiteError) {
                 if let found = try read(batch) { leased.append(found) } else { try lose(batch) }
             } catch {
-                // The device does not read it now; perhaps at the next start.
+                // The device does not read it now; perhaps in a minute.
                 unreadable.insert(batch.sequence)
                 warn("batch \(batch.sequence) cannot be read: \(error.description)")
             }
@@ -77,6 +79,17 @@ extension Spool {
                 maximumBytes: maximumBytes)
         }
         return leased
+    }
+
+    /// Batches are passed over because the device did not do what was asked of it.
+    package var hasUnreadable: Bool { !unreadable.isEmpty || !setAside.isEmpty }
+
+    /// They may be read now and are lent again, rejections end. False when there are none.
+    package func retryUnreadable() -> Bool {
+        guard hasUnreadable else { return false }
+        unreadable.removeAll()
+        try? endRejections()
+        return true
     }
 
     /// The store has these; unknown sequences (acknowledged or evicted before) are passed over.
@@ -113,12 +126,8 @@ extension Spool {
         try quarantine(
             batch: sequence, reason: reason, observedAt: found.lastObservedAt,
             readings: batch.readings, crc: Int64(CRC32.of(found.bytes)), bytes: found.bytes)
-        try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
-            guard try remove(batch, &change) else { return }
-            change.tally.counters.readingsRejected &+= batch.readings
-            change.tally.details.batchesRejected &+= 1
-        }
-        releaseOlder()
+        setAside.insert(sequence)
+        try endRejections()
         return true
     }
 
@@ -129,7 +138,7 @@ extension Spool {
         var next = state.cut
         next.epoch = epochCut.epoch
         next.revisions = epochCut.revisions
-        if hasRecovered { next.stranded = nil }
+        if hasRecovered { next.stranded = [] }
         for (intake, position) in epochCut.covered.enumerated() {
             next.covered.fill(upTo: intake, with: 0)
             next.counters.fill(upTo: intake, with: IntakeCounters())

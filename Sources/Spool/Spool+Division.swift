@@ -71,6 +71,17 @@ package struct QuarantinedReading: Hashable, Sendable {
     }
 }
 
+extension QuarantineEntry {
+    /// The batch that the store refused; nil for what is none.
+    package var batch: [UInt8]? {
+        switch kind {
+        case .batch: bytes
+        case .reading: QuarantinedReading(bytes)?.batch
+        case .frame, .journal: nil
+        }
+    }
+}
+
 extension Spool {
     /// The pending batch of that sequence; nil when there is none (or its row is damaged).
     package func pendingBatch(_ sequence: UInt64) throws(SpoolError) -> SpooledBatch? {
@@ -112,14 +123,9 @@ extension Spool {
                 kind: .reading, source: String(sequence), reason: reason, receivedAt: receivedAt,
                 readings: batch.readings, crc: Int64(CRC32.of(bytes)), bytes: bytes)
         ])
-        let isDone = try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
-            guard try remove(batch, &change) else { return false }
-            change.tally.counters.readingsRejected &+= batch.readings
-            change.tally.details.batchesRejected &+= 1
-            return true
-        }
-        releaseOlder()
-        return isDone
+        setAside.insert(sequence)
+        try endRejections()
+        return true
     }
 
     /// The entry of that number.

@@ -31,30 +31,32 @@ extension Spool {
             var rows: [RetainedPart] = []
             rows.reserveCapacity(parts.count)
             change.bytes = incoming
-            for part in parts {
-                let row = try segment.put(
-                    part: part.bytes, intake: Int(part.intake), firstPosition: part.firstPosition,
-                    frames: part.frameCount, newestReceivedAt: part.newestReceivedAt)
-                change.tally.details.journalParts &+= 1
-                change.tally.details.journalBytes &+= UInt64(part.bytes.count)
-                rows.append(
-                    RetainedPart(
-                        segment: segment.number, row: row, intake: Int(part.intake),
-                        firstPosition: part.firstPosition, frameCount: part.frameCount,
-                        newestReceivedAt: part.newestReceivedAt, size: part.bytes.count,
-                        isDamaged: false))
-            }
+            for part in parts { rows.append(try put(part, &change)) }
             return rows
         }
         partEnds = ends
-        for row in rows {
-            state.retained.append(row)
-            state.reach(row.end, ofIntake: row.intake)
-        }
-        for part in parts {
-            state.newest.fill(upTo: Int(part.intake), with: IntakeCounters())
-            state.newest[Int(part.intake)] = part.counters
-        }
+        for (row, part) in zip(rows, parts) { retain(row, part) }
+    }
+
+    private func put(
+        _ part: JournalPart, _ change: inout Change
+    ) throws(SQLiteError) -> RetainedPart {
+        let row = try segment.put(
+            part: part.bytes, intake: Int(part.intake), firstPosition: part.firstPosition,
+            frames: part.frameCount, newestReceivedAt: part.newestReceivedAt)
+        change.tally.details.journalParts &+= 1
+        change.tally.details.journalBytes &+= UInt64(part.bytes.count)
+        return RetainedPart(
+            segment: segment.number, row: row, intake: Int(part.intake),
+            firstPosition: part.firstPosition, frameCount: part.frameCount,
+            newestReceivedAt: part.newestReceivedAt, size: part.bytes.count, isDamaged: false)
+    }
+
+    private func retain(_ row: RetainedPart, _ part: JournalPart) {
+        state.retained.append(row)
+        state.reach(row.end, ofIntake: row.intake)
+        state.newest.fill(upTo: row.intake, with: IntakeCounters())
+        state.newest[row.intake] = part.counters
     }
 
     /// Gives back every retained frame in the order of its commit, an intake's by position. Covered
@@ -72,23 +74,28 @@ extension Spool {
         var lost = state.nextPositions.enumerated().map { intake, next in
             next &- min(next, coveredPosition(intake: intake))
         }
-        if let stranded = state.cut.stranded, !lost.isEmpty {
-            lost[0] &+= stranded.upperBound - stranded.lowerBound
-        }
-        for part in state.retained where !part.isDamaged {
-            let stored: StoredPart?
-            do throws(SQLiteError) {
-                stored = try file(part.segment).part(part.row)
-            } catch {
-                throw SpoolError(error)
-            }
-            let covered =
-                part.isStranded
-                ? state.cut.stranded?.lowerBound ?? 0 : coveredPosition(intake: part.intake)
-            _ = stored?.forEach(coveredBefore: covered) {
-                frame, bytes in
-                if !frame.isCovered { lost[part.intake] &-= min(1, lost[part.intake]) }
-                body(frame, bytes)
+        if !lost.isEmpty { lost[0] &+= state.cut.strandedFrames }
+        // What was stranded may have come again to the run that began without it, and be in a batch:
+        // what is covered must be known first.
+        let passes = state.cut.stranded.isEmpty ? [[true, false]] : [[true], [false]]
+        for pass in passes {
+            for part in state.retained where !part.isDamaged {
+                let stored: StoredPart?
+                do throws(SQLiteError) {
+                    stored = try file(part.segment).part(part.row)
+                } catch {
+                    throw SpoolError(error)
+                }
+                let covered =
+                    part.isStranded
+                    ? state.cut.stranded(part.firstPosition..<part.end)?.lowerBound ?? 0
+                    : coveredPosition(intake: part.intake)
+                _ = stored?.forEach(coveredBefore: covered) {
+                    frame, bytes in
+                    guard pass.contains(frame.isCovered) else { return }
+                    if !frame.isCovered { lost[part.intake] &-= min(1, lost[part.intake]) }
+                    body(frame, bytes)
+                }
             }
         }
         return lost
@@ -96,7 +103,7 @@ extension Spool {
 
     /// True when frames wait to be decoded again.
     package var hasUncovered: Bool {
-        state.cut.stranded != nil
+        !state.cut.stranded.isEmpty
             || state.nextPositions.enumerated().contains { $1 > coveredPosition(intake: $0) }
     }
 
@@ -107,15 +114,23 @@ extension Spool {
         let next = nextPosition(intake: 0)
         let covered = coveredPosition(intake: 0)
         var cut = state.cut
-        let from = min(cut.stranded?.lowerBound ?? covered, covered)
-        if cut.stranded != nil || covered < next { cut.stranded = from..<next }
+        cut.strand(covered..<max(covered, next))
         cut.covered.fill(upTo: 0, with: 0)
         cut.counters.fill(upTo: 0, with: IntakeCounters())
         cut.covered[0] = next
         var counters = recovered.first ?? IntakeCounters()
-        counters.framesReceived &-= cut.stranded.map { $0.upperBound - $0.lowerBound } ?? 0
+        counters.framesReceived &-= cut.strandedFrames
         cut.counters[0] = counters
-        try write(incoming: 0) { (_: inout Change) throws(SQLiteError) in try segment.put(cut) }
+        // Counters that go on from these, beside the cut: those of the newest part still have the
+        // frames that wait.
+        var buffer = JournalBuffer(intake: 0, capacity: 0, firstPosition: next)
+        let part = buffer.take(sources: [], counters: counters)
+        let row = try write(incoming: part.bytes.count) {
+            (change: inout Change) throws(SQLiteError) in
+            try segment.put(cut)
+            return try put(part, &change)
+        }
+        retain(row, part)
         state.cut = cut
         state.markStranded()
         return SpoolOffsets(position: next, epoch: cut.epoch, counters: counters)
@@ -143,6 +158,7 @@ extension Spool {
             let isOld = overflow || apart.magnitude > settings.duplicateWindow.magnitude
             guard part.isDamaged || isOld || bytes > settings.journalRetainBytes else { continue }
             if part.isDamaged { try quarantineDamaged(part) }
+            if !part.isDamaged, !isOld { change.forgotten += part.frameCount }
             drop(index, &change)
             bytes -= part.size
         }
@@ -171,7 +187,11 @@ extension Spool {
     /// again.
     func dropCovered() {
         let covered = state.cut.covered
-        state.retained.removeAll { $0.isCovered(by: covered) && !$0.isDamaged }
+        state.retained.removeAll { part in
+            guard part.isCovered(by: covered), !part.isDamaged else { return false }
+            framesForgotten += part.frameCount
+            return true
+        }
         state.tally.details.journalParts = UInt64(state.retained.count)
         state.tally.details.journalBytes = state.retained.reduce(0) { $0 &+ UInt64($1.size) }
     }

@@ -1,11 +1,15 @@
 // How a spool begins: the newest segment that can be read says what there is. What is damaged is copied
-// row by row into a new segment and set aside.
+// row by row into a new segment and set aside. A device that does not read is something else: a card that
+// answers again after a second must not cost what it holds. Then nothing is changed, and nothing begins
+// before the caller gives up.
 
 import Model
 internal import SQLite
 
 struct SpoolOpening {
     let settings: SpoolSettings
+    /// What cannot be read is lost.
+    let givesUp: Bool
     private(set) var segment: Segment?
     private(set) var state = SpoolState()
     private(set) var warnings: [String] = []
@@ -16,12 +20,35 @@ struct SpoolOpening {
     /// Segments of whose logs something was left out.
     private var mended: Set<Int> = []
 
-    init(settings: SpoolSettings) { self.settings = settings }
+    private init(_ settings: SpoolSettings, givesUp: Bool) {
+        self.settings = settings
+        self.givesUp = givesUp
+    }
 
-    mutating func open(_ files: SpoolFiles) throws(SpoolError) {
+    /// Tries a device that does not read three times at once.
+    static func opened(
+        _ files: SpoolFiles, _ settings: SpoolSettings, givesUp: Bool
+    ) throws(SpoolError) -> SpoolOpening {
+        for _ in 0..<2 {
+            var opening = SpoolOpening(settings, givesUp: givesUp)
+            do throws(SpoolError) {
+                try opening.open(files)
+                return opening
+            } catch {
+                guard case .database(let error) = error, error.isIO || error.isCannotOpen else {
+                    throw error
+                }
+            }
+        }
+        var opening = SpoolOpening(settings, givesUp: givesUp)
+        try opening.open(files)
+        return opening
+    }
+
+    private mutating func open(_ files: SpoolFiles) throws(SpoolError) {
         let numbers = try files.segments()
         highest = numbers.last ?? 0
-        for number in numbers { mendLog(of: number, files) }
+        for number in numbers { try mendLog(of: number, files) }
         for number in numbers.reversed() where segment == nil {
             try take(number, files, isOldest: number == numbers.first)
         }
@@ -88,7 +115,8 @@ struct SpoolOpening {
             } catch {
                 throw SpoolError(error)
             }
-        } catch .damaged(let what) {
+        } catch {
+            guard let what = loss(error) else { throw error }
             segment = nil
             let bad = try files.setAside(path)
             isBehind = true
@@ -96,17 +124,30 @@ struct SpoolOpening {
         }
     }
 
+    /// What was found of a segment that cannot be used; nil: perhaps it can be later.
+    private func loss(_ error: SpoolError) -> String? {
+        switch error {
+        case .damaged(let what): what
+        case .database(let failure) where givesUp && failure.isIO: failure.description
+        default: nil
+        }
+    }
+
     /// Before SQLite sees it: pages of its log that are damaged are left out, not everything behind them.
     /// What they held is then missed row by row: by the newest segment's own numbers, by an older one's
     /// list.
-    private mutating func mendLog(of number: Int, _ files: SpoolFiles) {
+    private mutating func mendLog(of number: Int, _ files: SpoolFiles) throws(SpoolError) {
         let path = files.path(ofSegment: number)
         let log = path + "-wal"
-        guard files.size(log) > 0,
-            let bytes = files.bytes(of: log, limit: SpoolOpening.logBytesLooked),
-            let found = SegmentLog(bytes)?.mended
-        else { return }
+        let size = files.size(log)
+        guard size > 0, size <= SpoolOpening.logBytesLooked else { return }
+        guard let bytes = files.bytes(of: log, limit: SpoolOpening.logBytesLooked) else {
+            if givesUp { return }
+            throw .storage(path: log, reason: "cannot be read")
+        }
+        guard let found = SegmentLog(bytes)?.mended else { return }
         guard files.keep(bytes, besides: path), files.replace(log, by: found.bytes) else {
+            if !givesUp { throw .storage(path: log, reason: "is damaged and cannot be mended now") }
             warnings.append(
                 "segment \(number): its log is damaged and cannot be mended now: what lies behind the"
                     + " damage is not there")
@@ -125,7 +166,7 @@ struct SpoolOpening {
         _ found: Segment, _ files: SpoolFiles, isMended: Bool
     ) throws(SpoolError) -> SpoolImage {
         do throws(SQLiteError) {
-            return try SpoolImage(found, files, isMended: isMended)
+            return try SpoolImage(found, files, isMended: isMended, givesUp: givesUp)
         } catch {
             // A missing table or a sum that overflows: not what this program wrote.
             throw error.primaryCode == 1
@@ -139,7 +180,7 @@ struct SpoolOpening {
     ) throws(SpoolError) {
         let number = highest + 1
         let path = files.path(ofSegment: number)
-        var copy = SegmentCopy(from: found.file, state: state)
+        var copy = SegmentCopy(from: found.file, state: state, givesUp: givesUp)
         do throws(SpoolError) {
             segment = try Segment.create(
                 path: path, number: number, incarnation: state.incarnation
@@ -151,6 +192,9 @@ struct SpoolOpening {
             files.remove(path)
             files.releaseBallast()
             return try follow(found, files)
+        } catch {
+            files.remove(path)
+            throw error
         }
         files.sync()
         state = copy.state
@@ -204,6 +248,9 @@ struct SpoolOpening {
             if error.code == QuarantineFile.newer {
                 throw .layout(path: path, found: Int(error.message) ?? 0)
             }
+            guard error.isDamaged || !error.isOfStorage || givesUp else {
+                return warnings.append("quarantine: \(error.description): it is tried again")
+            }
             if let bad = try? files.setAside(path) {
                 warnings.append("quarantine: \(error.description): set aside as \(bad)")
             }
@@ -214,30 +261,36 @@ struct SpoolOpening {
 /// Copies rows of a damaged segment.
 struct SegmentCopy {
     private let old: SegmentFile
+    private let givesUp: Bool
     private(set) var state: SpoolState
     private(set) var copied = 0
     private(set) var warnings: [String] = []
 
-    init(from old: SegmentFile, state: SpoolState) {
+    init(from old: SegmentFile, state: SpoolState, givesUp: Bool) {
         self.old = old
         self.state = state
+        self.givesUp = givesUp
     }
 
     mutating func run(into new: Segment) throws(SQLiteError) {
         for batch in state.pending.batches(inSegment: old.number) {
-            if try new.copyBatch(batch.sequence, from: old) {
+            switch try new.copyBatch(batch.sequence, from: old) {
+            case .row:
                 state.pending.move(batch.sequence, toSegment: new.number)
                 copied += 1
-            } else {
-                lose(batch)
+            case .unreadable(let error) where !givesUp: throw error
+            case .damaged, .unreadable: lose(batch)
             }
         }
         for place in state.retained.indices where state.retained[place].segment == old.number {
             if state.retained[place].isDamaged { continue }
-            if let row = try new.copyPart(state.retained[place], from: old) {
+            switch try new.copyPart(state.retained[place], from: old) {
+            case .row(let row):
                 state.retained[place].segment = new.number
                 state.retained[place].row = row
                 copied += 1
+            case .unreadable(let error) where !givesUp: throw error
+            case .damaged, .unreadable: break
             }
         }
         try new.put(state)

@@ -47,6 +47,38 @@ extension Spool {
         }
     }
 
+    /// A crash between the two steps of a rejection leaves a batch in the quarantine and pending. Sent
+    /// again it might be divided, and its readings set aside twice: so it is taken out of what is pending
+    /// now.
+    func finishRejections() {
+        guard let file = quarantineFile, let sources = try? file.rejected() else { return }
+        for (number, source) in sources {
+            // Of another incarnation it may be another batch.
+            guard let batch = UInt64(source).flatMap({ state.pending[$0] }),
+                let entry = try? file.list(after: number - 1, limit: 1).first, entry.isIntact,
+                let stored = try? read(batch), stored.bytes == entry.batch
+            else { continue }
+            setAside.insert(batch.sequence)
+        }
+        try? endRejections()
+    }
+
+    /// Takes what stands in the quarantine out of what is pending.
+    func endRejections() throws(SpoolError) {
+        let batches = setAside.sorted().compactMap { state.pending[$0] }
+        if !batches.isEmpty {
+            try write(incoming: 0) { (change: inout Change) throws(SQLiteError) in
+                for batch in batches {
+                    guard try remove(batch, &change) else { continue }
+                    change.tally.counters.readingsRejected &+= batch.readings
+                    change.tally.details.batchesRejected &+= 1
+                }
+            }
+            releaseOlder()
+        }
+        setAside.removeAll()
+    }
+
     private func quarantineStore() throws(SQLiteError) -> QuarantineFile {
         if let quarantineFile { return quarantineFile }
         let path = files.path + "/quarantine.db"
@@ -66,8 +98,11 @@ extension Spool {
     package func quarantined(
         after number: Int64, limit: Int
     ) throws(SpoolError) -> [QuarantineEntry] {
+        guard quarantineFile != nil || files.exists(files.path + "/quarantine.db") else {
+            return []
+        }
         do throws(SQLiteError) {
-            return try quarantineFile?.list(after: number, limit: limit) ?? []
+            return try quarantineStore().list(after: number, limit: limit)
         } catch {
             throw SpoolError(error)
         }

@@ -76,7 +76,9 @@ extension Spool {
     /// The older segment with the least in it, when copying that is cheaper than what it frees.
     private func sparsest() -> Int? {
         var best: (number: Int, share: Double)?
-        for older in state.older where state.journalRows(inSegment: older.number) == nil {
+        let held = Set(unreadable.compactMap { state.pending[$0].map { Int($0.segment) } })
+        for older in state.older
+        where state.journalRows(inSegment: older.number) == nil && !held.contains(older.number) {
             let bytes = state.pending.share(ofSegment: older.number).bytes
             let share = Double(bytes) / Double(max(1, older.bytes))
             if share < best?.share ?? 0.6 { best = (older.number, share) }
@@ -104,10 +106,11 @@ extension Spool {
         try write(incoming: incoming) { (change: inout Change) throws(SQLiteError) in
             let old = try file(number)
             for batch in batches where state.pending[batch.sequence] != nil {
-                if try segment.copyBatch(batch.sequence, from: old) {
-                    change.moved.append(batch.sequence)
-                } else {
+                switch try segment.copyBatch(batch.sequence, from: old) {
+                case .row: change.moved.append(batch.sequence)
+                case .damaged:
                     if try remove(batch, &change) { countDamaged(batch, &change) }
+                case .unreadable: unreadable.insert(batch.sequence)
                 }
             }
         }

@@ -19,6 +19,7 @@ extension Spool {
         var moved: [UInt64] = []
         /// Indices in `retained` that go.
         var goneParts: Set<Int> = []
+        var forgotten = 0
         var bytes = 0
     }
 
@@ -80,6 +81,7 @@ extension Spool {
 
     private func apply(_ change: Change) {
         state.tally = change.tally
+        framesForgotten += change.forgotten
         for batch in change.added { state.pending.insert(batch) }
         for sequence in change.moved {
             state.pending.move(sequence, toSegment: segment.number)

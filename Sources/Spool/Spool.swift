@@ -37,8 +37,10 @@ package final class Spool {
     var quarantineFile: QuarantineFile?
     /// For each intake the end of its newest part.
     var partEnds: [UInt64]
-    /// Batches that the device does not read now; passed over by `lease` until the next start.
+    /// Batches that the device does not read now; passed over by `lease` until they are tried again.
     var unreadable: Set<UInt64> = []
+    /// Pending, and in the quarantine as well: the second step of their rejection is still to come.
+    var setAside: Set<UInt64> = []
     /// Written before the segment that is open now.
     var writtenBefore: UInt64 = 0
     var badBytes = 0
@@ -51,18 +53,26 @@ package final class Spool {
     /// The journal was given back in this run, so the next cut covers all of it.
     var hasRecovered = false
 
+    /// Frames of covered journal that were let go in this run for want of room, before the duplicate window
+    /// was over: what repeats one of them after the next start is stored again.
+    package internal(set) var framesForgotten = 0
+
     static let warningsKept = 200
 
     /// Makes the directory (mode 0700, its parent must exist) or opens what is there. Of a
     /// damaged file the
     /// readable rows go into a new one and it is set aside as `.bad-<n>`, with a warning; one that
     /// cannot be read at all is set aside, and what the file before it says goes on.
-    package init(directory: String, settings: SpoolSettings = SpoolSettings()) throws(SpoolError) {
+    ///
+    /// What the device does not read is no damage: it throws, and may be read a second later. With
+    /// `givesUp` what cannot be read is taken for lost.
+    package init(
+        directory: String, settings: SpoolSettings = SpoolSettings(), givesUp: Bool = false
+    ) throws(SpoolError) {
         var path = directory
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
         let folder = try SpoolFolder(path)
-        var opening = SpoolOpening(settings: settings)
-        try opening.open(folder.files)
+        let opening = try SpoolOpening.opened(folder.files, settings, givesUp: givesUp)
         guard let segment = opening.segment else { preconditionFailure("opening made a segment") }
         self.directory = path
         self.settings = settings
@@ -81,7 +91,7 @@ package final class Spool {
         partEnds = state.partEnds
         let none = IntakeCounters()
         let (cut, newest) = (state.cut.counters, state.newest)
-        let stranded = state.cut.stranded.map { $0.upperBound - $0.lowerBound } ?? 0
+        let stranded = state.cut.strandedFrames
         recovered = (0..<max(cut.count, newest.count)).map { intake in
             var counters = CounterCoding.restore(
                 cut: intake < cut.count ? cut[intake] : none,
@@ -89,6 +99,7 @@ package final class Spool {
             if intake == 0 { counters.framesReceived &+= stranded }
             return counters
         }
+        finishRejections()
         countBadFiles()
         releaseOlder()
         makeBallast()

@@ -20,9 +20,14 @@ struct SpoolImage {
     private var isCutLost = false
     private let segment: Segment
     private let files: SpoolFiles
+    /// What cannot be read is lost; else it is thrown.
+    private let givesUp: Bool
 
     /// `isMended`: pages of its log were left out, so rows may be missing that nothing else misses.
-    init(_ segment: Segment, _ files: SpoolFiles, isMended: Bool = false) throws(SQLiteError) {
+    init(
+        _ segment: Segment, _ files: SpoolFiles, isMended: Bool, givesUp: Bool
+    ) throws(SQLiteError) {
+        self.givesUp = givesUp
         self.segment = segment
         self.files = files
         isDamaged = isMended
@@ -50,12 +55,16 @@ struct SpoolImage {
         }
     }
 
+    private func isLoss(_ error: SQLiteError) -> Bool {
+        error.isDamaged || (givesUp && (error.isIO || error.isCannotOpen))
+    }
+
     /// False when the scan of a table broke off at a ruined page; other errors are thrown on.
     private mutating func isWhole(
         _ table: String, _ failure: SQLiteError?
     ) throws(SQLiteError) -> Bool {
         guard let failure else { return true }
-        guard failure.isDamaged || failure.isIO else { throw failure }
+        guard isLoss(failure) else { throw failure }
         isDamaged = true
         warnings.append(
             "segment \(segment.number): table \(table) damaged: \(failure.description)")
@@ -142,7 +151,9 @@ struct SpoolImage {
         try readOlder(&batches)
         try readOwn(&batches)
         batches.removeAll { gone.contains($0.sequence) }
-        missing.removeAll { gone.contains($0.sequence) }
+        // Some were moved into this one, and their file went.
+        let there = missing.isEmpty ? [] : Set(batches.map(\.sequence))
+        missing.removeAll { gone.contains($0.sequence) || there.contains($0.sequence) }
         if !missing.isEmpty {
             isDamaged = true
             warnings.append("\(missing.count) batches were in files that are not there")
@@ -200,7 +211,13 @@ struct SpoolImage {
             isDamaged = true
             warnings.append("segment \(number): its list is damaged: all that it holds counts")
             state.older.append(OlderSegment(number: number, bytes: bytes(number)))
-            guard let file = try? open(number) else { continue }
+            let file: SegmentFile
+            do throws(SQLiteError) {
+                file = try open(number)
+            } catch {
+                guard isLoss(error) else { throw error }
+                continue
+            }
             try readRows(of: file, from: 1, through: nil, &batches)
             let last = file.lastPart
             if last > 0 { try readParts(number, 1...last) }
@@ -241,9 +258,13 @@ struct SpoolImage {
             var misses = 0
             while last.map({ key <= $0 }) ?? (misses < 10_000), misses < 1 << 20 {
                 misses += 1
-                if let batch = try? PendingBatch.read(row, key, segment: file.number) {
-                    found.append(batch)
-                    misses = 0
+                do throws(SQLiteError) {
+                    if let batch = try PendingBatch.read(row, key, segment: file.number) {
+                        found.append(batch)
+                        misses = 0
+                    }
+                } catch {
+                    guard isLoss(error) else { throw error }
                 }
                 key &+= 1
             }
@@ -273,7 +294,10 @@ struct SpoolImage {
                 guard row + start > 0, (try? select.bind(start + row - 1, at: 1)) != nil else {
                     break
                 }
-                let isThere = (try? select.step()) ?? true
+                var isThere = true
+                do throws(SQLiteError) { isThere = try select.step() } catch {
+                    guard isLoss(error) else { throw error }
+                }
                 select.reset()
                 if isThere {
                     rows.append(start + row - 1)
@@ -293,7 +317,7 @@ struct SpoolImage {
             // Numbers from a file: no more rows than a segment can have.
             for row in rows.prefix(1 << 20) { try readPart(row, of: file) }
         } catch {
-            guard error.isDamaged || error.isIO || error.isCannotOpen else { throw error }
+            guard isLoss(error) else { throw error }
             warnings.append("segment \(number): its journal is damaged: \(error.description)")
         }
     }
@@ -303,11 +327,11 @@ struct SpoolImage {
         do throws(SQLiteError) {
             part = try file.part(row)
         } catch {
-            guard error.isIO else { throw error }
+            guard isLoss(error) else { throw error }
             isDamaged = true
             part = nil
         }
-        guard let part else { return noteDamaged(row, of: file) }
+        guard let part else { return try noteDamaged(row, of: file) }
         let kept = RetainedPart(
             segment: file.number, row: row, intake: part.intake,
             firstPosition: part.firstPosition, frameCount: part.frameCount,
@@ -318,11 +342,17 @@ struct SpoolImage {
         state.reach(kept.end, ofIntake: part.intake)
     }
 
-    private mutating func noteDamaged(_ row: Int64, of file: SegmentFile) {
+    private mutating func noteDamaged(
+        _ row: Int64, of file: SegmentFile
+    ) throws(SQLiteError) {
         var kept = RetainedPart(
             segment: file.number, row: row, intake: 0, firstPosition: 0, frameCount: 0,
             newestReceivedAt: Timestamp(milliseconds: 0), size: 0, isDamaged: true)
-        if let columns = try? file.partColumns(row) { kept = columns }
+        do throws(SQLiteError) {
+            if let columns = try file.partColumns(row) { kept = columns }
+        } catch {
+            guard isLoss(error) else { throw error }
+        }
         state.retained.append(kept)
         state.reach(kept.end, ofIntake: kept.intake)
         warnings.append(

@@ -83,7 +83,7 @@ package enum SpoolError: Error, Hashable, Sendable {
         case .storage(let path, let reason):
             "spool \(path): \(reason): check the device and its mount options"
         case .full:
-            "spool: no space left: free the device or raise spool.maxBytes"
+            "spool: no space left: free the device or raise spool.maximumBytes"
         case .damaged(let what):
             "spool: damaged: \(what): restart to set the file aside, see sluice spool check"
         case .layout(let path, let found):

@@ -123,9 +123,7 @@ struct SpoolState {
             let part = retained[place]
             retained[place].isStranded =
                 part.intake == 0
-                && cut.stranded.map {
-                    part.end > $0.lowerBound && part.firstPosition < $0.upperBound
-                } ?? false
+                && cut.stranded(part.firstPosition..<max(part.firstPosition, part.end)) != nil
         }
     }
 

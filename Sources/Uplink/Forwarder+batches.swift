@@ -12,8 +12,10 @@ extension Forwarder {
         largestBatch = min(Int(welcome.largestBatch), UplinkProtocol.largestBatch)
         // The highest that the store knows is sent again, so that it can tell another catalog.
         (knownDevice, knownStream) = (welcome.knownDevice, welcome.knownStream)
-        sentDevice = welcome.knownDevice > 0 ? welcome.knownDevice - 1 : 0
-        sentStream = welcome.knownStream > 0 ? welcome.knownStream - 1 : 0
+        hasToldAll = tellsAll
+        tellsAll = false
+        sentDevice = !hasToldAll && knownDevice > 0 ? knownDevice - 1 : 0
+        sentStream = !hasToldAll && knownStream > 0 ? knownStream - 1 : 0
         let arrived = unsure.filter { welcome.committed.contains($0.sequence) }
         unsure.removeAll()
         settle(arrived, now, &effects)
@@ -179,6 +181,10 @@ extension Forwarder {
             switch entry.reason.verdict {
             case .accepted: accepted.append(batch)
             case .retry: delay(batch, entry, now)
+            case .rejected where entry.reason == .unknownStream && !hasToldAll:
+                hasToldAll = true
+                (sentDevice, sentStream) = (0, 0)
+                delay(batch, entry, now)
             case .rejected:
                 forgetRetry(of: batch.sequence)
                 counters.batchesRejected &+= 1

@@ -68,6 +68,13 @@ package struct Forwarder {
     var largestBatch = UplinkProtocol.largestBatch
     var sentDevice: UInt32 = 0
     var sentStream: UInt32 = 0
+    /// The store missed a definition below the highest that it knows, and was told the catalog from its
+    /// beginning; once a connection. Numbers do not always rise: a run that began without its disk took
+    /// some at random.
+    var hasToldAll = false
+    /// The store ended the last connection over a definition: the next one tells the catalog from its
+    /// beginning.
+    var tellsAll = false
     /// What the store knew at the welcome: the host's catalog must have it too.
     var knownDevice: UInt32 = 0
     var knownStream: UInt32 = 0
@@ -256,6 +263,7 @@ package struct Forwarder {
             pump(now, &effects)
         case .goodbye(let goodbye):
             let text = "store said goodbye: \(goodbye.code.word): \(goodbye.reason)"
+            if goodbye.code == .malformed { tellsAll = !hasToldAll }
             fail(text, closing: true, now, &effects)
             return false
         case .hello, .entries, .batch, .ping, .query, .rows:

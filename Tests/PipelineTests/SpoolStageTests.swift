@@ -35,9 +35,9 @@ final class SpoolRig {
         var limits = SpoolSettings()
         limits.maximumBytes = maximumBytes
         let path = folder.path
-        let open = {
+        let open = { (givesUp: Bool) in
             (
-                try Spool(directory: path, settings: limits),
+                try Spool(directory: path, settings: limits, givesUp: givesUp),
                 try CatalogFile(directory: path)
             )
         }
@@ -54,7 +54,7 @@ final class SpoolRig {
             trouble: { [unowned self] in troubles.append($0) },
             wakeAt: { [unowned self] in timer = min(timer ?? $0, $0) })
         if isThere {
-            let (spool, catalog) = try open()
+            let (spool, catalog) = try open(false)
             self.spool = spool
             stage = SpoolStage(
                 spool: spool, catalog: catalog, clock: time.clock, settings: settings,

@@ -1,7 +1,7 @@
 // The simulation over many seeds, built in release: `simulate FIRST-LAST` runs them on all cores, says
 // each seed that broke a law, and last a line `N seeds, M failed`. `simulate mutants` breaks a rule at a
-// time and says after how many seeds the laws noticed; `simulate trace SEED` says what happens in one.
-// Exit 1 when a seed failed or a mutant was missed.
+// time and says after how many seeds the laws noticed; `simulate trace SEED [FOLDER]` says what happens in
+// one, and keeps the gateway's disk at each crash. Exit 1 when a seed failed or a mutant was missed.
 
 import Glibc
 import Simulator
@@ -13,7 +13,7 @@ enum Simulate {
         guard let what = arguments.first else { usage() }
         if what == "mutants" { exit(await mutants() ? 0 : 1) }
         if what == "trace", let seed = arguments.dropFirst().first.flatMap({ UInt64($0) }) {
-            exit(trace(seed) ? 0 : 1)
+            exit(trace(seed, arguments.dropFirst(2).first) ? 0 : 1)
         }
         let ends = what.split(separator: "-").compactMap { UInt64($0) }
         guard let first = ends.first, let last = ends.last, first <= last else { usage() }
@@ -82,11 +82,12 @@ enum Simulate {
         sum.failed += 1
     }
 
-    /// One seed with what happened to it.
-    private static func trace(_ seed: UInt64) -> Bool {
+    /// One seed with what happened to it; `folder`, which must be there, gets the disk of each crash.
+    private static func trace(_ seed: UInt64, _ folder: String?) -> Bool {
         do {
             let simulation = try Simulation(seed: seed)
             simulation.trace = { print($0) }
+            simulation.keep = folder
             try simulation.run()
             for fault in simulation.faults { print(fault) }
             print("simulation: \(simulation.figures.summary)")

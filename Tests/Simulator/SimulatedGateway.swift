@@ -37,7 +37,7 @@ struct GatewayKnobs {
     var interval: Int64 = 2000
     var readings = 500
     var duplicateWindow: Int64 = 120_000
-    /// `spool.maxBytes`, and what memory holds while there is no disk.
+    /// `spool.maximumBytes`, and what memory holds while there is no disk.
     var quota = 64 << 20
     var memoryBytes = 1 << 20
     var mutation = Mutation.none
@@ -118,12 +118,12 @@ final class SimulatedGateway {
     }
 
     private static func open(
-        _ directory: String, _ knobs: GatewayKnobs
+        _ directory: String, _ knobs: GatewayKnobs, _ givesUp: Bool = false
     ) throws -> (Spool, CatalogFile, CatalogFile.Contents) {
         var settings = SpoolSettings()
         settings.duplicateWindow = knobs.duplicateWindow
         settings.maximumBytes = knobs.quota
-        let spool = try Spool(directory: directory, settings: settings)
+        let spool = try Spool(directory: directory, settings: settings, givesUp: givesUp)
         let (file, contents, _) = try CatalogFile.recovering(
             directory: directory, isNew: spool.counters.lastSequence == 0)
         return (spool, file, contents)
@@ -344,8 +344,8 @@ final class SimulatedGateway {
         }
         return SpoolStage(
             reason: "no disk",
-            storage: { [directory, knobs] in
-                let (spool, file, _) = try SimulatedGateway.open(directory, knobs)
+            storage: { [directory, knobs] givesUp in
+                let (spool, file, _) = try SimulatedGateway.open(directory, knobs, givesUp)
                 return (spool, file)
             }, clock: time.clock, settings: settings, ports: ports)
     }

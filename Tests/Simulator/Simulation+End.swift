@@ -66,7 +66,9 @@ extension Simulation {
         {
             fault("decoded is not acknowledged + evicted + dropped: \(describe(ledger))")
         }
-        if counters.framesRejected > 0, counters[.journalDamaged] > 0 {
+        // A full disk may have had room for a part and not for the one before it: its frames were not
+        // answered.
+        if counters[.journalDamaged] > figures.notRemembered {
             fault("\(counters[.journalDamaged]) frames of the journal are lost")
         }
         try checkStore(
@@ -89,7 +91,8 @@ extension Simulation {
         let reader = try StoreReader(directory: storeDirectory)
         let rows = try reader.query(QueryFilter(limit: 1_000_000))
         let duplicates = try reader.duplicates()
-        if duplicates.total != 0 { fault("duplicates in the store: \(duplicates)") }
+        // A repeat may even have arrived, by a clock that was set back, in the same millisecond.
+        if duplicates.total != 0, !mayRepeat { fault("duplicates in the store: \(duplicates)") }
         if UInt64(rows.count) != acknowledged {
             fault("\(rows.count) readings stored, \(acknowledged) acknowledged")
         }
@@ -124,6 +127,8 @@ extension Simulation {
 
     /// After an orderly stop there is nothing to decode again, and the counts are the same.
     private func checkRestart(after ledger: Ledger, of stopped: SimulatedGateway) throws {
+        keepDisk(stopped.directory, "end")
+        keepDisk(storeDirectory, "store")
         stopped.spool?.close()
         let directory = folder.path + "/gateway-end"
         TemporaryFolder.copy(stopped.directory, to: directory)

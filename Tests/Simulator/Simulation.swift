@@ -56,6 +56,8 @@ package final class Simulation {
     var isStopping = false
     /// Told of faults as they happen, for a look at one seed.
     package var trace: ((String) -> Void)?
+    /// Where each crash leaves a copy of the gateway's disk, for a look at one seed.
+    package var keep: String?
 
     // Devices
     struct Key: Hashable {
@@ -267,10 +269,15 @@ package final class Simulation {
         try crash(leaving: directory)
     }
 
+    func keepDisk(_ directory: String, _ name: String) {
+        if let keep { TemporaryFolder.copy(directory, to: keep + "/" + name) }
+    }
+
     func crash(leaving directory: String) throws {
         guard let dead = gateway else { return }
         figures.crashes += 1
         note("gateway dies, leaves \(directory)")
+        keepDisk(directory, "\(figures.crashes)-at-\(time.milliseconds)")
         figures.connections += Int(dead.uplink?.status.connections ?? 0)
         figures.notRemembered += dead.stage.framesNotRemembered
         graveyard.append(dead)

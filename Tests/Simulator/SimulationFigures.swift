@@ -62,6 +62,13 @@ extension Simulation {
         (50, "two devices that observe at one moment: the test counted them as one"),
         (529, "as 24, behind a cut that was brought forward"),
         (535, "a crash between the quarantine's entry and the spool's: an entry stands twice"),
+        (1157, "a probe that waited was answered behind a cut that was brought forward"),
+        (1620, "a device that did not read at a start: what it held was taken for lost"),
+        (6092, "two runs without their disk: a range too wide waited, numbers were not told"),
+        (6499, "a frame of the log torn over an older log: the older one was read again"),
+        (7985, "set aside whole, a crash, divided and set aside again"),
+        (10_497, "a crash right after a late spool was joined: frames counted twice"),
+        (12_082, "numbers of a run without its disk: a stream before its device, for ever"),
         (292, "as 24, with a crash while the journal still waited behind its cut"),
     ]
 }

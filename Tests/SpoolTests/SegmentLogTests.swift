@@ -163,6 +163,53 @@ import Testing
         #expect(SegmentLog(Array(content.log.prefix(from * SegmentLogTests.frame)))?.mended == nil)
     }
 
+    @Test("row 3: a frame torn over one of an older log does not bring the older log back")
+    func tornOverOlder() throws {
+        var random = SplitMix64(seed: 6)
+        let content = try killed(&random, epochs: 6)
+        let older = content.log
+        let newer = SegmentLogTests.resummed(older, salt: 7)
+        let (from, to) = (content.ends[3], content.ends[4])
+        for frame in from..<to {
+            let start = SegmentLogTests.head + frame * SegmentLogTests.frame
+            for cut in Array(0...24) + [2000, 4119] {
+                let log = Array(newer[..<(start + cut)] + older[(start + cut)...])
+                #expect(SegmentLog(log)?.mended == nil, "frame \(frame) from \(cut)")
+            }
+        }
+    }
+
+    /// The same pages as SQLite writes them when it begins the log again: other salts, other sums.
+    private static func resummed(_ log: [UInt8], salt: UInt8) -> [UInt8] {
+        var log = log
+        var sum: (UInt32, UInt32) = (0, 0)
+        func add(_ range: Range<Int>) {
+            for at in stride(from: range.lowerBound, to: range.upperBound, by: 8) {
+                let words = [at, at + 4].map { place in
+                    (0..<4).reduce(UInt32(0)) { $0 | UInt32(log[place + $1]) << UInt32(8 * $1) }
+                }
+                sum.0 = sum.0 &+ words[0] &+ sum.1
+                sum.1 = sum.1 &+ words[1] &+ sum.0
+            }
+        }
+        func putSum(_ at: Int) {
+            for i in 0..<4 {
+                log[at + i] = UInt8(truncatingIfNeeded: sum.0 >> UInt32(24 - 8 * i))
+                log[at + 4 + i] = UInt8(truncatingIfNeeded: sum.1 >> UInt32(24 - 8 * i))
+            }
+        }
+        log[19] &+= salt
+        add(0..<24)
+        putSum(24)
+        for start in stride(from: head, to: log.count, by: frame) {
+            for i in 0..<8 { log[start + 8 + i] = log[16 + i] }
+            add(start..<start + 8)
+            add(start + 24..<start + frame)
+            putSum(start + 16)
+        }
+        return log
+    }
+
     @Test("whatever the bytes of a log are, looking at it comes to an end")
     func hostile() throws {
         var random = SplitMix64(seed: 5)

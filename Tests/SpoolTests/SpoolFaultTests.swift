@@ -243,6 +243,15 @@ private final class FaultRun {
                     batches: [batch(epoch % 8 == 0 ? .alarm : .backlog, epoch)], covered: [],
                     counters: [], revisions: []))
             #expect(spool.details.bytesUsed <= 4 << 20)
+            if epoch > 600, epoch % 9 == 0 {
+                // Killed here, what was moved is where it was moved to.
+                let copy = folder.path + "/copy-\(epoch)"
+                TemporaryFolder.copy(folder.path + "/spool", to: copy)
+                let killed = try Spool(directory: copy, settings: settings)
+                #expect(killed.warnings.isEmpty, "epoch \(epoch)")
+                #expect(killed.counters == spool.counters)
+                TemporaryFolder.remove(copy)
+            }
         }
         #expect(spool.details.readingsEvicted.alarm == 0)
         #expect(spool.details.readingsEvicted.backlog > 300)
@@ -255,6 +264,7 @@ private final class FaultRun {
         TemporaryFolder.copy(folder.path + "/spool", to: folder.path + "/copy")
         let again = try Spool(directory: folder.path + "/copy", settings: settings)
         #expect(again.counters == spool.counters)
+        #expect(again.warnings.isEmpty)
         let found = try again.lease(lane: .alarm, after: 0, limit: 999, maximumBytes: 1 << 30)
         #expect(found == alarms)
     }
