@@ -177,6 +177,41 @@ import Testing
         #expect(capture.damage?.what == "is neither pcap nor pcapng")
     }
 
+    @Test("a file of another kind is told what it is not and which kinds are read")
+    func foreign() throws {
+        let folder = try Files.makeTemporaryFolder("sluice-foreign")
+        defer { Files.removeTree(folder) }
+        let texts = [
+            "", "h", "hi", "hi\n", "nothing here\nis hex\n", "%PDF-1.7\u{0}", "\n", "\n\r\n",
+        ]
+        for (number, text) in texts.enumerated() {
+            let path = "\(folder)/\(number).txt"
+            try Files.write(Array(text.utf8), to: path)
+            for flags in [["--to", "udp://127.0.0.1:9"], ["--diff", "protocols", "protocols"]] {
+                let console = Console.captured()
+                let status = Programs.sluice().run(
+                    ["sluice", "replay", path] + flags, console: console)
+                #expect(status == .foundWrong)
+                let said = try #require(console.complaints.first)
+                for word in [path, "no capture", "pcap", "pcapng", ".slcap", "hex"] {
+                    #expect(said.contains(word), "\(text.debugDescription): \(said)")
+                }
+                #expect(console.complaints.count == 1 && console.output.isEmpty)
+            }
+        }
+        let console = Console.captured()
+        _ = Programs.sluice().run(
+            ["sluice", "replay", "\(folder)/3.txt", "--to", "udp://127.0.0.1:9", "--lang", "zh"],
+            console: console)
+        #expect(console.complaints.first?.contains("不是抓包文件") == true)
+        // A capture that is cut is one all the same.
+        for cut in 2..<4 {
+            let capture = Capture(Array([0xD4, 0xC3, 0xB2, 0xA1].prefix(cut)), file: "x.pcap")
+            #expect(capture.damage?.isForeign == false)
+            #expect(capture.damage?.what == "the file ends inside a structure")
+        }
+    }
+
     @Test("a record of the daemon's recording is read as it was written; others are none")
     func lines() throws {
         let (delivery, conversation) = try #require(

@@ -19,7 +19,9 @@ import Testing
     @Test("each phrase is in both languages, with the same placeholders")
     func complete() {
         // Figures and names only: alike in both.
-        let alike: Set<Phrase> = [.decodeHead, .captureDone, .replayProgress]
+        let alike: Set<Phrase> = [
+            .decodeHead, .captureDone, .replayProgress, .autoRefusal,
+        ]
         for phrase in Phrase.allCases {
             let texts = phrase.texts
             #expect(!texts.english.isEmpty && !texts.chinese.isEmpty, "\(phrase)")
@@ -110,7 +112,9 @@ import Testing
     private static let files = [
         "Screen/StatusScreen.swift", "Verbs/Top.swift", "Verbs/Devices.swift",
         "Verbs/Ledger.swift", "Verbs/Query.swift", "Verbs/Decode.swift", "Verbs/Replay.swift",
-        "Load/LoadReport.swift", "Load/ReplayRun.swift",
+        "Load/LoadReport.swift", "Load/ReplayRun.swift", "Verbs/Demo.swift",
+        "Verbs/SpoolVerb.swift", "Verbs/ReplayDiff.swift", "Verbs/DecodeAuto.swift",
+        "Verbs/CaptureVerb.swift", "Verbs/DoctorVerb.swift", "Load/LoadSearch.swift",
     ]
 
     @Test("no sentence is said past the catalogue", arguments: files)

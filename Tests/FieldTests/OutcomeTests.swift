@@ -60,6 +60,18 @@ import Testing
         }
     }
 
+    @Test("the folder of formats that the daemon and the doctor name has no way back in it")
+    func resolved() throws {
+        let found = try #require(Places.daemonFormats())
+        #expect(found.hasPrefix("/") && !found.contains("/.") && Files.isFolder(found), "\(found)")
+        try withFolder { folder in
+            let whole = Files.resolved(folder)
+            for name in ["a", "a/b"] { try Files.makeFolder("\(folder)/\(name)") }
+            #expect(Files.resolved("\(folder)/a/b/../../a/./b/") == "\(whole)/a/b")
+            #expect(Files.resolved("\(folder)/none/../a") == "\(folder)/none/../a")
+        }
+    }
+
     @Test("a line that is not hex does not hide the others")
     func badLine() throws {
         try withInput("# frames\n\(good)\n\n68 GG # typo\r\n\(good) # again") {

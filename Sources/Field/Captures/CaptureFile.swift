@@ -14,6 +14,8 @@ package struct CaptureDamage: Error, Hashable, Sendable {
     package var what: String
     /// Link-layer frames read before it.
     package var framesRead: Int
+    /// Nothing in the file is a capture's: it is of another kind.
+    package var isForeign = false
 
     /// `night.pcap: offset 1234: record is cut: 17 frames before it were read`
     package var description: String {
@@ -41,16 +43,30 @@ package struct CaptureFile: Sendable {
     /// Larger records are damage: no link layer of ours comes near.
     static let maximumFrame = 1 << 20
 
+    private static let starts: [[UInt8]] = [
+        [0xD4, 0xC3, 0xB2, 0xA1], [0x4D, 0x3C, 0xB2, 0xA1], [0x0A, 0x0D, 0x0D, 0x0A],
+    ]
+
     /// The file begins as pcap and pcapng do.
     static func isKnown(_ bytes: [UInt8]) -> Bool {
-        let starts: [[UInt8]] = [
-            [0xD4, 0xC3, 0xB2, 0xA1], [0x4D, 0x3C, 0xB2, 0xA1], [0x0A, 0x0D, 0x0D, 0x0A],
-        ]
         let first = Array(bytes.prefix(4))
         return starts.contains { $0 == first || $0 == first.reversed() }
     }
 
+    /// The file is cut inside of such a beginning.
+    private static func mayBecomeKnown(_ bytes: [UInt8]) -> Bool {
+        (2..<4).contains(bytes.count)
+            && starts.contains { $0.starts(with: bytes) || $0.reversed().starts(with: bytes) }
+    }
+
     package init(_ bytes: [UInt8], file: String) {
+        guard CaptureFile.isKnown(bytes) || CaptureFile.mayBecomeKnown(bytes) else {
+            damage = CaptureDamage(
+                file: file, offset: 0,
+                what: bytes.isEmpty ? "is empty" : "is neither pcap nor pcapng", framesRead: 0,
+                isForeign: true)
+            return
+        }
         do throws(Damage) {
             let magic = try FileBytes(bytes, isBig: false).u32(0)
             switch magic {
@@ -59,7 +75,7 @@ package struct CaptureFile: Sendable {
             case 0xD4C3_B2A1: try readClassic(bytes, isBig: true, ticks: 1000)
             case 0x4D3C_B2A1: try readClassic(bytes, isBig: true, ticks: 1)
             case 0x0A0D_0D0A: try readBlocks(bytes)
-            default: throw Damage(offset: 0, what: "is neither pcap nor pcapng")
+            default: preconditionFailure("isKnown knows each of these")
             }
         } catch {
             damage = CaptureDamage(

@@ -94,7 +94,8 @@ package struct Examination {
             let configuration = try Configuration.load(path)
             let folder = configuration.formats
             return (
-                .sound(configuration), file, folder.isEmpty ? Places.daemonFormats() ?? "" : folder
+                .sound(configuration), file,
+                folder.isEmpty ? Places.daemonFormats() ?? "" : Files.resolved(folder)
             )
         } catch {
             return (.wrong(error.all.map(\.description)), file, Places.daemonFormats() ?? "")

@@ -101,10 +101,10 @@ package struct LoadComparison: Sendable {
             do {
                 roots.append(try JSONNode.parse(try Files.read(path), file: path))
             } catch let error as FileError {
-                console.complain("sluice: \(error.description): name a result of `load --json`")
+                console.fail("\(error.description): name a result of `load --json`")
                 return .foundWrong
             } catch {
-                console.complain("sluice: \(path): is no JSON: name a result of `load --json`")
+                console.fail("\(path): is no JSON: name a result of `load --json`")
                 return .foundWrong
             }
         }
@@ -115,8 +115,7 @@ package struct LoadComparison: Sendable {
             comparison.write(to: console)
         }
         if comparison.rows.isEmpty {
-            console.complain(
-                "sluice: load: the files hold no figures: name results of `load --json`")
+            console.fail("load: the files hold no figures: name results of `load --json`")
             return .foundWrong
         }
         return comparison.isGood ? .done : .foundWrong

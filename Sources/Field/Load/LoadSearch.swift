@@ -172,7 +172,7 @@ struct LoadSearchRun {
     mutating func trial(
         _ rate: Double, frames: Int, _ lost: Lost
     ) throws(DistrictError) -> (achieved: Double, lost: Int) {
-        console.progress("\(name): \(Words.grouped(Int(rate))) frames a second")
+        console.progress(console.language(.loadStep, name, Words.grouped(Int(rate))))
         var plan = plan
         plan.rate = rate
         plan.frames = frames
@@ -234,7 +234,7 @@ enum SinkVerb {
         ) { invocation, console throws(UsageError) in
             let port = try invocation.integer("port", in: 1...65_535, default: 9)
             guard let sink else { return .foundWrong }
-            console.complain("sluice: sink: \(Files.words(-sink(UInt16(port))))")
+            console.fail("sink: \(Files.words(-sink(UInt16(port))))")
             return .foundWrong
         }
     }

@@ -163,7 +163,7 @@ enum NetworkVerb {
         do throws(SendingError) {
             try OwnNetwork.enter()
         } catch {
-            console.complain("sluice: \(error.what): \(Files.words(error.code))")
+            console.fail("\(error.what): \(Files.words(error.code))")
             return .foundWrong
         }
         Interrupts.block()

@@ -19,7 +19,8 @@ package struct Texts: Sendable {
 
 extension Phrase {
     package var texts: Texts {
-        switch self {
+        if let texts = moreTexts { return texts }
+        return switch self {
         case .headSource: Texts("source", "来源")
         case .headListens: Texts("listens on", "监听")
         case .headDatagrams: Texts("datagrams", "数据报")
@@ -356,6 +357,7 @@ extension Phrase {
             Texts(
                 "sluice: load: {0}: see the ledger above",
                 "sluice：load：{0}：见上面的账本")
+        default: preconditionFailure("\(self) has no text")
         }
     }
 }

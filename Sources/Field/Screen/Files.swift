@@ -70,6 +70,22 @@ package enum Files {
         return unsafe stat(path, &info) == 0 && (info.st_mode & S_IFMT) == S_IFDIR
     }
 
+    /// From the root on, without `..`, `.` and symbolic links; as given where there is no such place.
+    package static func resolved(_ path: String) -> String {
+        // Safety: with no buffer given realpath returns one of its own, freed here once, or nil.
+        guard let found = unsafe realpath(path, nil) else { return path }
+        defer { unsafe free(found) }
+        return unsafe String(cString: found)
+    }
+
+    /// Why the names in a folder cannot be read: errno; nil when they can.
+    static func refusal(ofFolder path: String) -> Int32? {
+        // Safety: a String argument is a C string for the duration of the call; the handle is closed.
+        guard let handle = unsafe opendir(path) else { return errno }
+        unsafe closedir(handle)
+        return nil
+    }
+
     // Safety: a String argument is a C string for the duration of the call.
     package static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 

@@ -242,4 +242,56 @@ package enum Phrase: CaseIterable, Sendable {
     case loadNobody
     case loadSkipped
     case loadWrong
+    // The demonstration, spools, comparisons of formats (Catalogue+Tools).
+    case demoStore
+    case demoGateway
+    case demoReplayed
+    case demoWater
+    case demoEnvironment
+    case demoElectricityUDP
+    case demoElectricityTCP
+    case demoInStore
+    case demoLedger
+    case demoPage
+    case demoPageGone
+    case demoSockets
+    case demoSource
+    case demoRunning
+    case nounReading
+    case headReadings
+    case loadStep
+    case headNumber
+    case headKind
+    case headReason
+    case entryNoReading
+    case entryArrived
+    case entryNothing
+    case entryReading
+    case entryNoBatch
+    case spoolCheckWhere
+    case spoolRepairWhere
+    case spoolSound
+    case spoolDamaged
+    case spoolWhole
+    case spoolNoEntry
+    case spoolNone
+    case spoolForbidden
+    case spoolStopped
+    case spoolNameFolder
+    case noCapture
+    case headChange
+    case headOld
+    case headNew
+    case changeChanged
+    case changeAdded
+    case changeRemoved
+    case changeAccepted
+    case changeRefused
+    case nounDifference
+    case diffSummary
+    case diffDevice
+    case autoNone
+    case autoAccepted
+    case autoRefusal
+    case autoRefusalAt
 }

@@ -129,7 +129,7 @@ private struct CaptureRun {
                 throw error
             }
         } catch {
-            console.complain("sluice: \(error.words)")
+            console.fail(error.words)
             status = .foundWrong
         }
         if descriptor >= 0 { close(descriptor) }

@@ -140,7 +140,8 @@ struct FrameList {
                 print(String(text), called: console.language(.lineNumber, "\(number)"))
             }
         } catch {
-            console.complain(console.language(.pipeHex, error.path, error.why))
+            let why = console.language.error(error.why)
+            console.complain(console.language(.pipeHex, error.path, why))
             isWhole = false
         }
         if printed == 0, isWhole {

@@ -24,18 +24,18 @@ struct Guesser {
         let guesses = library.guesses(bytes, direction: direction)
         let accepting = guesses.filter { $0.rejection == nil }
         guard let best = guesses.first else {
-            console.complain("sluice: formats: none is loaded: name a folder that holds some")
+            console.fail("formats: none is loaded: name a folder that holds some")
             return false
         }
         if !asJSON {
             if accepting.isEmpty {
-                console.line(console.red("no format accepts the frame; nearest:"))
+                console.line(console.red(console.language(.autoNone)))
                 for guess in guesses.prefix(Guesser.nearest) { console.line(refusal(guess)) }
                 guard explains else { return false }
                 console.line()
             } else {
                 let names = accepting.map(\.format.name).joined(separator: ", ")
-                console.line("accepted by \(names)")
+                console.line(console.language(.autoAccepted, names))
             }
         }
         let printer = FramePrinter(
@@ -46,7 +46,10 @@ struct Guesser {
     }
 
     private func refusal(_ guess: FormatGuess) -> String {
-        let at = guess.offset.map { " at offset \($0)" } ?? ""
-        return "  \(guess.format.name): \(guess.rejection?.code ?? "")\(at): \(guess.reason)"
+        let (name, code) = (guess.format.name, guess.rejection?.code ?? "")
+        guard let offset = guess.offset else {
+            return console.language(.autoRefusal, name, code, guess.reason)
+        }
+        return console.language(.autoRefusalAt, name, code, "\(offset)", guess.reason)
     }
 }

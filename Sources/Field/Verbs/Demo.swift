@@ -46,7 +46,7 @@ enum DemoVerb {
         do throws(DistrictError) {
             return try demo.run()
         } catch {
-            console.complain("sluice: \(error.what): \(error.why): \(error.remedy)")
+            console.fail("\(error.what): \(error.why): \(error.remedy)")
             return .foundWrong
         }
     }
@@ -58,13 +58,14 @@ private struct Demo {
     let keeps: Bool
     let asJSON: Bool
     let console: Console
+    private var language: Language { console.language }
 
     /// A capture, what it shows, and the index of the source that takes it.
-    private static let scenes: [(file: String, what: String, source: Int)] = [
-        ("demo-water.pcap", "water meters over NB-IoT (UDP)", 0),
-        ("demo-environment.pcap", "temperature and humidity sensors over NB-IoT (UDP)", 0),
-        ("demo-electricity-udp.pcap", "electricity meters (DL/T 645 over UDP)", 1),
-        ("demo-electricity-tcp.pcap", "electricity meters behind a concentrator (TCP)", 2),
+    private static let scenes: [(file: String, what: Phrase, source: Int)] = [
+        ("demo-water.pcap", .demoWater, 0),
+        ("demo-environment.pcap", .demoEnvironment, 0),
+        ("demo-electricity-udp.pcap", .demoElectricityUDP, 1),
+        ("demo-electricity-tcp.pcap", .demoElectricityTCP, 2),
     ]
 
     func run() throws(DistrictError) -> RunStatus {
@@ -81,8 +82,8 @@ private struct Demo {
         settings.servesHTTP = true
         let district = try LocalDistrict(settings)
         defer { district.close() }
-        say("store    listens at \(district.storeEndpoint), data in \(district.storeFolder)")
-        say("gateway  takes UDP and TCP on loopback, state in \(district.spoolFolder)")
+        say(language(.demoStore, "\(district.storeEndpoint)", district.storeFolder))
+        say(language(.demoGateway, district.spoolFolder))
         say("")
         if console.isOutputGone { return .done }
         var sent: [JSON] = []
@@ -95,7 +96,7 @@ private struct Demo {
             sent.append(words)
             bytes += count
         }
-        console.progress("waiting for the store to acknowledge everything")
+        console.progress(language(.loadWaiting))
         guard let ledger = try district.ledgerWhenDrained(milliseconds: 30_000, .bytes(bytes))
         else {
             throw DistrictError(
@@ -112,7 +113,7 @@ private struct Demo {
     }
 
     private func play(
-        _ scene: (file: String, what: String, source: Int), _ target: Target
+        _ scene: (file: String, what: Phrase, source: Int), _ target: Target
     ) throws(DistrictError) -> (JSON, bytes: Int) {
         let path = "\(captures)/\(scene.file)"
         let bytes: [UInt8]
@@ -128,10 +129,13 @@ private struct Demo {
         do throws(SendingError) {
             var run = try ReplayRun(capture, plan)
             let summary = try run.play { _ in }
-            let what = summary.isStream ? "stream piece" : "datagram"
-            say("replayed \(scene.file): \(Words.count(summary.framesSent, what)): \(scene.what)")
+            let what: Phrase = summary.isStream ? .nounPiece : .nounDatagram
+            say(
+                language(
+                    .demoReplayed, scene.file, language.count(summary.framesSent, what),
+                    language(scene.what)))
             let words = JSON.object([
-                ("capture", .string(scene.file)), ("shows", .string(scene.what)),
+                ("capture", .string(scene.file)), ("shows", .string(Language.english(scene.what))),
                 ("sent", summary.json(capture)),
             ])
             return (words, summary.bytesSent)
@@ -179,19 +183,20 @@ private struct Demo {
         say("")
         say(
             console.bold(
-                "In the store: \(Words.count(rows.count, "reading")), the last of each stream:"))
+                language(.demoInStore, language.count(rows.count, .nounReading))))
         lastOfEach(rows).write(to: console)
         say("")
-        say(console.bold("The gateway's ledger:"))
+        say(console.bold(language(.demoLedger)))
         ledger.write(to: console, all: false)
         say("")
-        say("status page: \(status)" + (keeps ? "" : " (gone now; --keep leaves it running)"))
+        say(language(keeps ? .demoPage : .demoPageGone, status))
     }
 
     private func lastOfEach(_ rows: [StoredReading]) -> Table {
         var table = Table([
-            ("device", .left), ("stream", .left), ("readings", .right), ("observed", .left),
-            ("value", .right), ("unit", .left),
+            (language(.headDevice), .left), (language(.headStream), .left),
+            (language(.headReadings), .right), (language(.headObserved), .left),
+            (language(.headValue), .right), (language(.headUnit), .left),
         ])
         // Rows come in the order of streams, then of time.
         var i = 0
@@ -214,11 +219,11 @@ private struct Demo {
 
     private func waitForEnd(_ district: LocalDistrict) {
         if !asJSON {
-            say("admin socket: \(district.adminSocket), store: \(district.storeEndpoint)")
+            say(language(.demoSockets, district.adminSocket, "\(district.storeEndpoint)"))
             for (source, target) in zip(district.settings.sources, district.targets) {
-                say("source \(source.name): \(target.description)")
+                say(language(.demoSource, source.name, target.description))
             }
-            say("both run until Ctrl-C")
+            say(language(.demoRunning))
         }
         console.flush()
         if console.isOutputGone { return }

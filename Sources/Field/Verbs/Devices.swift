@@ -156,7 +156,7 @@ enum DevicesVerb {
             answer = try adminGet(
                 socket: socket, route: "/devices?id=\(AdminQuery.encoded(identity))")
         } catch {
-            console.complain("sluice: \(error.description)")
+            console.fail(error.description)
             return .foundWrong
         }
         guard answer.status == 200,
@@ -263,7 +263,7 @@ enum DevicesVerb {
                 }
             }
         } catch {
-            console.complain("sluice: \(error.what): \(error.why): \(error.remedy)")
+            console.fail("\(error.what): \(error.why): \(error.remedy)")
             return nil
         }
         return newest.values.sorted { $0.stream < $1.stream }

@@ -53,7 +53,8 @@ enum DoctorVerb {
                 let said = Said(.bundleWritten, [target, Words.grouped(bytes.count)])
                 console.complain(said.text(language))
             } catch {
-                console.complain(Said(.bundleFailed, [target, error.why]).text(language))
+                let why = language.error(error.why)
+                console.complain(Said(.bundleFailed, [target, why]).text(language))
                 status = .foundWrong
             }
         }

@@ -114,7 +114,7 @@ enum AdminVerbs {
             console.complain(
                 console.language(.answeredFor, socket, "\(answer.status)", route))
         } catch {
-            console.complain("sluice: \(error.description)")
+            console.fail(error.description)
         }
         return nil
     }

@@ -90,7 +90,7 @@ enum LoadVerb {
         do throws(DistrictError) {
             return try job.run(console)
         } catch {
-            console.complain("sluice: \(error.what): \(error.why): \(error.remedy)")
+            console.fail("\(error.what): \(error.why): \(error.remedy)")
             return .foundWrong
         }
     }
@@ -361,7 +361,7 @@ private struct LoadJob {
     }
 
     private func skip(_ why: String, _ console: Console) -> RunStatus {
-        console.complain(console.language(.loadSkipped, why))
+        console.complain(console.language(.loadSkipped, console.language.error(why)))
         if asJSON { console.line(JSON.object([("skipped", .string("netns"))]).text()) }
         return .done
     }

@@ -25,10 +25,11 @@ package enum Places {
     /// A daemon's formats when its configuration names none: what was installed with the program,
     /// else as for the tools. A daemon's working folder is an accident of how it was started, so
     /// it comes last.
-    static func daemonFormats() -> String? {
+    package static func daemonFormats() -> String? {
         find(
             "protocols", from: [programFolder, "."], shared: "\(programFolder)/../share/sluice",
-            orInstalled: "/usr/share/sluice/protocols")
+            orInstalled: "/usr/share/sluice/protocols"
+        ).map(Files.resolved)
     }
 
     /// The file of `folder` that somebody may have meant by `--format STEM`: its format's name.

@@ -60,7 +60,7 @@ enum QueryVerb {
             }
         } catch {
             printer.breakOff()
-            console.complain("sluice: \(error.what): \(error.why): \(error.remedy)")
+            console.fail("\(error.what): \(error.why): \(error.remedy)")
             return .foundWrong
         }
         printer.finish()
@@ -96,7 +96,7 @@ enum QueryVerb {
                 plots[name]?.add(reading.observedAt, reading.value.asDouble)
             }
         } catch {
-            console.complain("sluice: \(error.what): \(error.why): \(error.remedy)")
+            console.fail("\(error.what): \(error.why): \(error.remedy)")
             return .foundWrong
         }
         let rows = order.count > 2 ? 5 : 12

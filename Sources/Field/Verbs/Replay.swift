@@ -109,11 +109,17 @@ enum ReplayVerb {
         _ path: String, _ serverPort: UInt16?, linesAreStream: Bool, _ console: Console
     ) -> Capture? {
         do throws(FileError) {
-            return Capture(
+            let capture = Capture(
                 try Files.read(path), file: path, serverPort: serverPort,
                 linesAreStream: linesAreStream)
+            guard capture.damage?.isForeign != true else {
+                console.complain(console.language(.noCapture, path))
+                return nil
+            }
+            return capture
         } catch {
-            console.complain(console.language(.cannotRead, error.path, error.why))
+            let why = console.language.error(error.why)
+            console.complain(console.language(.cannotRead, error.path, why))
             return nil
         }
     }
@@ -146,7 +152,8 @@ enum ReplayVerb {
             capture, old: old, new: new, keys: keys, only: names, sides: sides,
             serverPort: port == 0 ? nil : UInt16(port))
         if let damage = capture.damage {
-            console.complain(console.language(.restNotCompared, damage.description))
+            let damage = console.language.error(damage.description)
+            console.complain(console.language(.restNotCompared, damage))
         }
         if invocation.has("json") {
             console.line(comparison.json(capture).text(pretty: true))
@@ -168,14 +175,17 @@ enum ReplayVerb {
             if announces, let words = run.announcement { console.complain(words) }
             summary = try run.play { console.progress($0) }
         } catch {
+            let language = console.language
             console.complain(
-                console.language(
-                    .isListening, plan.target.description, error.what, Files.words(error.code)))
+                language(
+                    .isListening, plan.target.description, language.error(error.what),
+                    language.error(Files.words(error.code))))
             return .foundWrong
         }
         console.clearProgress()
         if let damage = capture.damage {
-            console.complain(console.language(.restNotReplayed, damage.description))
+            let damage = console.language.error(damage.description)
+            console.complain(console.language(.restNotReplayed, damage))
         }
         if asJSON {
             console.line(summary.json(capture).text())

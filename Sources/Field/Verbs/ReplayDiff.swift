@@ -10,6 +10,16 @@ package struct FrameChange {
         case changed, added, removed
         /// The frame itself: by which format it is accepted, or not.
         case accepted, refused
+
+        fileprivate var phrase: Phrase {
+            switch self {
+            case .changed: .changeChanged
+            case .added: .changeAdded
+            case .removed: .changeRemoved
+            case .accepted: .changeAccepted
+            case .refused: .changeRefused
+            }
+        }
     }
 
     package var kind: Kind
@@ -128,26 +138,32 @@ package struct FormatComparison {
     // MARK: Printing
 
     func write(to console: Console) {
+        let language = console.language
         var table = Table([
-            ("frame", .right), ("change", .left), ("device", .left), ("stream", .left),
-            ("old", .left), ("new", .left),
+            (language(.headFrame), .right), (language(.headChange), .left),
+            (language(.headDevice), .left), (language(.headStream), .left),
+            (language(.headOld), .left), (language(.headNew), .left),
         ])
         for change in changes {
-            let (old, new) = FormatComparison.words(change)
+            let (old, new) = FormatComparison.words(change, language)
             table.add([
-                "\(change.number)", change.kind.rawValue,
+                "\(change.number)", language(change.kind.phrase),
                 change.new?.device ?? change.old?.device ?? "", change.stream, old, new,
             ])
         }
         if !changes.isEmpty { table.write(to: console) }
         let summary =
-            "\(Words.count(frames, "frame")), \(Words.count(readings, "reading")) compared, "
-            + "\(Words.count(changes.count, "difference"))"
+            language(
+                .diffSummary, language.count(frames, .nounFrame),
+                language.count(readings, .nounReading),
+                language.count(changes.count, .nounDifference))
         console.line(changes.isEmpty ? console.green(summary) : console.bold(summary))
     }
 
     /// Both sides in words; what is the same on both is said once or not at all.
-    private static func words(_ change: FrameChange) -> (String, String) {
+    private static func words(
+        _ change: FrameChange, _ language: Language
+    ) -> (String, String) {
         func text(_ side: FrameChange.Side?, beside other: FrameChange.Side?) -> String {
             guard let side else { return "–" }
             if change.stream.isEmpty { return side.rejection ?? side.format }
@@ -155,9 +171,9 @@ package struct FormatComparison {
             if let other {
                 if side.quality != other.quality { parts.append(side.quality) }
                 if side.observedAt != other.observedAt {
-                    parts.append(side.observedAt.isEmpty ? "on arrival" : side.observedAt)
+                    parts.append(side.observedAt.isEmpty ? language(.onArrival) : side.observedAt)
                 }
-                if side.device != other.device { parts.append("device \(side.device)") }
+                if side.device != other.device { parts.append(language(.diffDevice, side.device)) }
                 if side.format != other.format { parts.append(side.format) }
             }
             return parts.joined(separator: ", ")
@@ -234,7 +250,7 @@ extension Places {
         } catch let error as Complaints {
             for complaint in error.all { console.complain("sluice: \(complaint.description)") }
         } catch {
-            console.complain("sluice: \(path): cannot be read: name a format file")
+            console.fail("\(path): cannot be read: name a format file")
         }
         return nil
     }

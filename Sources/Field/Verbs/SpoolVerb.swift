@@ -3,6 +3,7 @@
 
 import Batches
 import Formats
+import Glibc
 import Host
 import Model
 import Pipeline
@@ -12,8 +13,9 @@ enum SpoolVerb {
     static let verb = Verb(
         "spool", "looks into a gateway's spool and its quarantine",
         details: [
-            "Without DIR the running daemon is asked; with DIR the folder is opened, which a running "
-                + "daemon does not allow.",
+            "Without DIR the running daemon is asked; when none runs, status, check, list, export and "
+                + "decode look into the folder that the configuration names. With DIR that folder is "
+                + "opened, which a running daemon does not allow.",
             "list shows what is set aside: frames that were refused, batches and readings that the "
                 + "store rejected. export prints entries as JSON lines with their bytes in hex. "
                 + "decode reads them again: frames with every format, batches and readings with "
@@ -31,6 +33,9 @@ enum SpoolVerb {
             .toggle("json", "print JSON"),
             .value(
                 "admin", "SOCKET", "the daemon's admin socket", default: "/run/sluice/admin.sock"),
+            .value(
+                "config", "FILE", "the daemon's configuration, for its folder and socket",
+                default: DoctorVerb.standardConfiguration),
             .value("formats", "DIR", "folder of the format files", default: "protocols nearby"),
         ],
         examples: [
@@ -50,9 +55,15 @@ enum SpoolVerb {
         guard places.count < 2 else {
             throw UsageError(places[1], "is no number", "write the numbers that list shows")
         }
+        guard let home = SpoolHome(invocation, console) else { return .foundWrong }
+        var place = places.first
+        if place == nil, SpoolHome.looking.contains(operands[0]), let folder = home.ofStopped() {
+            console.complain(console.language(.spoolStopped, home.socket, folder))
+            place = folder
+        }
         let command = SpoolCommand(
-            place: places.first, numbers: rest, asJSON: invocation.has("json"),
-            socket: AdminVerbs.socket(invocation), console: console)
+            verb: operands[0], place: place, numbers: rest, asJSON: invocation.has("json"),
+            socket: home.socket, console: console)
         switch operands[0] {
         case "status": return command.status()
         case "check": return command.check()
@@ -91,18 +102,22 @@ private struct ShownEntry {
 }
 
 private struct SpoolCommand {
+    let verb: String
     let place: String?
     let numbers: [Int64]
     let asJSON: Bool
     let socket: String
     let console: Console
+    private var language: Language { console.language }
 
     // MARK: Verbs
 
     func list() -> RunStatus {
         var table = Table([
-            ("number", .right), ("kind", .left), ("reason", .left), ("source", .left),
-            ("received", .left), ("readings", .right), ("bytes", .right),
+            (language(.headNumber), .right), (language(.headKind), .left),
+            (language(.headReason), .left), (language(.headSource), .left),
+            (language(.headReceived), .left), (language(.headReadings), .right),
+            (language(.headBytes), .right),
         ])
         let isWhole = each(withBytes: false) { entry in
             if asJSON { return console.line(entry.json) }
@@ -130,17 +145,17 @@ private struct SpoolCommand {
             case .batch: isGood = batch(entry.bytes) && isGood
             case .reading:
                 guard let reading = QuarantinedReading(entry.bytes) else {
-                    console.complain("sluice: entry \(entry.number): its bytes are no reading")
+                    console.complain(language(.entryNoReading, "\(entry.number)"))
                     isGood = false
                     return
                 }
                 isGood = batch(reading.batch) && isGood
                 for kept in reading.frames {
-                    console.line("arrived at \(kept.source.name) as \(kept.source.format):")
+                    console.line(language(.entryArrived, kept.source.name, kept.source.format))
                     isGood = frame(kept.bytes, library) && isGood
                 }
             case .journal, nil:
-                console.complain("sluice: entry \(entry.number): nothing to decode")
+                console.complain(language(.entryNothing, "\(entry.number)"))
                 isGood = false
             }
         }
@@ -156,7 +171,7 @@ private struct SpoolCommand {
             if asJSON {
                 console.line(text.trimmingBlanks)
             } else {
-                let why = root?["why"]?.string.map { ": \($0)" } ?? ""
+                let why = root?["why"]?.string.map { ": \(language.error($0))" } ?? ""
                 console.line("\(number) \(word)\(why)")
             }
             if !["pending", "taken", "duplicate"].contains(word) { isGood = false }
@@ -197,9 +212,7 @@ private struct SpoolCommand {
 
     func check() -> RunStatus {
         guard place != nil else {
-            console.complain(
-                "sluice: spool check: which folder?: name a stopped daemon's: a running one "
-                    + "checks what it reads: sluice spool status")
+            console.complain(language(.spoolCheckWhere))
             return .foundWrong
         }
         return look { spool in
@@ -207,7 +220,7 @@ private struct SpoolCommand {
             do throws(SpoolError) {
                 found = try SpoolCheck(spool)
             } catch {
-                console.complain("sluice: \(error.description)")
+                console.fail(error.description)
                 return false
             }
             let rows: [(String, UInt64)] = [
@@ -228,11 +241,9 @@ private struct SpoolCommand {
                 return found.isSound
             }
             show(rows)
-            for warning in found.warnings { console.line(warning) }
+            for warning in found.warnings { console.line(language.error(warning)) }
             console.line(
-                found.isSound
-                    ? "sound: everything can be read"
-                    : "damaged: the next start, or sluice spool repair, keeps what can be read")
+                language(found.isSound ? .spoolSound : .spoolDamaged))
             return found.isSound
         }
     }
@@ -245,13 +256,12 @@ private struct SpoolCommand {
 
     func repair() -> RunStatus {
         guard place != nil else {
-            console.complain(
-                "sluice: spool repair: which folder?: name it: the daemon mends its own")
+            console.complain(language(.spoolRepairWhere))
             return .foundWrong
         }
         return open { spool in
-            for warning in spool.warnings { console.line(warning) }
-            if spool.warnings.isEmpty { console.line("nothing to mend") }
+            for warning in spool.warnings { console.line(language.error(warning)) }
+            if spool.warnings.isEmpty { console.line(language(.spoolWhole)) }
             return true
         }
     }
@@ -278,14 +288,14 @@ private struct SpoolCommand {
                         after = last.number
                     }
                 } catch {
-                    console.complain("sluice: \(error.description)")
+                    console.fail(error.description)
                     return false
                 }
             }
             isRead = status == .done
         }
         for number in missing.sorted() {
-            console.complain("sluice: spool: no entry \(number): see sluice spool list")
+            console.complain(language(.spoolNoEntry, "\(number)"))
         }
         return isRead && missing.isEmpty
     }
@@ -340,14 +350,18 @@ private struct SpoolCommand {
                 text = QuarantineReport.json(try spool.released(number), of: number).text()
                 return true
             } catch {
-                console.complain("sluice: \(error.description)")
+                console.fail(error.description)
                 return false
             }
         }
         return text
     }
 
-    private func ask(_ route: String) -> String? { AdminVerbs.ask(route, socket, console) }
+    private func ask(_ route: String) -> String? {
+        if let answer = AdminVerbs.ask(route, socket, console) { return answer }
+        if SpoolHome.isStopped(socket) { console.complain(language(.spoolNameFolder, verb)) }
+        return nil
+    }
 
     /// Opens a copy of the folder.
     private func look(_ body: (Spool) -> Bool) -> RunStatus {
@@ -356,9 +370,18 @@ private struct SpoolCommand {
             let copy = try SpoolCopy(of: place)
             return withExtendedLifetime(copy) { open(copy.folder, body) }
         } catch {
-            console.complain("sluice: spool: \(error.description)")
+            if error.why == Files.words(EACCES) {
+                forbidden(place)
+            } else {
+                console.fail("spool: \(error.description)")
+            }
             return .foundWrong
         }
+    }
+
+    private func forbidden(_ place: String) {
+        let owner = FileFacts.of(place).facts.map { System.userName($0.user) } ?? "sluice"
+        console.complain(language(.spoolForbidden, place, owner))
     }
 
     /// Opens the folder itself as a daemon would; the daemon's lock keeps us out while one runs.
@@ -371,8 +394,11 @@ private struct SpoolCommand {
         if let place, Files.names(in: place).contains(where: { $0.hasPrefix("segment") }) {
             return place
         }
-        console.complain(
-            "sluice: spool \(place ?? ""): holds no spool: name the folder of `spool.directory`")
+        if let place, [EACCES, EPERM].contains(Files.refusal(ofFolder: place)) {
+            forbidden(place)
+        } else {
+            console.complain(language(.spoolNone, place ?? ""))
+        }
         return nil
     }
 
@@ -382,7 +408,7 @@ private struct SpoolCommand {
             defer { spool.close() }
             return body(spool) ? .done : .foundWrong
         } catch {
-            console.complain("sluice: \(error.description)")
+            console.fail(error.description)
             return .foundWrong
         }
     }
@@ -400,15 +426,19 @@ private struct SpoolCommand {
         do throws(BatchError) {
             let batch = try BatchCodec.decode(bytes)
             for reading in batch.readings {
-                let text =
-                    "stream \(reading.stream.rawValue) observed \(reading.observedAt.iso8601) "
-                    + "received \(reading.receivedAt.iso8601) value \(reading.value)"
+                let said = { (language: Language) in
+                    language(
+                        .entryReading, "\(reading.stream.rawValue)", reading.observedAt.iso8601,
+                        reading.receivedAt.iso8601, "\(reading.value)")
+                }
                 console.line(
-                    asJSON ? JSON.object([("reading", .string(text))]).text() : "  " + text)
+                    asJSON
+                        ? JSON.object([("reading", .string(said(.english)))]).text()
+                        : "  " + said(language))
             }
             return true
         } catch {
-            console.complain("sluice: no batch: \(error)")
+            console.complain(language(.entryNoBatch, "\(error)"))
             return false
         }
     }
