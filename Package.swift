@@ -91,6 +91,9 @@ let fuzz: [Target] =
             ])
     ] : []
 
+/// With SLUICE_TESTS set only the tests of these names are built, with what they need.
+let chosen = Context.environment["SLUICE_TESTS"].map { $0.split(separator: " ").map(String.init) }
+
 let package = Package(
     name: "sluice",
     products: [
@@ -170,3 +173,14 @@ let package = Package(
             ["TestSupport", "Field", "Host", "Store", "Batches", "Uplink", "Formats", "Model"]),
     ] + fuzz
 )
+
+if let chosen {
+    var needed = Set(chosen)
+    for _ in package.targets {
+        for target in package.targets where needed.contains(target.name) {
+            for case .byNameItem(let name, _) in target.dependencies { needed.insert(name) }
+        }
+    }
+    package.products = []
+    package.targets.removeAll { !needed.contains($0.name) }
+}

@@ -84,10 +84,9 @@ struct CutState {
     var covered: [UInt64] = []
     var counters: [IntakeCounters] = []
     var revisions: [BucketRevision] = []
-    /// Journal of intake 0 below `covered` that no batch holds: the spool could not be read when
-    /// that run
-    /// began, so the next one decodes it again. Rising; between two of them lies what a run took in that
-    /// began without its spool and found it later.
+    /// Journal of intake 0 below `covered` that no batch holds: the spool could not be read when that
+    /// run began, so the next one decodes it again. Rising; between two of them lies what a run took in
+    /// that began without its spool and found it later.
     var stranded: [Range<UInt64>] = []
 
     var strandedFrames: UInt64 { stranded.reduce(0) { $0 &+ ($1.upperBound - $1.lowerBound) } }
@@ -135,7 +134,6 @@ struct CutState {
     static func decode(_ bytes: [UInt8]) -> CutState? {
         var state = CutState()
         var reader = ByteReader(bytes)
-        var hasMore = false
         do throws(ShortBytes) {
             let layout = try reader.u8()
             guard layout == 1 || layout == 2 else { return nil }
@@ -157,23 +155,22 @@ struct CutState {
                         bucketStart: Timestamp(milliseconds: start), revision: revision))
             }
             guard layout == 2 else { return state }
-            var count: UInt64 = 1
-            while count > 0 {
-                let from = try reader.u64()
-                let to = try reader.u64()
-                let last = state.stranded.last?.upperBound ?? 0
-                if from < to, last <= from, to < StoredPart.positionLimit {
-                    state.strand(from..<to)
-                }
-                count -= 1
-                if !hasMore, reader.remaining > 0 {
-                    hasMore = true
-                    count = try reader.varint()
+            try state.readStranded(&reader)
+            if reader.remaining > 0 {
+                for _ in 0..<Int(clamping: try reader.varint()) {
+                    try state.readStranded(&reader)
                 }
             }
         } catch {
             return nil
         }
         return state
+    }
+
+    private mutating func readStranded(_ reader: inout ByteReader) throws(ShortBytes) {
+        let from = try reader.u64()
+        let to = try reader.u64()
+        let last = stranded.last?.upperBound ?? 0
+        if from < to, last <= from, to < StoredPart.positionLimit { strand(from..<to) }
     }
 }

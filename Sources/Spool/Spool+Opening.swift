@@ -27,22 +27,17 @@ struct SpoolOpening {
 
     /// Tries a device that does not read three times at once.
     static func opened(
-        _ files: SpoolFiles, _ settings: SpoolSettings, givesUp: Bool
+        _ files: SpoolFiles, _ settings: SpoolSettings, givesUp: Bool, tries: Int = 3
     ) throws(SpoolError) -> SpoolOpening {
-        for _ in 0..<2 {
-            var opening = SpoolOpening(settings, givesUp: givesUp)
-            do throws(SpoolError) {
-                try opening.open(files)
-                return opening
-            } catch {
-                guard case .database(let error) = error, error.isIO || error.isCannotOpen else {
-                    throw error
-                }
-            }
-        }
         var opening = SpoolOpening(settings, givesUp: givesUp)
-        try opening.open(files)
-        return opening
+        do throws(SpoolError) {
+            try opening.open(files)
+            return opening
+        } catch {
+            guard tries > 1, case .database(let error) = error, error.isIO || error.isCannotOpen
+            else { throw error }
+        }
+        return try opened(files, settings, givesUp: givesUp, tries: tries - 1)
     }
 
     private mutating func open(_ files: SpoolFiles) throws(SpoolError) {

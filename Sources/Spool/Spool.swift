@@ -113,8 +113,9 @@ package final class Spool {
         try? segment.file.setClean(true)
     }
 
+    /// A fault that comes again and again is told once.
     func warn(_ text: String) {
-        if warnings.count < Spool.warningsKept { warnings.append(text) }
+        if warnings.count < Spool.warningsKept, !warnings.contains(text) { warnings.append(text) }
     }
 
     // MARK: Counts

@@ -219,10 +219,21 @@ struct SpoolImage {
                 continue
             }
             try readRows(of: file, from: 1, through: nil, &batches)
-            let last = file.lastPart
+            let last = try lastPart(of: file)
             if last > 0 { try readParts(number, 1...last) }
         }
         state.older.sort { $0.number < $1.number }
+    }
+
+    /// Number of the newest row of the journal; 0 when there is none to be found.
+    private func lastPart(of file: SegmentFile) throws(SQLiteError) -> Int64 {
+        do throws(SQLiteError) {
+            let last = try file.database.prepare("SELECT max(row) FROM journal")
+            return try last.step() ? last.int64(0) : 0
+        } catch {
+            guard isLoss(error) else { throw error }
+            return 0
+        }
     }
 
     private func bytes(_ number: Int) -> Int { files.bytes(of: files.path(ofSegment: number)) }
@@ -455,19 +466,8 @@ extension PendingBatch {
 }
 
 extension SegmentFile {
-    /// Number of the newest row of the journal; 0 when there is none to be found.
-    var lastPart: Int64 {
-        do throws(SQLiteError) {
-            let last = try database.prepare("SELECT max(row) FROM journal")
-            return try last.step() ? last.int64(0) : 0
-        } catch {
-            return 0
-        }
-    }
-
-    /// What the columns beside a damaged part say. Numbers that cannot be true are taken as an
-    /// empty part
-    /// at the start: nothing to find there.
+    /// What the columns beside a damaged part say. Numbers that cannot be true are taken as an empty
+    /// part at the start: nothing to find there.
     func partColumns(_ row: Int64) throws(SQLiteError) -> RetainedPart? {
         let select = try database.prepare(
             "SELECT intake, firstPosition, frames, receivedAt, size FROM journal WHERE row = ?1")

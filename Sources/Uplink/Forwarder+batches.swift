@@ -12,13 +12,21 @@ extension Forwarder {
         largestBatch = min(Int(welcome.largestBatch), UplinkProtocol.largestBatch)
         // The highest that the store knows is sent again, so that it can tell another catalog.
         (knownDevice, knownStream) = (welcome.knownDevice, welcome.knownStream)
-        hasToldAll = tellsAll
+        tellsAllSince = tellsAll ? now : nil
+        sentDevice = !tellsAll && knownDevice > 0 ? knownDevice - 1 : 0
+        sentStream = !tellsAll && knownStream > 0 ? knownStream - 1 : 0
         tellsAll = false
-        sentDevice = !hasToldAll && knownDevice > 0 ? knownDevice - 1 : 0
-        sentStream = !hasToldAll && knownStream > 0 ? knownStream - 1 : 0
         let arrived = unsure.filter { welcome.committed.contains($0.sequence) }
         unsure.removeAll()
         settle(arrived, now, &effects)
+    }
+
+    /// The next definitions begin with the catalog's first.
+    private mutating func tellAll(_ now: Instant) {
+        if tellsAllSince != nil { return }
+        tellsAllSince = now
+        (sentDevice, sentStream) = (0, 0)
+        request?.isStale = true
     }
 
     /// Asks the host for definitions that the store does not have.
@@ -181,9 +189,9 @@ extension Forwarder {
             switch entry.reason.verdict {
             case .accepted: accepted.append(batch)
             case .retry: delay(batch, entry, now)
-            case .rejected where entry.reason == .unknownStream && !hasToldAll:
-                hasToldAll = true
-                (sentDevice, sentStream) = (0, 0)
+            case .rejected
+            where entry.reason == .unknownStream && batch.sentAt <= tellsAllSince ?? now:
+                tellAll(now)
                 delay(batch, entry, now)
             case .rejected:
                 forgetRetry(of: batch.sequence)

@@ -32,7 +32,8 @@ package struct Forwarder {
         var until: Instant?
     }
 
-    /// The one thing asked of the host; `isStale`: by a connection that has ended since.
+    /// The one thing asked of the host; `isStale`: by a connection that has ended since, or from a place
+    /// in the catalog that is not gone on from.
     struct Request {
         enum Kind { case lease, entries }
         var kind: Kind
@@ -68,10 +69,10 @@ package struct Forwarder {
     var largestBatch = UplinkProtocol.largestBatch
     var sentDevice: UInt32 = 0
     var sentStream: UInt32 = 0
-    /// The store missed a definition below the highest that it knows, and was told the catalog from its
+    /// The store missed a definition below the highest that it knows, and is told the catalog from its
     /// beginning; once a connection. Numbers do not always rise: a run that began without its disk took
-    /// some at random.
-    var hasToldAll = false
+    /// some at random. What was sent before is not judged by what the store did not know yet.
+    var tellsAllSince: Instant?
     /// The store ended the last connection over a definition: the next one tells the catalog from its
     /// beginning.
     var tellsAll = false
@@ -263,7 +264,7 @@ package struct Forwarder {
             pump(now, &effects)
         case .goodbye(let goodbye):
             let text = "store said goodbye: \(goodbye.code.word): \(goodbye.reason)"
-            if goodbye.code == .malformed { tellsAll = !hasToldAll }
+            if goodbye.code == .malformed { tellsAll = tellsAllSince == nil }
             fail(text, closing: true, now, &effects)
             return false
         case .hello, .entries, .batch, .ping, .query, .rows:
