@@ -89,7 +89,7 @@ package struct Configuration: Hashable, Sendable {
         package var isExposed = false
         package var receiveBuffer = 4 << 20
         /// Longest absence from the sockets while traffic flows.
-        package var moderation: Int64 = 2
+        package var moderation: Int64 = 5
         package var idleTimeout: Int64 = 3_600_000
         package var firstFrameTimeout: Int64 = 10_000
         package var connections = 12_000

@@ -142,8 +142,9 @@ extension Configuration {
             "sources.receiveBuffer", .size(4096...(1 << 30)), "\"4MB\"",
             "Kernel buffer of a UDP source; net.core.rmem_max may cap it."),
         Key(
-            "sources.moderation", .duration(0...5), "\"2ms\"",
-            "Longest absence from the sockets under traffic; \"0\" saves latency, costs CPU."),
+            "sources.moderation", .duration(0...5), "\"5ms\"",
+            "Longest absence from the sockets under traffic; \"0\" saves latency, costs CPU. A small "
+                + "receive buffer shortens it."),
         Key(
             "sources.idleTimeout", .duration(100...7 * day), "\"1h\"",
             "A TCP connection without a complete frame for this long is closed."),

@@ -77,6 +77,7 @@ package final class IntakeSockets {
                     descriptor, number: opened.number, wanted: source.receiveBuffer,
                     statistics: statistics, slab: slab, door: door, clock: clock)
                 warnAboutBuffer(of: udp)
+                loop.watch(bufferBytes: udp.statistics.bufferBytes)
                 datagramSources.append(udp)
                 answers.attach(udp)
                 try udp.start(in: loop)

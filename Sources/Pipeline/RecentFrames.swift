@@ -4,7 +4,8 @@
 // Two generations of an open-addressing set of 64-bit keys (seeded hashes made by the decoder), a word a
 // key. The older generation is dropped when the younger is half full or the longest window has passed. So
 // a key is known for its format's window unless more than capacity / 2 newer frames came meanwhile, and
-// never longer; memory is flat: 2 × capacity × 8 bytes, and a frame costs a cache line a generation.
+// never longer; memory is flat: 2 × capacity × 8 bytes. The generations take turns four slots at a time,
+// so that both sets of slots of a key lie in one cache line of 64 bytes: a frame waits for memory once.
 //
 //     word: bits 20..63 the lower 44 bits of the mixed key | 0..19 its time in units (below)
 //     slot: the upper log2(capacity) bits of the mixed key, then linear probing; word 0 is empty
@@ -15,29 +16,11 @@
 package import Model
 
 package struct RecentFrames {
-    private struct Generation {
-        var words: [UInt64]
-
-        init(capacity: Int) { words = Array(repeating: 0, count: capacity) }
-
-        /// Where the key is or would be put.
-        @inline(__always)
-        func slot(_ mixed: UInt64, shift: UInt64) -> Int {
-            let mask = words.count &- 1
-            let tag = mixed &<< timeBits
-            var i = Int(truncatingIfNeeded: mixed &>> shift)
-            while true {
-                let word = words[i]
-                if word == 0 || (word ^ tag) &>> timeBits == 0 && word != removed { return i }
-                i = (i &+ 1) & mask
-            }
-        }
-
-        mutating func clear() { for i in words.indices { words[i] = 0 } }
-    }
-
-    private var young: Generation
-    private var old: Generation
+    private var words: [UInt64]
+    /// Words before the first that begins a cache line.
+    private let skew: Int
+    /// 0 or 4: where in a cache line the younger generation's slots lie.
+    private var young = 0
     private var youngCount = 0
     private var turnedAt: Timestamp?
     private let mask: Int
@@ -52,8 +35,13 @@ package struct RecentFrames {
     /// is known, whatever its format says.
     package init(capacity: Int, windowMilliseconds: Int64) {
         precondition(capacity > 1 && capacity & (capacity - 1) == 0)
-        young = Generation(capacity: capacity)
-        old = Generation(capacity: capacity)
+        let words = [UInt64](repeating: 0, count: 2 * max(4, capacity) + 7)
+        // Safety: only the address's number is used. The array is never copied and never grows, so that
+        // it stays where it is; if it moved, slots would cross cache lines, no more.
+        skew = unsafe words.withUnsafeBufferPointer {
+            (64 - Int(bitPattern: $0.baseAddress) % 64) / 8 % 8
+        }
+        self.words = words
         mask = capacity - 1
         slotShift = UInt64(64 - mask.nonzeroBitCount)
         longestWindow = windowMilliseconds
@@ -72,16 +60,17 @@ package struct RecentFrames {
         let time = units(now)
         let longest = min(window ?? longestWindow, longestWindow)
         let limit = longest &>> unitShift &+ 1
-        let place = young.slot(mixed, shift: slotShift)
+        let place = place(mixed, young)
         let word = mixed &<< timeBits | time
-        if young.words[place] != 0 {
-            if RecentFrames.age(young.words[place], time) <= limit { return true }
-            young.words[place] = word
+        let found = words[place]
+        if found != 0 {
+            if RecentFrames.age(found, time) <= limit { return true }
+            words[place] = word
             return false
         }
-        let before = old.words[old.slot(mixed, shift: slotShift)]
+        let before = words[self.place(mixed, young ^ 4)]
         if before != 0, RecentFrames.age(before, time) <= limit { return true }
-        young.words[place] = word == 0 || word == removed ? word ^ 1 : word
+        words[place] = word == 0 || word == removed ? word ^ 1 : word
         youngCount += 1
         return false
     }
@@ -89,8 +78,30 @@ package struct RecentFrames {
     /// Forgets a key that was just inserted: its frame was refused after all, so its repetition is no
     /// duplicate. Linear probing cannot leave a hole in a run: the slot keeps a key that no frame has.
     package mutating func remove(_ key: UInt64) {
-        let place = young.slot(RecentFrames.mixed(key), shift: slotShift)
-        if young.words[place] != 0 { young.words[place] = removed }
+        let place = place(RecentFrames.mixed(key), young)
+        if words[place] != 0 { words[place] = removed }
+    }
+
+    /// Where the key is or would be put in the generation that lies at `half`.
+    @inline(__always)
+    private func place(_ mixed: UInt64, _ half: Int) -> Int {
+        let tag = mixed &<< timeBits
+        var slot = Int(truncatingIfNeeded: mixed &>> slotShift)
+        while true {
+            let place = skewed(slot, half)
+            let word = words[place]
+            if word == 0 || (word ^ tag) &>> timeBits == 0 && word != removed { return place }
+            slot = (slot &+ 1) & mask
+        }
+    }
+
+    @inline(__always)
+    private func skewed(_ slot: Int, _ half: Int) -> Int {
+        (slot & ~3) &* 2 &+ (slot & 3) &+ half &+ skew
+    }
+
+    private mutating func clear(_ half: Int) {
+        for slot in 0...mask { words[skewed(slot, half)] = 0 }
     }
 
     /// An odd factor gives each key another value, and its upper bits depend on all of them.
@@ -116,12 +127,12 @@ package struct RecentFrames {
         if now < since { turnedAt = now }
         let age = now.milliseconds &- since.milliseconds
         guard age >= longestWindow || youngCount > mask / 2 else { return }
-        swap(&young, &old)
-        young.clear()
+        young ^= 4
+        clear(young)
         // After a long silence, before what was young is half the times' circle old (18 hours in units of
         // 128 ms), within the window that it would still stand here.
         let units = age &>> unitShift &+ longestWindow &>> unitShift &+ 2
-        if units >= 1 << (timeBits - 1) { old.clear() }
+        if units >= 1 << (timeBits - 1) { clear(young ^ 4) }
         youngCount = 0
         turnedAt = now
     }

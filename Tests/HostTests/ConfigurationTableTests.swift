@@ -253,8 +253,7 @@ import Testing
         let path = "/\(folder)/systemd/\(program).json5"
         let text =
             program == "sluiced" ? Configuration.defaultText() : StoreConfiguration.defaultText()
-        #expect(
-            FileBytes.read(path, limit: 1 << 20) == Array(text.utf8),
-            "\(program) --defaults > systemd/\(program).json5")
+        let isSame = FileBytes.read(path, limit: 1 << 20) == Array(text.utf8)
+        #expect(isSame, "\(program) --defaults > systemd/\(program).json5")
     }
 }
