@@ -288,7 +288,26 @@ def reload():
     end = drained(before + 4000)
     require(main_pid() == pid, "another process")
     require(end["kernelDrops"] == 0, f"kernel drops {end['kernelDrops']}")
-    return f"{counts['reloads']} reloads in 4,000 answered frames at 1,000/s"
+
+    # Other settings, under the unit's sandbox: frames that nobody answers, and none is lost.
+    other = pathlib.Path("/etc/sluice/conf.d/50-test.json5")
+    other.parent.mkdir(exist_ok=True)
+
+    def settings(number, devices):
+        other.write_text(f"{{ limits: {{ devices: {devices} }} }}")
+        run("systemctl", "reload", "sluiced")
+        until(
+            "the settings take over",
+            lambda: (status := admin("/status")) and status[1]["configuration"]["reloads"] == number,
+        )
+
+    load(4000, 1000, False, lambda: [settings(1, 5000), settings(2, 6000)])
+    end = drained(before + 8000)
+    require(main_pid() == pid and active(), "another process")
+    require(end["framesReceived"] == before + 8000, f"{end['framesReceived'] - before} of 8,000 frames")
+    settings(3, 100000)
+    other.unlink()
+    return f"{counts['reloads']} reloads of formats, 2 of settings, in 8,000 frames at 1,000/s: none lost"
 
 
 def restart():

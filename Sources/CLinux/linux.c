@@ -196,6 +196,10 @@ int32_t sluice_signal_bytes(const int32_t *signals, uint32_t count) {
     sigfillset(&action.sa_mask);
     for (uint32_t i = 0; i < count; i++)
         if (sigaction(signals[i], &action, NULL) != 0) return -errno;
+    // What came while this program was started anew has waited (sluice_start_anew).
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_UNBLOCK, &all, NULL);
     return signal_pipe[0];
 }
 

@@ -5,6 +5,17 @@
 package import Formats
 
 extension Configuration {
+    /// What a start would find in the files that this names: formats and keys. Throws what is wrong.
+    @discardableResult
+    package func check() throws(Complaints) -> FormatLibrary {
+        let library = try FormatLibrary(directory: formats)
+        if !keys.isEmpty { _ = try DeviceKeys(file: keys) }
+        let idle = complaintsOfIdleness(library)
+        let wrong = idle.isEmpty ? complaints(about: library) : idle
+        if !wrong.isEmpty { throw Complaints(all: wrong) }
+        return library
+    }
+
     /// All complaints, in the order of the sources.
     package func complaints(about library: FormatLibrary) -> [Complaint] {
         sources.flatMap { $0.complaints(about: library) }

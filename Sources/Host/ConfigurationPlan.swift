@@ -1,6 +1,6 @@
 // What a reload (SIGHUP) and a restart would change: the settings of a running daemon against those of
-// the files, and what the daemon itself says of the format files. A reload reads the formats again; every
-// setting needs a restart. Values only; `sluiced --plan` prints it.
+// the files, and what the daemon itself says of the format files. A reload brings both, but for what would
+// make another gateway of it. Values only; `sluiced --plan` prints it.
 
 package import Formats
 import Model
@@ -22,6 +22,10 @@ package struct ConfigurationPlan: Sendable {
         package var effect: Effect
     }
 
+    /// Settings that say which gateway this is and where its spool lies: whoever changes them ends one
+    /// gateway and begins another, and does it by hand.
+    private static let identity = ["gateway", "spool.directory"]
+
     package private(set) var changes: [Change] = []
 
     package var needsRestart: Bool { changes.contains { $0.effect == .restart } }
@@ -39,7 +43,7 @@ package struct ConfigurationPlan: Sendable {
                 Change(
                     subject: "spool", what: "evicted",
                     detail: "it holds \(sizeText(used)), more than the new spool.maximumBytes",
-                    effect: .restart))
+                    effect: .reload))
         }
         guard value(of: "formats", old) == value(of: "formats", next) else { return }
         for row in formats?.array ?? [] {
@@ -70,21 +74,21 @@ package struct ConfigurationPlan: Sendable {
             changes.append(
                 Change(
                     subject: "source \(name)", what: "closed",
-                    detail: ConfigurationPlan.place(of: name, old), effect: .restart))
+                    detail: ConfigurationPlan.place(of: name, old), effect: .reload))
         }
         for name in after {
             guard before.contains(name) else {
                 changes.append(
                     Change(
                         subject: "source \(name)", what: "opened",
-                        detail: ConfigurationPlan.place(of: name, new), effect: .restart))
+                        detail: ConfigurationPlan.place(of: name, new), effect: .reload))
                 continue
             }
             for (key, detail) in ConfigurationPlan.differences(of: name, old, new) {
                 changes.append(
                     Change(
                         subject: "source \(name)", what: "changed", detail: "\(key): \(detail)",
-                        effect: .restart))
+                        effect: .reload))
             }
         }
     }
@@ -99,7 +103,9 @@ package struct ConfigurationPlan: Sendable {
             default: break
             }
             changes.append(
-                Change(subject: key, what: "changed", detail: detail, effect: .restart))
+                Change(
+                    subject: key, what: "changed", detail: detail,
+                    effect: ConfigurationPlan.identity.contains(key) ? .restart : .reload))
         }
     }
 

@@ -1,5 +1,6 @@
-// The configuration that runs beside the one in the files. SIGHUP reads the files again and says what is
-// wrong with them or waits for a restart; what runs goes on. Shared by the signal's queue and the admin's.
+// The configuration that runs beside the one in the files. SIGHUP reads the files again: what is sound and
+// other than what runs may take over; what is wrong with them is said, and what runs goes on. Shared by the
+// signal's queue and the admin's.
 
 import Formats
 import Model
@@ -14,41 +15,60 @@ final class ConfigurationWatch: Sendable {
     }
 
     let running: Settings
+    /// How often a reload has brought other settings.
+    let reloads: Int
+    private let configuration: Configuration
     private let clock: Clock
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(_ running: Settings, clock: Clock) {
-        self.running = running
+    init(_ configuration: Configuration, reloads: Int, clock: Clock) {
+        self.configuration = configuration
+        running = configuration.settings
+        self.reloads = reloads
         self.clock = clock
+        state = Mutex(State(lookedAt: reloads > 0 ? clock.wall() : nil))
     }
 
-    /// Reads the files that the daemon was started with, where it was started with any.
-    func look() {
-        guard !running.file.isEmpty else { return }
+    /// Reads the files that the daemon was started with, where it was started with any. True when they say
+    /// other settings that may take over now.
+    func look() -> Bool {
+        guard !running.file.isEmpty else { return false }
         var now = State(lookedAt: clock.wall())
+        var mayTakeOver = false
         do throws(Complaints) {
-            let next = try Configuration.load(running.file)
-            now.pending = ConfigurationPlan(from: running, to: next).changes.count
+            var next = try Configuration.load(running.file)
+            if next.formats.isEmpty { next.formats = configuration.formats }
+            let plan = ConfigurationPlan(from: running, to: next)
+            now.pending = plan.changes.count
+            mayTakeOver = now.pending > 0 && !plan.needsRestart
+            if mayTakeOver {
+                try next.check()
+                now.complaints = IntakeSockets.faults(
+                    of: next.sources, besides: configuration.sources)
+            }
         } catch {
             now.complaints = error.all.map(\.description)
         }
         let said = now
         state.withLock { $0 = said }
         for complaint in said.complaints { Log.warning("configuration: \(complaint)") }
-        if !said.complaints.isEmpty {
+        guard said.complaints.isEmpty else {
             Log.state("configuration: the files are wrong: what runs goes on as it is")
+            return false
         }
-        if said.pending > 0 {
-            Log.state(
-                "configuration: \(said.pending) changes wait for a restart: sluiced --plan")
-        }
+        guard said.pending > 0 else { return false }
+        Log.state(
+            mayTakeOver
+                ? "configuration: \(said.pending) changes take over, the sockets stay open"
+                : "configuration: \(said.pending) changes wait for a restart: sluiced --plan")
+        return mayTakeOver
     }
 
     /// For /status.
     var json: JSON {
         state.withLock { state in
             .object([
-                ("file", .string(running.file)),
+                ("file", .string(running.file)), ("reloads", .integer(Int64(reloads))),
                 ("lookedAt", state.lookedAt.map { .string($0.iso8601) } ?? .null),
                 ("changesPending", .integer(Int64(state.pending))),
                 ("complaints", .array(state.complaints.map { .string($0) })),

@@ -63,8 +63,14 @@ final class FormatReloader: Sendable {
         }
     }
 
-    /// Returns at once; from any thread. Wishes that come together are carried out in turn.
-    func reload() { queue.async { [self] in reloadNow() } }
+    /// Returns at once; from any thread. Wishes that come together are carried out in turn; `done` is
+    /// called on the reload's queue.
+    func reload(done: @escaping @Sendable () -> Void) {
+        queue.async { [self] in
+            reloadNow()
+            done()
+        }
+    }
 
     /// What a reload would do now, in the same way; `reply` is called on the reload's queue.
     func preview(_ reply: @escaping @Sendable (JSON) -> Void) {

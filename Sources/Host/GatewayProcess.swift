@@ -6,6 +6,7 @@
 // everything else reaches it through a mailbox or a poke.
 
 import Batches
+import CLinux
 import Catalog
 import Dispatch
 import Formats
@@ -86,10 +87,11 @@ package final class GatewayProcess {
         let seed = randomBits()
 
         let sockets: IntakeSockets
+        let inherited = InheritedSockets()
         do throws(HostError) {
             sockets = try IntakeSockets(
                 sources: configuration.sources, queue: intakeQueue, clock: clock,
-                inherited: InheritedSockets())
+                inherited: inherited)
         } catch {
             throw StartError(error.description)
         }
@@ -112,7 +114,7 @@ package final class GatewayProcess {
         reloader = FormatReloader(
             loaded, directory: configuration.formats, copies: copies, sources: sources,
             clock: clock, intake: intake.mailbox)
-        watch = ConfigurationWatch(configuration.settings, clock: clock)
+        watch = ConfigurationWatch(configuration, reloads: inherited.reloads, clock: clock)
         reports = GatewayReports(
             gateway: configuration.gateway, software: software, startedAt: clock.wall(),
             clock: clock, storeAddress: configuration.store.address?.description,
@@ -163,19 +165,34 @@ package final class GatewayProcess {
         if configuration.store.address != nil { uplink.mailbox.post(.event(.start)) }
     }
 
-    /// Stops taking in, makes everything durable, closes the spool in order; `done` runs on the spool's
-    /// queue. What is not yet acknowledged by the store stays in the spool.
+    /// Stops taking in, makes everything durable, answers it, closes the spool in order; `done` runs on the
+    /// spool's queue. What is not yet acknowledged by the store stays in the spool.
     package func stop(done: @escaping @Sendable () -> Void) {
         uplink.mailbox.post(.event(.stop))
-        let spool = spool.mailbox
-        intake.mailbox.post(
-            .stop(LedgerProbe { _ in spool.post(.close(done)) }))
+        let (intake, spool) = (intake.mailbox, spool.mailbox)
+        // Behind the probe the intake has been told of every commit.
+        intake.post(
+            .stop(LedgerProbe { _ in intake.post(.close { spool.post(.close(done)) }) }))
     }
 
     /// Closes what still listens after `stop` is done.
     package func close() {
         on(adminQueue) { admin.stop() }
         on(uplinkQueue) { uplink.end() }
+    }
+
+    /// To be called before `stop`: what the sources are bound to stays open.
+    func keepSockets() { on(intakeQueue) { intake.sockets.keepOpen() } }
+
+    /// After `stop`: this process begins anew, as the same program with the same arguments and the sockets
+    /// that were kept. Returns only when that fails.
+    func startAnew() -> HostError {
+        let kept = on(intakeQueue) { intake.sockets.kept }
+        // Safety: the shim reads `count` entries of the array that it is lent.
+        let result = unsafe kept.withUnsafeBufferPointer {
+            unsafe sluice_start_anew($0.baseAddress, UInt32($0.count), UInt32(watch.reloads + 1))
+        }
+        return HostError("start anew with other settings", result: result)
     }
 
     /// Answers when every stage has had its turn: a probe goes from the intake through ring, batcher and

@@ -22,6 +22,10 @@ package final class IntakeSockets {
     private var datagramSources: [UDPSource] = []
     private var streamSources: [StreamSource] = []
     private let numbers = ConnectionNumbers()
+    private var isReading = true
+    private var keepsOpen = false
+    /// What `stop` kept open.
+    private(set) var kept: [sluice_handed] = []
     private(set) var recording: Recording?
     private var lastRecording: UInt64 = 0
     /// Where everything goes when nobody records.
@@ -75,7 +79,8 @@ package final class IntakeSockets {
             case .udp:
                 let udp = UDPSource(
                     descriptor, number: opened.number, wanted: source.receiveBuffer,
-                    statistics: statistics, slab: slab, door: door, clock: clock)
+                    statistics: statistics, slab: slab, door: door, clock: clock,
+                    drops: opened.drops)
                 warnAboutBuffer(of: udp)
                 loop.watch(bufferBytes: udp.statistics.bufferBytes)
                 datagramSources.append(udp)
@@ -122,14 +127,67 @@ package final class IntakeSockets {
 
     package var isWithoutRoom: Bool { loop.isWithoutRoom }
 
+    /// From now on `stop` keeps what the sources are bound to open, for the program that follows in this
+    /// process. On the intake's queue.
+    func keepOpen() {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        keepsOpen = true
+    }
+
+    /// Where a source of `next` listens and none of these does: what the kernel says of it, if it would not
+    /// have it.
+    static func faults(
+        of next: [Configuration.Source], besides running: [Configuration.Source]
+    ) -> [String] {
+        var faults: [String] = []
+        for (number, source) in next.enumerated() where source.lines.place == nil {
+            let isHeld = running.contains {
+                $0.lines.place == nil && $0.listen.transport == source.listen.transport
+                    && $0.listen.endpoint == source.listen.endpoint
+            }
+            if isHeld { continue }
+            do throws(HostError) {
+                _ = try OpenedSource(source, number: number, nil)
+            } catch {
+                faults.append(error.description)
+            }
+        }
+        return faults
+    }
+
+    private func keep(_ descriptor: borrowing Descriptor, drops: UInt32, number: Int) {
+        let fd = sluice_keep_open(descriptor.number)
+        guard fd >= 0, kept.count < InheritedSockets.most else { return }
+        kept.append(
+            sluice_handed(
+                fd: fd, drops: drops,
+                has_any_port: sources[number].listen.endpoint.port == 0 ? 1 : 0))
+    }
+
+    /// From now on nothing is read; answers still leave. On the intake's queue.
+    package func stopReading() {
+        dispatchPrecondition(condition: .onQueue(loop.queue))
+        guard isReading else { return }
+        isReading = false
+        endRecording()
+        refreshDrops()
+        loop.close()
+    }
+
     /// Closes every socket and connection. On the intake's queue.
     package func stop() {
         dispatchPrecondition(condition: .onQueue(loop.queue))
-        endRecording()
-        refreshDrops()
+        stopReading()
+        if keepsOpen {
+            for source in datagramSources {
+                keep(source.descriptor, drops: source.dropsSeen, number: source.number)
+            }
+            for case let source as TCPSource in streamSources {
+                keep(source.listener, drops: 0, number: source.number)
+            }
+        }
         for source in streamSources { source.stop() }
         answers.detachAll()
-        loop.close()
         datagramSources = []
         streamSources = []
     }
@@ -211,6 +269,8 @@ package final class IntakeSockets {
 private final class OpenedSource {
     let number: Int
     let endpoint: Endpoint
+    /// What the kernel had dropped and an earlier start has counted.
+    let drops: UInt32
     private var descriptor: Descriptor?
 
     init(
@@ -218,13 +278,16 @@ private final class OpenedSource {
     ) throws(HostError) {
         self.number = number
         if let taken = inherited?.take(source.listen.transport, at: source.listen.endpoint) {
+            drops = taken.drops
+            let open = taken.descriptor
             if source.listen.transport == .udp {
-                sluice_udp_buffer(taken.number, UInt32(source.receiveBuffer))
+                sluice_udp_buffer(open.number, UInt32(source.receiveBuffer))
             }
-            endpoint = taken.localEndpoint
-            descriptor = consume taken
+            endpoint = open.localEndpoint
+            descriptor = consume open
             return
         }
+        drops = 0
         var at = source.listen.endpoint.raw
         let result: Int32
         // Safety: `at` outlives the calls, which only read it.

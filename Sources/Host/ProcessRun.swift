@@ -39,13 +39,21 @@ extension GatewayProcess {
         Notify.ready(status: "taking in from \(configuration.sources.count) sources")
         let heart = gateway.startWatchdog()
         let (reloader, watch) = (gateway.reloader, gateway.watch)
-        end.onHangUp {
-            watch.look()
-            reloader.reload()
+        end.onHangUp { door in
+            Notify.reloading()
+            if watch.look() {
+                door.ask(.replacement)
+            } else {
+                reloader.reload { Notify.ready() }
+            }
         }
-        end.wait()
+        let isReplaced = end.wait() == .replacement
         heart?.cancel()
-        Notify.stopping()
+        if isReplaced {
+            gateway.keepSockets()
+        } else {
+            Notify.stopping()
+        }
         let isOver = DispatchSemaphore(value: 0)
         gateway.stop { isOver.signal() }
         if isOver.wait(timeout: .now() + stopLimit) == .timedOut {
@@ -55,6 +63,10 @@ extension GatewayProcess {
         }
         withExtendedLifetime(gateway) {
             gateway.close()
+            if isReplaced, !end.isOver {
+                Log.warning("sluiced: \(gateway.startAnew().description): it ends instead")
+                _exit(1)
+            }
             // Handlers of timers may still wait in their queues, with stages that they hold unowned:
             // the process ends with all of them in place.
             exit(0)
@@ -93,7 +105,7 @@ extension StoreProcess {
         Notify.ready(status: "listening on \(store.endpoint.description)")
         // On the store's queue: a store that hangs is noticed.
         let heart = Notify.watchdogInterval.map { every($0, on: store.queue) { Notify.alive() } }
-        end.onHangUp { Log.state("sluice-store: nothing to reload: it reads no formats") }
+        end.onHangUp { _ in Log.state("sluice-store: nothing to reload: it reads no formats") }
         end.wait()
         heart?.cancel()
         Notify.stopping()
@@ -104,17 +116,17 @@ extension StoreProcess {
 /// SIGTERM and SIGINT as the wish to end, SIGHUP as the wish to reload. Made before anything is opened,
 /// so that a wish that comes early is carried out in order as well.
 private struct EndWish {
-    private let isOver = DispatchSemaphore(value: 0)
+    private let door = EndDoor()
     private let hangUp = HangUp()
     private let signals: Signals
 
     init() throws(StartError) {
-        let isOver = isOver
+        let door = door
         let hangUp = hangUp
         do throws(HostError) {
             signals = try Signals(DispatchQueue(label: "sluice.signals")) { signal in
                 switch signal {
-                case .terminate, .interrupt: isOver.signal()
+                case .terminate, .interrupt: door.ask(.end)
                 case .hangUp: hangUp.act()
                 }
             }
@@ -124,10 +136,37 @@ private struct EndWish {
     }
 
     /// From now on `action` is what SIGHUP does; one that came before is carried out now.
-    func onHangUp(_ action: @escaping @Sendable () -> Void) { hangUp.set(action) }
+    func onHangUp(_ action: @escaping @Sendable (EndDoor) -> Void) {
+        let door = door
+        hangUp.set { action(door) }
+    }
 
-    /// Sleeps until the process is asked to end.
-    func wait() { withExtendedLifetime(signals) { isOver.wait() } }
+    /// Sleeps until the process is asked to end or to be replaced.
+    @discardableResult
+    func wait() -> EndDoor.Wish { withExtendedLifetime(signals) { door.wait() } }
+
+    /// It is to end, whatever else was asked for.
+    var isOver: Bool { door.isOver }
+}
+
+/// Where wishes to end wait.
+private final class EndDoor: Sendable {
+    enum Wish { case end, replacement }
+
+    private let called = DispatchSemaphore(value: 0)
+    private let wishes = Mutex<[Wish]>([])
+
+    func ask(_ wish: Wish) {
+        wishes.withLock { $0.append(wish) }
+        called.signal()
+    }
+
+    func wait() -> Wish {
+        called.wait()
+        return isOver ? .end : .replacement
+    }
+
+    var isOver: Bool { wishes.withLock { $0.contains(.end) } }
 }
 
 /// What SIGHUP does, and whether it came before that was known.

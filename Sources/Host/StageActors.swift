@@ -19,8 +19,10 @@ enum IntakeJob: Sendable {
     case paced(Bool)
     case record(RecordingAsk, AdminReply)
     case devices(DevicesAsk, AdminReply)
-    /// The last job: sockets closed, everything handed over, then the probe.
+    /// Nothing more is taken in, everything is handed over, then the probe. Answers go on leaving.
     case stop(LedgerProbe)
+    /// The last job, once what `stop` handed over is durable and answered.
+    case close(@Sendable () -> Void)
 }
 
 struct IntakeStatistics: Sendable {
@@ -87,10 +89,13 @@ final class IntakeActor {
         case .stop(let probe):
             guard !isStopped else { return }
             isStopped = true
-            sockets.stop()
+            sockets.stopReading()
             stage.flush()
             stage.mark(.cut)
             stage.mark(.probe(probe))
+        case .close(let done):
+            sockets.stop()
+            done()
         }
     }
 

@@ -78,13 +78,15 @@ final class UDPSource: SocketHandler {
     var door: any IntakeDoor
     private let clock: Clock
     /// The kernel's counter as last seen, and its part not yet told to the door.
-    private var dropsSeen: UInt32 = 0
+    private(set) var dropsSeen: UInt32
     private var dropsUntold: UInt64 = 0
 
     init(
         _ descriptor: consuming Descriptor, number: Int, wanted: Int,
-        statistics: SourceStatistics, slab: UDPSlab, door: any IntakeDoor, clock: Clock
+        statistics: SourceStatistics, slab: UDPSlab, door: any IntakeDoor, clock: Clock,
+        drops: UInt32
     ) {
+        dropsSeen = drops
         self.descriptor = descriptor
         self.number = number
         self.statistics = statistics

@@ -1,5 +1,6 @@
-// `sluiced --plan` against a running daemon: what it says of a reload, a reload does; what it says of a
-// restart, a restart does; and a file that is wrong leaves everything as it is and is told in status.
+// `sluiced --plan` against a running daemon: what it says of a reload, a reload does, also under load and
+// without losing a datagram; what it says of a restart waits; and a file that is wrong leaves everything as
+// it is and is told in status.
 
 import Field
 import Formats
@@ -132,11 +133,25 @@ extension EndToEnd {
             #expect(try plan(district).status == 4)
         }
 
-        @Test(
-            "what the plan says of the settings waits for a restart, and then nothing is left to do"
-        )
+        /// Reloads settings, and returns what status says when they have taken over.
+        private func replace(_ district: District, times: Int) throws -> JSONNode {
+            district.gateway?.signal(SIGHUP)
+            let status = try eventually("the settings take over") {
+                () throws(DistrictError) -> LedgerReport? in
+                guard let status = try? district.status(),
+                    status.count("configuration.reloads") == times
+                else { return nil }
+                return status
+            }
+            return try parsed(status.text)
+        }
+
+        @Test("what the plan says of the settings, the reload does, and then nothing is left to do")
         func settings() throws {
             let district = try district()
+            let device = try Device(to: district.targets[0])
+            #expect(try device.ask([0xD0, 1, 2, 3, 1, 100]) == [0xD1, 1])
+            let pid = try #require(district.gateway?.pid)
             try Files.makeFolder(district.folder.path + "/conf.d")
             let extra = try district.folder.write(
                 """
@@ -150,33 +165,119 @@ extension EndToEnd {
             let first = try plan(district)
             #expect(
                 first.rows == [
-                    "source doors|changed|restart|formats: [\"door\", \"bell\"] → [\"door\"]",
-                    "source doors|changed|restart|idleTimeout: standard \"1h\" → \"2h\"",
-                    "source extra|opened|restart|\"udp://127.0.0.1:0\"",
-                    "limits.devices|changed|restart|standard 100000 → 1000",
+                    "source doors|changed|reload|formats: [\"door\", \"bell\"] → [\"door\"]",
+                    "source doors|changed|reload|idleTimeout: standard \"1h\" → \"2h\"",
+                    "source extra|opened|reload|\"udp://127.0.0.1:0\"",
+                    "limits.devices|changed|reload|standard 100000 → 1000",
                 ])
-            #expect(first.status == 4)
-
-            // A reload leaves the settings and says that they wait.
-            let status = try reload(district, times: 1)
-            #expect(status["configuration"]?["changesPending"]?.integer == 4)
-            #expect(status["sources"]?.array?.count == 1)
-            #expect(try plan(district).rows == first.rows)
+            #expect(first.status == 3)
             let shown = try run(
                 "sluiced", ["--config", district.gatewayFile, "--plan"], in: district.folder.path)
-            #expect(shown.status == 0 && shown.output.contains("4 changes by a restart"))
+            #expect(shown.status == 0 && shown.output.contains("4 changes by a reload"))
 
-            district.gateway?.signal(SIGTERM)
-            #expect(try district.gateway?.end(within: 20) == 0)
-            try district.startGateway()
+            let status = try replace(district, times: 1)
+            #expect(status["sources"]?.array?.count == 2)
+            #expect(status["process"]?["pid"]?.integer.map { Int32($0) } ?? pid == pid)
             #expect(try plan(district).rows == [])
-            #expect(try parsed(district.status().text)["sources"]?.array?.count == 2)
+            // The same socket, the same device, and the frame that was answered before is known again.
+            #expect(try device.ask([0xD0, 1, 2, 3, 2, 101]) == [0xD1, 2])
+            #expect(try district.ledger().count("unaccounted") == 0)
+            #expect(try district.ledger().count("framesDecoded") == 2)
 
             // And back: the source is closed.
             #expect(unsafe unlink(extra) == 0)
             let back = try plan(district)
-            #expect(back.rows.first == "source extra|closed|restart|\"udp://127.0.0.1:0\"")
-            #expect(back.status == 4)
+            #expect(back.rows.first == "source extra|closed|reload|\"udp://127.0.0.1:0\"")
+            #expect(try replace(district, times: 2)["sources"]?.array?.count == 1)
+            #expect(try plan(district).rows == [])
+            district.gateway?.signal(SIGTERM)
+            #expect(try district.gateway?.end(within: 20) == 0)
+        }
+
+        @Test("ten changes of settings under load lose no datagram and no answer")
+        func underLoad() throws {
+            let district = try District([.reference])
+            try district.startStore()
+            try district.startGateway()
+            let device = try Device(to: district.targets[0])
+            let population = Population.now(devices: 100)
+            var sent = 0
+            var answered: Set<UInt32> = []
+            func note(_ answers: [[UInt8]]) {
+                answered.formUnion(answers.compactMap { ReferenceFrames.answered(by: $0) })
+            }
+            for change in 1...10 {
+                try district.configure([
+                    .init(
+                        name: "reference", formats: ["sluice-reference"],
+                        more: [("moderation", .string("\(change % 5)ms"))])
+                ])
+                district.gateway?.signal(SIGHUP)
+                // 1,000 a second, through the change and beyond it; nobody repeats them.
+                let begun = Clock.real.now()
+                for i in 0..<300 {
+                    let frame = ReferenceFrames.frame(sent, asks: true, of: population)
+                    #expect(device.send(frame) == nil)
+                    sent += 1
+                    while Clock.real.now().nanoseconds
+                        < begun.nanoseconds + UInt64(i) * 1_000_000
+                    {}
+                }
+                _ = try eventually("change \(change) has taken over") {
+                    () throws(DistrictError) -> Bool? in
+                    (try? district.status().count("configuration.reloads")) == UInt64(change)
+                        ? true : nil
+                }
+                note(device.answers())
+            }
+            _ = try eventually("everything has been taken in") {
+                () throws(DistrictError) -> Bool? in
+                try district.ledger().count("framesReceived") == UInt64(sent) ? true : nil
+            }
+            let ledger = try district.drained(frames: UInt64(sent))
+            #expect(ledger.count("framesDecoded") == UInt64(sent))
+            #expect(ledger.count("readingsAcknowledged") == UInt64(5 * sent))
+            while answered.count < sent, let answer = device.answer(milliseconds: 5000) {
+                note([answer])
+            }
+            #expect(answered.count == sent)
+            #expect(ledger.count("kernelDrops") == 0)
+            #expect(ledger.count("unaccounted") == 0)
+        }
+
+        @Test("a port that is taken, or another gateway: settings that cannot take over wait")
+        func cannotTakeOver() throws {
+            let district = try district()
+            let device = try Device(to: district.targets[0])
+            try Files.makeFolder(district.folder.path + "/conf.d")
+            try district.startStore()
+            _ = try district.folder.write(
+                """
+                { sources: [ { name: "extra", listen: "tcp://127.0.0.1:\(district.storePort)",
+                               formats: ["bell"] } ] }
+                """, to: "conf.d/10-extra.json5")
+            let status = try reload(district, times: 1)["configuration"]
+            let complaint = status?["complaints"]?.array?.first?.string ?? ""
+            #expect(complaint.contains("extra") && complaint.contains("in use"), "\(complaint)")
+            #expect(status?["reloads"]?.integer == 0)
+            #expect(status?["changesPending"]?.integer == 1)
+            #expect(try device.ask([0xD0, 1, 2, 3, 1, 100]) == [0xD1, 1])
+
+            // Another name is another gateway for the store: that waits for a restart.
+            _ = try district.folder.write(
+                "{ limits: { devices: 99 } }", to: "conf.d/10-extra.json5")
+            let text = String(decoding: try Files.read(district.gatewayFile), as: UTF8.self)
+            _ = try district.folder.write(
+                text.replacing("e2e-gateway", with: "another"), to: "gateway.json5")
+            let waiting = try plan(district)
+            #expect(waiting.status == 4)
+            let row = waiting.rows.first { $0.hasPrefix("gateway|changed|") }
+            #expect(row?.hasPrefix("gateway|changed|restart|") == true, "\(waiting)")
+            let after = try reload(district, times: 2)["configuration"]
+            #expect(after?["changesPending"]?.integer == 2)
+            #expect(after?["complaints"]?.array?.count == 0)
+            #expect(after?["reloads"]?.integer == 0)
+            #expect(try device.ask([0xD0, 1, 2, 3, 2, 100]) == [0xD1, 2])
         }
 
         @Test("a wrong file leaves the old configuration running and says so in status")

@@ -67,7 +67,7 @@ int32_t sluice_lock_file(const char *path, int32_t *holder);
 int32_t sluice_replace_file(const char *path, const uint8_t *bytes, uint64_t count);
 
 // From now on these signals arrive as one byte each (their number) on the returned descriptor,
-// whichever thread the kernel picks. Once a process.
+// whichever thread the kernel picks; none is blocked on the calling thread any more. Once a process.
 int32_t sluice_signal_bytes(const int32_t *signals, uint32_t count);
 void sluice_ignore_broken_pipes(void);
 
@@ -99,6 +99,20 @@ uint32_t sluice_inherited_count(void);
 // What such a descriptor is. SLUICE_INHERITED_UDP ones get what sluice_udp_open sets.
 enum { SLUICE_INHERITED_OTHER, SLUICE_INHERITED_UDP, SLUICE_INHERITED_TCP };
 int32_t sluice_inherited_prepare(int32_t fd);
+// A socket that a program hands to itself when it starts anew: what the kernel had dropped on it when it
+// was last asked; whether its source asked for any port.
+typedef struct {
+    int32_t fd;
+    uint32_t drops;
+    uint32_t has_any_port;
+} sluice_handed;
+// What this process was handed by itself, and how often it has started anew; asked once.
+uint32_t sluice_handed_over(sluice_handed *list, uint32_t capacity, uint32_t *reloads);
+// The same socket under another number that an exec leaves open; negative errno.
+int32_t sluice_keep_open(int32_t fd);
+// Starts this program anew in the same process, with its arguments and these sockets. Returns only when
+// that fails: negative errno.
+int32_t sluice_start_anew(const sluice_handed *list, uint32_t count, uint32_t reloads);
 // Sets the receive buffer as sluice_udp_open does.
 void sluice_udp_buffer(int32_t fd, uint32_t buffer_bytes);
 // With keep-alive that finds a vanished peer within 30 s, and TCP_NODELAY.

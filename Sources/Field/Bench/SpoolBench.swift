@@ -1,7 +1,8 @@
-// The spool as the gateway uses it: commits of one 64 KB batch with 64 of them waiting, eight acknowledged
-// at a time; bytes that the process hands to the kernel for each byte of payload; beside the bare flush of
-// the same folder in turns; then how long a full spool takes to open. Real files: give --folder of the disk
-// in question.
+// The spool as the gateway uses it: group commits of 64 KB of journal, a cut of one 48 KB batch after each
+// twelve; then commits of one 64 KB batch each, a cut a commit, the worst that a cut may cost; 64 batches
+// wait, eight are acknowledged at a time. Bytes that the process hands to the kernel for each byte of
+// payload, beside the bare flush of the same folder in turns; then how long a full spool takes to open.
+// Real files: give --folder of the disk in question.
 
 import Batches
 import Formats
@@ -15,11 +16,27 @@ struct SpoolBench {
     private static let waiting = 64
     private static let acknowledgedTogether = 8
 
-    private var commits = Latencies()
+    /// What a kind of commit took and wrote.
+    private struct Cost {
+        var commits = Latencies()
+        var payload = 0
+        var written: UInt64 = 0
+        var writtenByDevice: UInt64 = 0
+
+        var amplification: Double { Double(written) / Double(max(1, payload)) }
+        var deviceAmplification: Double { Double(writtenByDevice) / Double(max(1, payload)) }
+
+        mutating func add(_ bytes: Int, since before: ProcessBytes) {
+            let after = ProcessBytes.now()
+            payload += bytes
+            written += after.written &- before.written
+            writtenByDevice += after.device &- before.device
+        }
+    }
+
+    private var journal = Cost()
+    private var batches = Cost()
     private var flushes = Latencies()
-    private var payload = 0
-    private var written: UInt64 = 0
-    private var writtenByDevice: UInt64 = 0
     private var openings: [(name: String, seconds: Double)] = []
 
     static func run(_ invocation: Invocation, _ console: Console) throws(UsageError) -> RunStatus {
@@ -45,6 +62,7 @@ struct SpoolBench {
         var bench = SpoolBench()
         console.progress("measuring…")
         do throws(SpoolError) {
+            try bench.groupCommits(folder, parts: max(240, megabytes * 16))
             try bench.commits(folder, batches: max(200, megabytes * 16))
             try bench.opening(folder, bytes: megabytes << 20)
         } catch {
@@ -57,31 +75,57 @@ struct SpoolBench {
 
     // MARK: Commits
 
-    private mutating func commits(_ folder: String, batches: Int) throws(SpoolError) {
+    /// The journal's parts carry 880 frames of the reference sensor's size, of noise.
+    private mutating func groupCommits(_ folder: String, parts: Int) throws(SpoolError) {
+        let spool = try Spool(directory: folder + "/journal")
+        var pending = Waiting()
+        var buffer = JournalBuffer(intake: 0, capacity: 1 << 17)
+        var random = SplitMix64(seed: 4)
+        let sources = [JournalSource(name: "bench", format: "bench")]
+        for number in 1...UInt64(parts) {
+            let noise = SpoolBench.noise(ReferenceFrame.size * 880, &random)
+            let time = Timestamp(milliseconds: 1_795_000_000_000 + Int64(number) * 50)
+            for i in 0..<880 {
+                let frame = i * ReferenceFrame.size..<(i + 1) * ReferenceFrame.size
+                buffer.append(noise.span.extracting(frame), source: 0, receivedAt: time)
+            }
+            let part = buffer.take(sources: sources, counters: IntakeCounters())
+            let isMeasured = number > 120
+            let before = ProcessBytes.now()
+            var bytes = part.bytes.count
+            let begun = SendingClock.now
+            try spool.append([part])
+            let took = SendingClock.now - begun
+            if number % 12 == 0 {
+                let cut = SpoolBench.cut(
+                    number / 12, batchBytes: 48 << 10, covered: part.nextPosition, &random)
+                bytes += cut.batches[0].bytes.count
+                try pending.commit(cut, to: spool)
+            }
+            guard isMeasured else { continue }
+            journal.commits.add(took)
+            journal.add(bytes, since: before)
+        }
+        spool.close()
+    }
+
+    private mutating func commits(_ folder: String, batches count: Int) throws(SpoolError) {
         let spool = try Spool(directory: folder + "/commits")
         guard let flush = BareFlush(folder + "/bare") else {
             throw .directory(path: folder, reason: Files.lastError())
         }
         var random = SplitMix64(seed: 1)
-        var pending: [UInt64] = []
-        for epoch in 1...UInt64(batches) {
-            let cut = SpoolBench.cut(epoch, &random)
+        var pending = Waiting()
+        for epoch in 1...UInt64(count) {
+            let cut = SpoolBench.cut(
+                epoch, batchBytes: SpoolBench.batchBytes, covered: epoch, &random)
             // A steady queue first; then what is measured.
             let isMeasured = epoch > UInt64(SpoolBench.waiting * 2)
             let before = ProcessBytes.now()
-            let begun = SendingClock.now
-            if let range = try spool.commit(cut) { pending += Array(range) }
-            let took = SendingClock.now - begun
-            if pending.count >= SpoolBench.waiting + SpoolBench.acknowledgedTogether {
-                try spool.acknowledge(Array(pending.prefix(SpoolBench.acknowledgedTogether)))
-                pending.removeFirst(SpoolBench.acknowledgedTogether)
-            }
+            let took = try pending.commit(cut, to: spool)
             guard isMeasured else { continue }
-            let after = ProcessBytes.now()
-            commits.add(took)
-            payload += SpoolBench.batchBytes
-            written += after.written &- before.written
-            writtenByDevice += after.device &- before.device
+            batches.commits.add(took)
+            batches.add(SpoolBench.batchBytes, since: before)
             let at = SendingClock.now
             flush.append(cut.batches[0].bytes)
             flushes.add(SendingClock.now - at)
@@ -89,21 +133,46 @@ struct SpoolBench {
         spool.close()
     }
 
-    private static func cut(_ epoch: UInt64, _ random: inout SplitMix64) -> EpochCut {
+    /// What waits for the store.
+    private struct Waiting {
+        private var pending: [UInt64] = []
+
+        /// Nanoseconds of the commit.
+        @discardableResult
+        mutating func commit(_ cut: EpochCut, to spool: Spool) throws(SpoolError) -> Int64 {
+            let begun = SendingClock.now
+            if let range = try spool.commit(cut) { pending += Array(range) }
+            let took = SendingClock.now - begun
+            if pending.count >= SpoolBench.waiting + SpoolBench.acknowledgedTogether {
+                try spool.acknowledge(Array(pending.prefix(SpoolBench.acknowledgedTogether)))
+                pending.removeFirst(SpoolBench.acknowledgedTogether)
+            }
+            return took
+        }
+    }
+
+    private static func noise(_ count: Int, _ random: inout SplitMix64) -> [UInt8] {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(batchBytes)
-        for _ in 0..<batchBytes / 8 {
+        bytes.reserveCapacity(count)
+        for _ in 0..<count / 8 {
             let word = random.next()
             for shift in stride(from: UInt64(0), to: 64, by: 8) {
                 bytes.append(UInt8(truncatingIfNeeded: word >> shift))
             }
         }
+        return bytes
+    }
+
+    private static func cut(
+        _ epoch: UInt64, batchBytes: Int, covered: UInt64, _ random: inout SplitMix64
+    ) -> EpochCut {
+        let bytes = noise(batchBytes, &random)
         let time = Timestamp(milliseconds: 1_795_000_000_000 + Int64(epoch) * 1000)
         let batch = CutBatch(
             bytes: bytes, readings: 10_000, priority: .live, bucketStart: time, revision: 0,
             firstObservedAt: time, lastObservedAt: time)
         return EpochCut(
-            epoch: epoch, batches: [batch], covered: [epoch], counters: [IntakeCounters()],
+            epoch: epoch, batches: [batch], covered: [covered], counters: [IntakeCounters()],
             revisions: [])
     }
 
@@ -130,7 +199,9 @@ struct SpoolBench {
     ) throws(SpoolError) {
         let spool = try Spool(directory: path, settings: settings)
         for epoch in 1...UInt64(max(1, bytes / SpoolBench.batchBytes)) {
-            _ = try spool.commit(SpoolBench.cut(epoch, &random))
+            _ = try spool.commit(
+                SpoolBench.cut(
+                    epoch, batchBytes: SpoolBench.batchBytes, covered: epoch, &random))
         }
     }
 
@@ -180,26 +251,36 @@ struct SpoolBench {
     // MARK: What is printed
 
     private func write(_ asJSON: Bool, _ megabytes: Int, _ console: Console) {
-        let amplification = Double(written) / Double(max(1, payload))
-        let device = Double(writtenByDevice) / Double(max(1, payload))
         if asJSON {
+            func number(_ value: Double) -> JSON { .literal(Words.fixed(value, 3)) }
             console.line(
                 JSON.object([
-                    ("writeAmplification", .literal(Words.fixed(amplification, 3))),
-                    ("deviceWriteAmplification", .literal(Words.fixed(device, 3))),
-                    ("commits", .integer(Int64(commits.count))), ("commitMs", commits.json),
+                    ("writeAmplification", number(journal.amplification)),
+                    ("deviceWriteAmplification", number(journal.deviceAmplification)),
+                    ("batchWriteAmplification", number(batches.amplification)),
+                    ("batchDeviceWriteAmplification", number(batches.deviceAmplification)),
+                    ("groupCommits", .integer(Int64(journal.commits.count))),
+                    ("groupCommitMs", journal.commits.json),
+                    ("commits", .integer(Int64(batches.commits.count))),
+                    ("commitMs", batches.commits.json),
                     ("bareFlushMs", flushes.json),
                     ("spoolMegabytes", .integer(Int64(megabytes))),
-                    ("openAfterCrashSeconds", .literal(Words.fixed(openings[0].seconds, 3))),
-                    ("openAfterStopSeconds", .literal(Words.fixed(openings[1].seconds, 3))),
+                    ("openAfterCrashSeconds", number(openings[0].seconds)),
+                    ("openAfterStopSeconds", number(openings[1].seconds)),
                 ]).text(pretty: true))
             return
         }
-        console.line(
-            "write amplification \(Words.fixed(amplification, 2)) (to the device \(Words.fixed(device, 2)))"
-                + " at commits of 64 KB, 64 batches waiting")
-        console.line("commit      \(commits.words)")
-        console.line("bare flush  \(flushes.words) (64 KB appended, fdatasync, in turns)")
+        for (cost, name) in [
+            (journal, "at group commits of 64 KB, a cut of 48 KB after each twelve"),
+            (batches, "at cuts of one 64 KB batch"),
+        ] {
+            console.line(
+                "write amplification \(Words.fixed(cost.amplification, 2)) (to the device "
+                    + "\(Words.fixed(cost.deviceAmplification, 2))) \(name)")
+        }
+        console.line("group commit  \(journal.commits.words)")
+        console.line("cut           \(batches.commits.words)")
+        console.line("bare flush    \(flushes.words) (64 KB appended, fdatasync, in turns)")
         for (name, seconds) in openings {
             console.line("a spool of \(megabytes) MB opens in \(Words.fixed(seconds, 3)) s \(name)")
         }

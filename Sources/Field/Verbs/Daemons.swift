@@ -13,8 +13,11 @@ enum DaemonVerbs {
             "Takes in frames of sensors and meters over UDP and TCP, decodes and journals them, "
                 + "and "
                 + "hands compressed batches to the district store.",
-            "SIGTERM ends it in order. SIGHUP reads the formats again; a changed configuration needs a "
-                + "restart, and --plan says which of both is needed for what.",
+            "SIGTERM ends it in order. SIGHUP reads formats and configuration again. New versions of "
+                + "formats take over between two frames. With other settings the daemon begins anew in "
+                + "the same process: its sockets stay open, so that no datagram is lost; connections are "
+                + "closed and come back. What is wrong is said, and what runs goes on. Another gateway "
+                + "name or spool directory needs a restart; --plan says what takes what.",
         ],
         flags: [
             .value("config", "FILE", "configuration (JSON5)", default: "/etc/sluice/sluiced.json5"),
@@ -138,18 +141,10 @@ enum DaemonVerbs {
     ) -> RunStatus {
         let library: FormatLibrary
         do throws(Complaints) {
-            library = try FormatLibrary(directory: configuration.formats)
+            library = try configuration.check()
         } catch {
             return complain(error, "sluiced", console)
         }
-        do throws(Complaints) {
-            if !configuration.keys.isEmpty { _ = try DeviceKeys(file: configuration.keys) }
-        } catch {
-            return complain(error, "sluiced", console)
-        }
-        let idle = configuration.complaintsOfIdleness(library)
-        let wrong = idle.isEmpty ? configuration.complaints(about: library) : idle
-        guard wrong.isEmpty else { return complain(Complaints(all: wrong), "sluiced", console) }
         console.line(
             "sluiced: \(path) is sound: \(Words.count(configuration.sources.count, "source")), "
                 + Words.count(library.formats.count, "format"))
