@@ -189,6 +189,30 @@ package struct Epoch: ~Copyable {
         return Int((key &* 0x9E37_79B9_7F4A_7C15) >> 33)
     }
 
+    /// Readings that arrived before `limit`, on a clock that was not set: their arrival moves by `step` ms,
+    /// and with it the time of those whose device has no clock, which are then as good as others. A time
+    /// that the device told stays as it is, and stays marked, since nothing judged it.
+    package mutating func correct(by step: Int64, receivedBefore limit: Timestamp) {
+        var readings: [Reading] = []
+        readings.reserveCapacity(log.count)
+        var isWrong = false
+        for place in 0..<log.count {
+            var reading = log[place]
+            if reading.receivedAt < limit {
+                isWrong = true
+                reading.receivedAt.milliseconds &+= step
+                if reading.quality.contains(.noDeviceClock) {
+                    reading.observedAt = reading.receivedAt
+                    if reading.receivedAt >= limit { reading.quality.remove(.gatewayClockUnset) }
+                }
+            }
+            readings.append(reading)
+        }
+        guard isWrong else { return }
+        removeAll()
+        add(readings.span)
+    }
+
     // MARK: What it holds
 
     /// Readings in the open buckets, counted where they lie: the ledger's count.

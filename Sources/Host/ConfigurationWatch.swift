@@ -57,10 +57,11 @@ final class ConfigurationWatch: Sendable {
             return false
         }
         guard said.pending > 0 else { return false }
+        let count = said.pending == 1 ? "1 change" : "\(said.pending) changes"
         Log.state(
             mayTakeOver
-                ? "configuration: \(said.pending) changes take over, the sockets stay open"
-                : "configuration: \(said.pending) changes wait for a restart: sluiced --plan")
+                ? "configuration: \(count) to take over, the sockets stay open"
+                : "configuration: \(count) to wait for a restart: sluiced --plan")
         return mayTakeOver
     }
 

@@ -2,6 +2,7 @@
 // the stages in turn through their mailboxes; nothing is stopped for it. The ledger comes from a probe
 // that passes through all stages, so its numbers belong to one place in the stream.
 
+import Exchanges
 package import Formats
 package import Model
 import Pipeline
@@ -277,6 +278,7 @@ final class GatewayReports: Sendable {
                             + source.endpoint.description)
                 ),
                 ("formats", .array(sources[number].formats.map { .string($0) })),
+                ("exchange", sources[number].exchange.map { .string($0.rawValue) } ?? .null),
                 ("visits", .unsigned(source.visits)), ("datagrams", .unsigned(source.datagrams)),
                 ("bytesReceived", .unsigned(source.bytesReceived)),
                 ("kernelDrops", .unsigned(source.kernelDrops)),

@@ -176,7 +176,7 @@ extension StatusPage {
               rate = before ? (s.datagrams - before.datagrams) / r.seconds : null;
               add(row, 'th', s.name).scope = 'row';
               cell(row, s.listen);
-              cell(row, s.formats.join(', '));
+              cell(row, s.formats.length ? s.formats.join(', ') : s.exchange || 'all');
               cell(row, s.datagrams ? count(s.datagrams) : size(s.bytesReceived), true);
               cell(row, s.datagrams || s.listen.indexOf('udp') === 0 ? perSecond(rate) : '–', true);
               cell(row, s.listen.indexOf('udp') === 0 ? '–' : count(s.connections), true);

@@ -16,6 +16,10 @@ package struct BatchSettings: Sendable {
     package var readings = 400_000
     /// Epochs handed to the spool and not yet stored, above which the ring is left alone.
     package var cutsInFlight = 2
+    /// As in `IntakeSettings`.
+    package var clockSetAfter = Timestamp.clockSetAfter
+    /// While the clock is not set, an epoch stays open so long that its readings get their true times.
+    package var clockPatienceMilliseconds: Int64 = 300_000
 
     package init() {}
 }
@@ -81,6 +85,12 @@ package final class BatchStage {
     package private(set) var readingsSealed: UInt64
     /// When the open epoch is to be cut; nil while it is empty.
     private var deadline: Instant?
+    /// Until when it may wait for a clock that is not set.
+    private var clockDeadline = Instant(nanoseconds: 0)
+    /// Wall less monotonic clock in ms, while the wall clock is not set.
+    private var unsetOffset: Int64?
+    /// The step that set it, until the epoch of that time is cut.
+    private var clockStep: Int64?
 
     private let settings: BatchSettings
     private let clock: Clock
@@ -113,6 +123,7 @@ package final class BatchStage {
         self.ports = ports
         readingsConsumed = counted
         readingsSealed = counted
+        unsetOffset = clock.wall() < settings.clockSetAfter ? offset : nil
     }
 
     /// Drains a bounded number of readings; true when more may be waiting.
@@ -125,6 +136,7 @@ package final class BatchStage {
         if epoch.readingCount > 0, deadline == nil, !isCutRequested, !isCutHeldBack {
             let due = clock.now().adding(milliseconds: settings.intervalMilliseconds)
             deadline = due
+            clockDeadline = clock.now().adding(milliseconds: settings.clockPatienceMilliseconds)
             ports.wakeAt(due)
         }
         if epoch.readingCount >= settings.readings { requestCut() }
@@ -132,8 +144,39 @@ package final class BatchStage {
     }
 
     package func timer() {
-        guard let deadline else { return }
-        if clock.now() >= deadline { requestCut() } else { ports.wakeAt(deadline) }
+        guard let due = deadline else { return }
+        let now = clock.now()
+        if now < due { return ports.wakeAt(due) }
+        correctTimes()
+        guard unsetOffset != nil, now < clockDeadline else { return requestCut() }
+        let next = now.adding(milliseconds: settings.intervalMilliseconds)
+        deadline = next
+        ports.wakeAt(next)
+    }
+
+    // MARK: A clock that is not set
+
+    private var offset: Int64 {
+        clock.wall().milliseconds &- Int64(clamping: clock.now().nanoseconds / 1_000_000)
+    }
+
+    /// A gateway without a clock of its own begins at a wrong time. When the wall clock is set, its step
+    /// beside the monotonic clock tells when the readings of the open epoch really came.
+    private func correctTimes() {
+        guard let before = unsetOffset else {
+            // Some were on their way when it was set.
+            if let clockStep {
+                epoch.correct(by: clockStep, receivedBefore: settings.clockSetAfter)
+            }
+            return
+        }
+        let now = offset
+        let isSet = clock.wall() >= settings.clockSetAfter
+        // It may be stepped from one wrong time to another first.
+        guard isSet || (now &- before).magnitude > 1000 else { return }
+        epoch.correct(by: now &- before, receivedBefore: settings.clockSetAfter)
+        unsetOffset = isSet ? nil : now
+        clockStep = isSet ? now &- before : nil
     }
 
     /// Asks for a cut now (the daemon stops, a test wants to see its batches).
@@ -197,6 +240,8 @@ package final class BatchStage {
         isCutRequested = false
         isCutHeldBack = false
         deadline = nil
+        correctTimes()
+        clockStep = nil
         // An epoch that filled before its time means load: then time is worth more than bytes.
         let sealed = epoch.seal(effort: epoch.readingCount >= settings.readings ? .fast : nil)
         let batches = sealed.map { batch in

@@ -42,6 +42,11 @@ package struct BodyLimits: Sendable {
     package init() {}
 }
 
+extension Timestamp {
+    /// A wall clock before this is taken as not yet set: 2025-01-01T00:00:00Z.
+    static let clockSetAfter = Timestamp(milliseconds: 1_735_689_600_000)
+}
+
 package struct IntakeSettings: Sendable {
     /// A group commit happens at this many bytes, …
     package var commitBytes = 64 << 10
@@ -56,8 +61,7 @@ package struct IntakeSettings: Sendable {
     package var answersWaiting = 65_536
     package var duplicateSlots = 1 << 18
     package var duplicateWindowMilliseconds: Int64 = 120_000
-    /// Wall clock before this is taken as not yet set: 2025-01-01T00:00:00Z.
-    package var clockSetAfter = Timestamp(milliseconds: 1_735_689_600_000)
+    package var clockSetAfter = Timestamp.clockSetAfter
     package var bodies = BodyLimits()
     /// Of meters that encipher.
     package var keys = DeviceKeys.none
@@ -87,6 +91,11 @@ package struct MarkNote: Sendable {
 
     package var purpose: Purpose
     package var counters: IntakeCounters
+
+    package init(purpose: Purpose, counters: IntakeCounters) {
+        self.purpose = purpose
+        self.counters = counters
+    }
 }
 
 /// How the intake reaches the other stages. The closures hop to the other stage's queue.

@@ -1,5 +1,4 @@
-// What the spool will do if things go on as in the last hour: for status. Samples are taken at
-// most once a
+// What the spool will do if things go on as in the last hour: for status. Samples are taken at most once a
 // minute and kept for an hour.
 
 package import Model
@@ -28,9 +27,23 @@ package struct SpoolForecast: Hashable, Sendable {
             parts.append("spool does not fill at this rate")
         }
         if let bytes = flashBytesPerDay, let flushes = flushesPerDay {
-            parts.append("\(bytes / 1_000_000) MB and \(flushes) flushes a day to flash")
+            parts.append(
+                "\(SpoolForecast.size(bytes)) and \(SpoolForecast.grouped(flushes)) flushes a day to "
+                    + "flash")
         }
         return parts.joined(separator: "; ")
+    }
+
+    private static func size(_ bytes: UInt64) -> String {
+        let megabytes = bytes / 1_000_000
+        return megabytes < 10_000
+            ? "\(grouped(megabytes)) MB" : "\(grouped(megabytes / 1000)) GB"
+    }
+
+    private static func grouped(_ number: UInt64) -> String {
+        guard number >= 1000 else { return "\(number)" }
+        let last = number % 1000
+        return grouped(number / 1000) + "," + (last < 10 ? "00" : last < 100 ? "0" : "") + "\(last)"
     }
 
     static func duration(_ seconds: Int64) -> String {

@@ -27,6 +27,7 @@ package enum Phrase: CaseIterable, Sendable {
     case up
     case healthy
     case notHealthy
+    case needsAttention
     case more
     case nothing
     case perSecond
@@ -43,7 +44,7 @@ package enum Phrase: CaseIterable, Sendable {
     case parts
     case inMemory
     case batchesFigure
-    case sizeOf
+    case usedOf
     case evicted
     case damaged
     case lagNone

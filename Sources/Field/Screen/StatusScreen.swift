@@ -92,11 +92,16 @@ package struct StatusScreen: Sendable {
     private func title(_ model: StatusModel) -> Line {
         let up = language(.up, span((model.now, model.startedAt)))
         let left = "\(model.gateway)  sluiced \(model.software)  \(up)  "
-        let state = language(model.isHealthy ? .healthy : .notHealthy)
+        // As on the status page: a gateway that works while its store is away is no reason to end it, and
+        // none to look away.
+        let isAlone =
+            model.text("uplink.store") != "–" && model.text("uplink.state") != "streaming"
+        let isWell = model.isHealthy && !isAlone
+        let state = language(isWell ? .healthy : model.isHealthy ? .needsAttention : .notHealthy)
         let time = StatusScreen.time(model.now)
         let gap = columns - Table.columns(left) - Table.columns(state) - Table.columns(time)
         let pad = gap >= 2 ? String(repeating: " ", count: gap) + time : ""
-        return Line(left + state + pad, model.isHealthy ? .heading : .bad)
+        return Line(left + state + pad, isWell ? .heading : .bad)
     }
 
     private func sources(_ model: StatusModel) -> [Line] {
@@ -167,9 +172,13 @@ package struct StatusScreen: Sendable {
             }
             lines.append(Line(text, style))
         }
-        let rejected = m.rejected.prefix(rows == nil ? .max : 4).map {
-            language(
-                .perSecond, $0.reason, Words.grouped($0.count), Words.fixed($0.perSecond, 1))
+        // These counts are older than the process: over its time alone they would be no rate.
+        let rejected = m.rejected.prefix(rows == nil ? .max : 4).map { row in
+            m.isSinceStart
+                ? "\(row.reason) \(Words.grouped(row.count))"
+                : language(
+                    .perSecond, row.reason, Words.grouped(row.count),
+                    Words.fixed(row.perSecond, 1))
         }
         add(.rowRefused, rejected.isEmpty ? [language(.nothing)] : Array(rejected))
         if !m.devices.isEmpty {
@@ -211,8 +220,10 @@ package struct StatusScreen: Sendable {
             ])
         let trouble = m.text("spool.trouble")
         let isTroubled = !trouble.isEmpty && trouble != "–"
-        let forecast = m.text("spool.forecast.text")
-        let limit = m.count("spool.maximumBytes")
+        // Each of its sentences has a place of its own.
+        let forecast = m.text("spool.forecast.text").split(separator: "; ").map(String.init)
+        let limit = m.count("spool.allowedBytes")
+        let used = StatusScreen.size(m.count("spool.usedBytes"))
         let damaged = m.count("spool.batchesDamaged")
         let pending = StatusScreen.size(m.lanes("bytesPending"))
         add(
@@ -221,8 +232,9 @@ package struct StatusScreen: Sendable {
                 isTroubled ? trouble : "",
                 language(.batchesFigure, Words.grouped(m.lanes("batchesPending"))),
                 language(.readingsFigure, Words.grouped(m.lanes("readingsPending"))),
-                limit > 0 ? language(.sizeOf, pending, StatusScreen.size(limit)) : pending,
-                forecast == "–" ? "" : forecast,
+                pending,
+                limit > 0 ? language(.usedOf, used, StatusScreen.size(limit)) : "",
+            ] + (forecast == ["–"] ? [] : forecast) + [
                 language(.evicted, Words.grouped(m.lanes("readingsEvicted"))),
                 damaged > 0 ? language(.damaged, Words.grouped(damaged)) : "",
             ], isTroubled ? .bad : .plain)
