@@ -116,11 +116,17 @@ struct SegmentLog {
             let next = storedSum(at + 16)
             let here = sum(at, from: said)
             let isNumbered = frame.page > 0
-            frame.isSound = here == next && isNumbered
+            // What an older log's frame says is no place to go on from: over the next one a power cut may
+            // have left nothing but new salts.
+            let goesOn = index == 0 || frames[index - 1].isOurs
+            frame.isSound = here == next && isNumbered && goesOn
             isReading = isReading && frame.isSound && hasSalts
             frame.isRead = isReading
-            if !frame.isSound, computed != said, isNumbered, sum(at, from: computed) == next {
-                // Only the sum before it was damaged, not what that was the sum of.
+            if !frame.isSound, computed != said, isNumbered, hasSalts,
+                sum(at, from: computed) == next
+            {
+                // Only the sum before it was damaged, not what that was the sum of. An older log's frame
+                // proves nothing: before it a power cut may have left a new head over an old page.
                 frame.isSound = true
                 if index > 0, frames[index - 1].page > 0 { frames[index - 1].isSound = true }
             }
