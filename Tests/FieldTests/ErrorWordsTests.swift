@@ -18,7 +18,7 @@ import Testing
 
     @Test("each template is in both languages, with the same placeholders, and found by itself")
     func templates() {
-        for (english, chinese) in ErrorWords.templates {
+        for (english, chinese) in ErrorWords.templates + ErrorWords.usage {
             #expect(hasHan(chinese) && !hasHan(english), "\(english)")
             #expect(placeholders(english) == placeholders(chinese), "\(english)")
             let filled = Language.filled(english, ["/a b/c", "x:1"])
@@ -141,6 +141,65 @@ import Testing
             #expect(said != nil, "\(file): \(Language.chinese.error(literal))")
         }
         #expect(!found.isEmpty || before.contains("words: "), "\(file) has no words of errors")
+    }
+
+    @Test("each literal of what is said of a wrong command line is in the table")
+    func usage() throws {
+        let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        var found = 0
+        for folder in ["CommandLine", "Verbs", "Bench", "Load"] {
+            let path = "\(root)/Sources/Field/\(folder)"
+            for file in Files.names(in: path) where file.hasSuffix(".swift") {
+                let text = String(decoding: try Files.read("\(path)/\(file)"), as: UTF8.self)
+                for range in text.ranges(of: "throw UsageError(") {
+                    for literal in ErrorWordsTests.said(in: text[range.upperBound...]) {
+                        let chinese = ErrorWords.chinese(literal) ?? literal
+                        let flags = chinese.replacing("--to ", with: "--to=")
+                        #expect(!ErrorWordsTests.isEnglish(flags), "\(file): \(literal)")
+                        found += 1
+                    }
+                }
+            }
+        }
+        #expect(found > 100, "\(found)")
+    }
+
+    @Test("a wrong command line is said in Chinese, also when the language stands behind it")
+    func wrongUsage() throws {
+        for (arguments, words) in [
+            (["sluice", "lode", "--lang", "zh"], "sluice：lode：没有这个动词：`sluice --help` 列出各动词"),
+            (
+                ["sluice", "load", "--rat", "5", "--lang=zh"],
+                "sluice：--rat：没有这个选项：是不是 --rate？"
+            ),
+            (
+                ["sluice", "load", "--local", "--frames", "many", "--lang", "zh"],
+                "sluice：--frames many：不是 1…100000000 范围内的整数：例如写 --frames=100000"
+            ),
+        ] {
+            let console = Console.captured()
+            #expect(Programs.sluice().run(arguments, console: console) == .wrongUsage)
+            #expect(console.complaints.first?.hasPrefix(words) == true, "\(console.complaints)")
+        }
+    }
+
+    /// Literals of a call's arguments behind the first.
+    private static func said(in call: Substring) -> [String] {
+        var (depth, arguments, all) = (1, 0, [String]())
+        var rest = call
+        while depth > 0, let character = rest.popFirst() {
+            switch character {
+            case "(", "{", "[": depth += 1
+            case ")", "}", "]": depth -= 1
+            case ",": if depth == 1 { arguments += 1 }
+            case "\"":
+                guard let (literal, behind) = literal(rest) else { return all }
+                rest = behind
+                if arguments > 0 { all.append(literal) }
+            default: break
+            }
+        }
+        return all
     }
 
     @Test(

@@ -169,7 +169,10 @@ package struct UsageError: Error, Hashable, Sendable {
     }
 
     /// `sluice: --rat: no such flag: did you mean --rate?`
-    package func line(program: String) -> String {
-        ([program, what, why, remedy].filter { !$0.isEmpty }).joined(separator: ": ")
+    package func line(program: String, in language: Language = .english) -> String {
+        let parts = [program, what, why, remedy].filter { !$0.isEmpty }
+        return language == .chinese
+            ? parts.map { ErrorWords.chinese($0) ?? $0 }.joined(separator: "：")
+            : parts.joined(separator: ": ")
     }
 }

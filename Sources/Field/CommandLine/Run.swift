@@ -1,5 +1,4 @@
-// From arguments to exit status, the same for the three programs. Called once on the main thread
-// by the
+// From arguments to exit status, the same for the three programs. Called once on the main thread by the
 // main files; everything here and below is nonisolated, so that nothing inherits the main actor.
 
 extension Program {
@@ -28,7 +27,11 @@ extension Program {
             }
             return .done
         } catch {
-            console.complain(error.line(program: name))
+            // What is wrong may stand before the language that was asked for.
+            let asked = zip(arguments, arguments.dropFirst() + [""]).contains {
+                $0 == "--lang=zh" || ($0 == "--lang" && $1 == "zh")
+            }
+            console.complain(error.line(program: name, in: asked ? .chinese : console.language))
             return .wrongUsage
         }
     }

@@ -8,7 +8,7 @@ package enum ErrorWords {
     package static func chinese(_ part: String) -> String? {
         if let chinese = ErrnoWords.chinese(part) { return chinese }
         var best: (length: Int, chinese: String)?
-        for (english, chinese) in templates where english.utf8.count > best?.length ?? 0 {
+        for (english, chinese) in templates + usage where english.utf8.count > best?.length ?? 0 {
             guard let values = values(of: part, by: english) else { continue }
             best = (english.utf8.count, Language.filled(chinese, values))
         }
