@@ -15,6 +15,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import traceback
@@ -309,6 +310,23 @@ def reload():
     return f"{counts['reloads']} reloads of formats, 2 of settings, in 16,000 frames at 1,000/s: none lost"
 
 
+def doctor():
+    """Under a real systemd and journald: what it says of a gateway that runs, and what its bundle holds."""
+    said = subprocess.run(["sluice", "doctor", "--json"], capture_output=True, text=True, timeout=60)
+    found = json.loads(said.stdout)
+    problems = [one for one in found["findings"] if one["level"] == "problem"]
+    require(said.returncode == 0 and not problems, f"{said.returncode}: {problems}")
+    bundle = pathlib.Path("/tmp/bundle.tar.gz")
+    run("sluice", "doctor", "--bundle", str(bundle), check=False)
+    with tarfile.open(bundle) as files:
+        names = files.getnames()
+        logs = [name for name in names if "journal" in name or "log" in name]
+        text = "".join(files.extractfile(name).read().decode(errors="replace") for name in logs)
+    bundle.unlink()
+    require("sluiced" in text and "ready" in text, f"no journal in {names}: {text[:300]}")
+    return f"{len(found['findings'])} findings, no problem; {len(names)} files in the bundle"
+
+
 def restart():
     """Without the socket unit: the kernel refuses datagrams meanwhile, devices repeat what is unanswered."""
     # The README's meters tell some hours twice by themselves.
@@ -574,7 +592,7 @@ def remove():
 
 
 STEPS = [
-    install, readme, sandbox, reload, restart, socket_restart, upgrade, downgrade, watchdog,
+    install, readme, sandbox, reload, doctor, restart, socket_restart, upgrade, downgrade, watchdog,
     read_only, full_disk, credential, lifecycle, remove,
 ]  # fmt: skip
 STARTED = time.time()
