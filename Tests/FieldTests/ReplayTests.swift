@@ -103,8 +103,9 @@ import Testing
     @Test("nobody at the port is told, not hidden")
     func refused() throws {
         let server = LoopbackServer(isStream: true)
-        let target = Target(isStream: true, endpoint: .ipv4(0x7F00_0001, port: server.port))
         server.stop()
+        // Another loopback address: the kernel may have given the port of ours to the next test.
+        let target = Target(isStream: true, endpoint: .ipv4(0x7F3D_0703, port: server.port))
         var plan = ReplayPlan(target: target)
         plan.speed = nil
         plan.waitMilliseconds = 200

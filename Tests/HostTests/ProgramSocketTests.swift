@@ -142,10 +142,11 @@ struct StoreServerTests {
             port = store.server.endpoint.port
         }
         let rig = try UplinkRig()
-        rig.connect("127.0.0.1", port)
+        // Another loopback address: the kernel may have given the port of ours to the next test.
+        rig.connect("127.61.7.3", port)
         let state = await rig.state.wait { $0.failures.count == 1 }
         #expect(state.failures[0].code == ECONNREFUSED)
-        #expect(state.failures[0].what == "connect to store 127.0.0.1:\(port)")
+        #expect(state.failures[0].what == "connect to store 127.61.7.3:\(port)")
         let store = try StoreRig()
         rig.connect("127.0.0.1", store.server.endpoint.port)
         await rig.state.wait { $0.connects == 1 }
