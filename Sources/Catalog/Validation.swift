@@ -1,7 +1,8 @@
 // The rules that a decoded value meets before it becomes a reading: pure functions of the hot path, on
 // the intake's queue. Validation flags; it drops only what a rule says to drop (design.md section 5).
+// Public and inlinable on purpose, as the ring's ends: the intake asks once a reading.
 
-package import Model
+public import Model
 
 /// What becomes of frames of a device that the catalog does not know.
 package enum DevicePolicy: String, Sendable, CaseIterable {
@@ -14,13 +15,13 @@ package enum DevicePolicy: String, Sendable, CaseIterable {
 }
 
 /// Which device times are believed, relative to the arrival, both ends included.
-package struct TimeRule: Hashable, Sendable {
-    package var maximumAgeMilliseconds: Int64
-    package var maximumAheadMilliseconds: Int64
+public struct TimeRule: Hashable, Sendable {
+    public var maximumAgeMilliseconds: Int64
+    public var maximumAheadMilliseconds: Int64
     /// True: drop a reading outside the window; false: flag it and use the arrival time.
-    package var drops: Bool
+    public var drops: Bool
 
-    package init(
+    public init(
         maximumAgeMilliseconds: Int64 = 30 * 86_400_000,
         maximumAheadMilliseconds: Int64 = 5 * 60_000, drops: Bool = false
     ) {
@@ -29,6 +30,7 @@ package struct TimeRule: Hashable, Sendable {
         self.drops = drops
     }
 
+    @inlinable @inline(__always)
     func accepts(_ observedAt: Timestamp, receivedAt: Timestamp) -> Bool {
         let (ahead, overflows) = observedAt.milliseconds.subtractingReportingOverflow(
             receivedAt.milliseconds)
@@ -39,15 +41,15 @@ package struct TimeRule: Hashable, Sendable {
 }
 
 /// Which values are believed.
-package struct ValueRule: Hashable, Sendable {
+public struct ValueRule: Hashable, Sendable {
     /// Both ends included; nil accepts every value.
-    package var range: ClosedRange<Double>?
+    public var range: ClosedRange<Double>?
     /// True: drop a value outside `range`; false: flag it.
-    package var dropsOutOfRange: Bool
+    public var dropsOutOfRange: Bool
     /// True: drop a reading without a value; false: keep it with its quality.
-    package var dropsMissing: Bool
+    public var dropsMissing: Bool
 
-    package init(
+    public init(
         range: ClosedRange<Double>? = nil, dropsOutOfRange: Bool = false,
         dropsMissing: Bool = false
     ) {
@@ -64,7 +66,8 @@ package struct ValueRule: Hashable, Sendable {
 /// - a device time outside the window: the arrival, `deviceClockImplausible`, or a drop;
 /// - the gateway's clock not yet set: `gatewayClockUnset`; a device time is then kept unjudged, since
 ///   there is nothing to judge it by.
-package func validate(
+@inlinable @inline(__always)
+public func validate(
     value: Value, quality: inout Quality, observedAt: Timestamp?, receivedAt: Timestamp,
     rule: ValueRule?, timeRule: TimeRule, gatewayClockIsSet: Bool
 ) throws(Drop) -> Timestamp {
@@ -91,7 +94,8 @@ package func validate(
 /// Whether a value lies in `range`, without allocation; not-a-number lies in none. A decimal is compared
 /// as the double nearest to it when it has at most 15 digits and |exponent| ≤ 22 (as `Value.asDouble`),
 /// beyond that within a few units in the last place.
-private func isInside(_ value: Value, _ range: ClosedRange<Double>) -> Bool {
+@usableFromInline
+func isInside(_ value: Value, _ range: ClosedRange<Double>) -> Bool {
     switch value.kind {
     case .none: return true
     case .double: return range.contains(Double(bitPattern: value.bits))

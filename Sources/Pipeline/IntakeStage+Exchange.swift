@@ -77,7 +77,7 @@ extension IntakeStage {
         let carried = talk.effects.frames[number]
         seal(carried, datagram)
         let state = sources[source]
-        var reason = Rejection.noFormat
+        var search = FormatSearch(only: nil)
         let listed = state.source.exchange?.listed ?? 0
         for index in state.formats.indices {
             switch carried.formats {
@@ -90,15 +90,15 @@ extension IntakeStage {
             do throws(Rejection) {
                 try format.decoder.decode(envelope: envelope.span, direction: .up, into: &frame)
             } catch {
-                reason = IntakeStage.worse(reason, error)
+                search.refused(by: error)
                 continue
             }
             // The conversation answers; what the format would say stands alone elsewhere.
             frame.answer.removeAll(keepingCapacity: true)
             return admit(carried, datagram, source: source, format, from, at: receivedAt)
         }
-        refuse(carried, reason, datagram, source: source, at: receivedAt)
-        return .refused(reason)
+        refuse(carried, search.reason, datagram, source: source, at: receivedAt)
+        return .refused(search.reason)
     }
 
     private func admit(

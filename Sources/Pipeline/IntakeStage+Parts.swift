@@ -17,7 +17,7 @@ extension IntakeStage {
         _ part: FramePart, _ bytes: Span<UInt8>, _ state: SourceState, _ format: FormatState,
         at receivedAt: Timestamp, answerTo recipient: Recipient, isEnvelope: Bool
     ) throws(Rejection) -> FrameOutcome {
-        let device = try deviceID(frame.head, state, format, at: receivedAt)
+        let device = try hot.deviceID(frame.head, state, format, at: receivedAt)
         let own = frame.answer
         let key = BodyAssembly.Key(
             format: format.journalNumber, device: frame.device, part: part.key)
@@ -30,7 +30,7 @@ extension IntakeStage {
         case .duplicate(let again):
             counters.framesDuplicate &+= 1
             touchCounters()
-            answerNow(to: recipient)
+            answerNow(own, to: recipient)
             if state.exchange == nil { answerNow(again, to: recipient) }
             return .duplicate
         case .held: counters.framesDecoded &+= 1
@@ -42,14 +42,14 @@ extension IntakeStage {
                 throw error
             }
             counters.framesDecoded &+= 1
-            takeReadings(of: device, state, format, at: receivedAt)
+            hot.takeReadings(of: device, state, format, at: receivedAt)
             bodies.finish(key, last: part.part, answer: answer, at: clock.now())
         }
         wakeForBodies()
         guard !isReplaying else { return .taken }
-        keep(bytes, format, at: receivedAt, isEnvelope: isEnvelope)
-        answerKept(own, to: recipient)
-        if state.exchange == nil { answerKept(answer, to: recipient) }
+        hot.keep(bytes, format, at: receivedAt, isEnvelope: isEnvelope)
+        hot.answerKept(own, to: recipient)
+        if state.exchange == nil { hot.answerKept(answer, to: recipient) }
         return .taken
     }
 

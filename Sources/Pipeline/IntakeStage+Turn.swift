@@ -43,7 +43,7 @@ extension IntakeStage {
         let room = min(producer.free, outgoing.count - publishedTo)
         if room > 0 {
             let isPublished = producer.publish(
-                outgoing.span.extracting(publishedTo..<publishedTo + room))
+                hot.outgoing.span.extracting(publishedTo..<publishedTo + room))
             precondition(isPublished, "the producer has just said that there is room")
             publishedTo += room
             unpoked += room
@@ -86,10 +86,6 @@ extension IntakeStage {
         bytesInFlight += part.bytes.count
         partsInFlight.append((part.nextPosition, part.bytes.count))
         ports.toSpool(.part(part))
-    }
-
-    func touchCounters() {
-        if countersDirtySince == nil { countersDirtySince = clock.now() }
     }
 
     func updateDeadline() {

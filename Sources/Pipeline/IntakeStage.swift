@@ -15,7 +15,6 @@ package import Ring
 package import Spool
 
 package final class IntakeStage: IntakeDoor {
-    package internal(set) var counters: IntakeCounters
     /// When the oldest frame or counter that waits must be handed over; nil while nothing waits.
     var deadline: Instant?
 
@@ -25,15 +24,10 @@ package final class IntakeStage: IntakeDoor {
     let sources: [SourceState]
     /// Every (source, format) pair, in the order of the numbers that the journal uses.
     let journalSources: [JournalSource]
-    var catalog: CatalogTable
+    /// What each frame reads and writes.
+    var hot: FrameDesk
     var producer: Producer
-    var recent: RecentFrames
-    var journal: JournalBuffer
-    var pending = PendingAnswers()
-    var frame = DecodedFrame()
-
-    /// Readings of this turn and those that the ring had no room for, from `publishedTo` on.
-    var outgoing: [Reading] = []
+    /// Of `outgoing`, what the ring has had room for.
     var publishedTo = 0
     var unpoked = 0
     var isEpochNew = true
@@ -48,12 +42,6 @@ package final class IntakeStage: IntakeDoor {
     var committed: UInt64
     var bytesInFlight = 0
     var partsInFlight: [(end: UInt64, bytes: Int)] = []
-    var firstJournaledAt: Instant?
-    var firstWaitingAt: Instant?
-    var countersDirtySince: Instant?
-    var isReplaying = false
-    /// A frame of the quarantine is being taken in: its device is admitted, nobody is answered.
-    var isReleasing = false
     /// Conversations tell their devices to come later.
     package internal(set) var isPaced = false
 
@@ -141,15 +129,12 @@ package final class IntakeStage: IntakeDoor {
         self.settings = settings
         self.clock = clock
         self.ports = ports
-        self.catalog = catalog
-        self.producer = producer
-        self.journal = journal
-        self.counters = counters
-        bodies = BodyAssembly(limits: settings.bodies)
         committed = journal.nextPosition
-        recent = RecentFrames(
-            capacity: settings.duplicateSlots,
-            windowMilliseconds: settings.duplicateWindowMilliseconds)
+        hot = FrameDesk(
+            clock: clock, settings: settings, counters: counters, catalog: catalog,
+            journal: journal)
+        self.producer = producer
+        bodies = BodyAssembly(limits: settings.bodies)
         var pairs: [JournalSource] = []
         var states: [SourceState] = []
         for (number, source) in sources.enumerated() {
@@ -172,7 +157,6 @@ package final class IntakeStage: IntakeDoor {
         }
         self.sources = states
         journalSources = pairs
-        outgoing.reserveCapacity(4096)
         openExchanges()
     }
 
@@ -206,13 +190,12 @@ package final class IntakeStage: IntakeDoor {
         _ bytes: Span<UInt8>, source: Int, from: Endpoint, at receivedAt: Timestamp,
         isTruncated: Bool
     ) {
-        counters.datagrams &+= 1
-        counters.bytesReceived &+= UInt64(bytes.count)
-        if let exchange = sources[source].exchange {
+        let exchange = sources[source].exchange
+        hot.arrived(bytes.count, isFrame: exchange == nil)
+        if let exchange {
             return converse(
                 bytes, exchange, source: source, from: from, at: receivedAt, isCut: isTruncated)
         }
-        counters.framesReceived &+= 1
         if bytes.count == 0 {
             refuse(.empty, bytes, source: source, at: receivedAt)
         } else if isTruncated {

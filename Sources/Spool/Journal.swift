@@ -157,20 +157,21 @@ package struct JournalBuffer: Sendable {
 
     /// A frame's usual head, a varint of one byte and two of up to two, appended at once.
     private mutating func head(_ source: UInt64, _ delta: UInt64, _ count: UInt64) {
-        var word = source
-        var size = 1
-        func add(_ value: UInt64) {
-            let low = value & 0x7F
-            let isLong = value > 0x7F
-            word |= (isLong ? low | 0x80 | (value >> 7) << 8 : low) << UInt64(8 * size)
-            size += isLong ? 2 : 1
-        }
-        add(delta)
-        add(count)
+        let (deltaBits, deltaSize) = JournalBuffer.short(delta)
+        let (countBits, countSize) = JournalBuffer.short(count)
+        let word = source | deltaBits << 8 | countBits &<< UInt64(8 &+ 8 &* deltaSize)
+        let size = 1 &+ deltaSize &+ countSize
         // Safety: the word's bytes are read within the call; size is at most five.
         unsafe withUnsafeBytes(of: word.littleEndian) {
             unsafe bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: $0[..<size]))
         }
+    }
+
+    /// A varint of at most two bytes. A function by itself: what a nested one would change is checked for
+    /// exclusive access at run time.
+    @inline(__always)
+    private static func short(_ value: UInt64) -> (bits: UInt64, size: Int) {
+        value < 0x80 ? (value, 1) : (value & 0x7F | 0x80 | (value >> 7) << 8, 2)
     }
 
     private mutating func varint(_ value: UInt64) {

@@ -47,6 +47,8 @@ package final class LocalDistrict {
         package var prefix = "sluice"
         /// Serve status over loopback HTTP too.
         package var servesHTTP = false
+        /// The store stands for another machine: it has the cores only while nobody else wants them.
+        package var storeYields = false
         /// Gateway and store in network namespaces of their own.
         package var network: NetworkSpaces?
 
@@ -174,6 +176,10 @@ package final class LocalDistrict {
         _ side: NetworkSpaces.Side, _ program: String, _ arguments: [String], log: String
     ) throws(DistrictError) -> ChildProcess {
         var command = (path: "\(programs)/\(program)", arguments: arguments)
+        // SCHED_IDLE: whatever wakes up takes its core from it at once.
+        if side == .store, settings.storeYields, Files.exists("/usr/bin/chrt") {
+            command = ("/usr/bin/chrt", ["--idle", "0", command.path] + arguments)
+        }
         if let network = settings.network {
             command = network.command(side, command.path, arguments)
         }

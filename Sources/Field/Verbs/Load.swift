@@ -276,6 +276,8 @@ private struct LoadJob {
             ], formats: formats)
         settings.batchInterval = interval
         settings.prefix = "sluice-load"
+        let searches = plan.rate == nil && kills == (0, 0) && !plan.target.isStream
+        settings.storeYields = searches
         // Ctrl-C must not leave the two programs behind.
         Interrupts.block()
         let logs: String
@@ -305,7 +307,6 @@ private struct LoadJob {
         let cpuBefore = district.gatewayCpuSeconds
         plan.startMilliseconds = SendingClock.wallMilliseconds
         var outcome = LoadOutcome()
-        let searches = plan.rate == nil && kills == (0, 0) && !plan.target.isStream
         let summary =
             searches
             ? try search(district, console, &outcome)

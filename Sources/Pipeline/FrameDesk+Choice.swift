@@ -7,7 +7,7 @@ import Catalog
 import Formats
 import Model
 
-extension IntakeStage {
+extension FrameDesk {
     /// Whether every reading of `frame` lies in its range, and its time where the source believes it.
     func isPlausible(
         _ format: FormatState, _ state: SourceState, at receivedAt: Timestamp
@@ -19,7 +19,7 @@ extension IntakeStage {
                     value: decoded.value, quality: &quality,
                     observedAt: decoded.observed(receivedAt), receivedAt: receivedAt,
                     rule: format.rules[Int(decoded.output)], timeRule: state.timeRule,
-                    gatewayClockIsSet: receivedAt >= settings.clockSetAfter)
+                    gatewayClockIsSet: receivedAt >= clockSetAfter)
             } catch { return false }
             if quality.contains(.outOfRange) || quality.contains(.deviceClockImplausible) {
                 return false
@@ -30,7 +30,7 @@ extension IntakeStage {
 
     /// The first format behind `first` that names the device and whose readings are plausible; `first`
     /// itself when there is none. `frame` is decoded by it afterwards.
-    func plausible(
+    mutating func plausible(
         _ bytes: Span<UInt8>, _ state: SourceState, instead first: Int, at receivedAt: Timestamp
     ) throws(Rejection) -> FormatState {
         for format in state.formats[(first &+ 1)...] {

@@ -1,0 +1,374 @@
+// What each frame reads and writes, in one structure that the intake lends out once a frame: each use of a
+// property of a class is checked at run time (exclusivity), which took a seventh of a frame when these
+// were properties of the stage. The hot path: nothing here allocates once the tables are warm, except on
+// the first appearance of a device or a stream; nothing here calls another stage. On the intake's queue.
+
+import Catalog
+import Exchanges
+import Formats
+package import Model
+import Spool
+
+struct FrameDesk: ~Copyable {
+    typealias SourceState = IntakeStage.SourceState
+    typealias FormatState = IntakeStage.FormatState
+
+    let clock: Clock
+    let clockSetAfter: Timestamp
+    var counters: IntakeCounters
+    var catalog: CatalogTable
+    var recent: RecentFrames
+    var journal: JournalBuffer
+    var pending = PendingAnswers()
+    var frame = DecodedFrame()
+    /// Readings of this turn and those that the ring had no room for.
+    var outgoing: [Reading] = []
+    var firstJournaledAt: Instant?
+    var firstWaitingAt: Instant?
+    var countersDirtySince: Instant?
+    var isReplaying = false
+    /// A frame of the quarantine is being taken in: its device is admitted, nobody is answered.
+    var isReleasing = false
+
+    init(
+        clock: Clock, settings: IntakeSettings, counters: IntakeCounters,
+        catalog: consuming CatalogTable, journal: JournalBuffer
+    ) {
+        self.clock = clock
+        clockSetAfter = settings.clockSetAfter
+        self.counters = counters
+        self.catalog = catalog
+        self.journal = journal
+        recent = RecentFrames(
+            capacity: settings.duplicateSlots,
+            windowMilliseconds: settings.duplicateWindowMilliseconds)
+        outgoing.reserveCapacity(4096)
+    }
+
+    /// A datagram of so many bytes: a frame, or part of a conversation that counts its frames itself.
+    mutating func arrived(_ bytes: Int, isFrame: Bool) {
+        counters.datagrams &+= 1
+        counters.bytesReceived &+= UInt64(bytes)
+        if isFrame { counters.framesReceived &+= 1 }
+    }
+
+    // MARK: Format
+
+    enum Step {
+        case taken
+        case refused(Rejection)
+        /// `frame` is part of a body: the stage takes it.
+        case part(FramePart, FormatState)
+    }
+
+    /// Takes the frame in by the next of the source's formats that accepts it.
+    mutating func accept(
+        _ bytes: Span<UInt8>, _ state: SourceState, _ search: inout FormatSearch,
+        at receivedAt: Timestamp, answerTo recipient: Recipient
+    ) -> Step {
+        while let format = decode(bytes, state, &search, at: receivedAt) {
+            if format.assembles, let part = frame.part { return .part(part, format) }
+            do throws(Rejection) {
+                _ = try take(
+                    bytes, state, format, at: receivedAt, answerTo: recipient, isEnvelope: false,
+                    mayBeAgain: true)
+                return .taken
+            } catch {
+                search.refused(by: error)
+                if error == .noIdentity, state.source.triesAll { continue }
+                return .refused(error)
+            }
+        }
+        return .refused(search.reason)
+    }
+
+    /// Decodes with the next of the source's formats that accepts the frame. Nil: none does.
+    @inline(__always)
+    private mutating func decode(
+        _ bytes: Span<UInt8>, _ state: SourceState, _ search: inout FormatSearch,
+        at receivedAt: Timestamp
+    ) -> FormatState? {
+        let formats = state.formats
+        let end = search.isOnly ? search.next &+ 1 : formats.count
+        while search.next < end, !search.isOver {
+            let index = search.next
+            let format = formats[index]
+            search.next &+= 1
+            search.isOver = search.isOnly
+            do throws(Rejection) {
+                try format.decoder.decode(bytes, direction: .up, into: &frame)
+                if !search.isOnly, search.next < end, !format.isChecked,
+                    !isPlausible(format, state, at: receivedAt)
+                {
+                    return try plausible(bytes, state, instead: index, at: receivedAt)
+                }
+                return format
+            } catch {
+                search.refused(by: error)
+            }
+        }
+        return nil
+    }
+
+    // MARK: One frame
+
+    /// Takes `frame`, which stands alone, in: duplicate, device, readings, journal, answer.
+    mutating func take(
+        _ bytes: Span<UInt8>, _ state: SourceState, _ format: FormatState,
+        at receivedAt: Timestamp, answerTo recipient: Recipient, isEnvelope: Bool,
+        mayBeAgain: Bool
+    ) throws(Rejection) -> FrameOutcome {
+        let head = frame.head
+        if head.isControl {
+            counters.framesControl &+= 1
+            touchCounters()
+            answerNow(frame.answer, to: recipient)
+            return .control
+        }
+        // What the journal holds was new when it came. The memory keeps a key for one to two windows,
+        // at replay perhaps longer than it did then: it must not refuse what was answered.
+        if let key = head.duplicateKey,
+            recent.containsOrInsert(
+                key, at: receivedAt,
+                window: head.isKeyOfMessage
+                    ? IntakeStage.messageWindow : format.duplicateWindow),
+            !isReplaying, mayBeAgain || !head.isKeyOfMessage
+        {
+            counters.framesDuplicate &+= 1
+            touchCounters()
+            answerNow(frame.answer, to: recipient)
+            return .duplicate
+        }
+        let device: DeviceID
+        do throws(Rejection) {
+            device = try deviceID(head, state, format, at: receivedAt)
+        } catch {
+            if let key = head.duplicateKey { recent.remove(key) }
+            throw error
+        }
+        counters.framesDecoded &+= 1
+        takeReadings(of: device, state, format, at: receivedAt)
+        guard !isReplaying else { return .taken }
+        keep(bytes, format, at: receivedAt, isEnvelope: isEnvelope)
+        if frame.answer.count > 0 { answerKept(frame.answer, to: recipient) }
+        return .taken
+    }
+
+    mutating func keep(
+        _ bytes: Span<UInt8>, _ format: FormatState, at receivedAt: Timestamp, isEnvelope: Bool
+    ) {
+        let number = isEnvelope ? format.envelopeNumber : format.journalNumber
+        journal.append(bytes, source: number, receivedAt: receivedAt)
+        if firstJournaledAt == nil { firstJournaledAt = clock.now() }
+    }
+
+    mutating func takeReadings(
+        of device: DeviceID, _ state: SourceState, _ format: FormatState,
+        at receivedAt: Timestamp
+    ) {
+        FrameDesk.take(
+            frame.readings, of: device, format, state.timeRule, at: receivedAt,
+            clockIsSet: receivedAt >= clockSetAfter, into: &outgoing, &catalog, &counters)
+    }
+
+    private static func take(
+        _ readings: [DecodedReading], of device: DeviceID, _ format: FormatState,
+        _ timeRule: TimeRule, at receivedAt: Timestamp, clockIsSet: Bool,
+        into outgoing: inout [Reading], _ catalog: inout CatalogTable,
+        _ counters: inout IntakeCounters
+    ) {
+        let ruleTable = format.rules
+        let rules = ruleTable.span
+        let decodedReadings = readings.span
+        let before = outgoing.count
+        for place in decodedReadings.indices {
+            let decoded = decodedReadings[place]
+            var quality = decoded.quality
+            do throws(Drop) {
+                let observedAt = try validate(
+                    value: decoded.value, quality: &quality,
+                    observedAt: decoded.isTimeRelative
+                        ? decoded.observed(receivedAt) : decoded.observedAt,
+                    receivedAt: receivedAt, rule: rules[Int(decoded.output)],
+                    timeRule: timeRule, gatewayClockIsSet: clockIsSet)
+                let stream = try streamID(device, format, decoded, place: place, &catalog)
+                outgoing.append(
+                    Reading(
+                        stream: stream, value: decoded.value, quality: quality,
+                        observedAt: observedAt, receivedAt: receivedAt))
+            } catch {
+                counters[error] &+= 1
+            }
+        }
+        counters.readingsDecoded &+= UInt64(readings.count)
+        counters.readingsPublished &+= UInt64(outgoing.count &- before)
+    }
+
+    // MARK: Answers
+
+    /// Answers the frame that was just journaled: with the commit that holds it.
+    mutating func answerKept(_ answer: [UInt8], to recipient: Recipient) {
+        guard answer.count > 0, !isReleasing else { return }
+        if firstWaitingAt == nil { firstWaitingAt = clock.now() }
+        pending.append(answer, to: recipient, needs: journal.nextPosition)
+    }
+
+    /// Answers a control frame or a retransmission: at once when all earlier frames are durable, else
+    /// with the commit that makes them so.
+    mutating func answerNow(_ answer: [UInt8], to recipient: Recipient) {
+        guard answer.count > 0, !isReplaying, !isReleasing else { return }
+        pending.append(answer, to: recipient, needs: journal.nextPosition)
+        // Behind frames that are not yet durable it waits as one of them.
+        if !journal.isEmpty, firstWaitingAt == nil { firstWaitingAt = clock.now() }
+    }
+
+    mutating func touchCounters() {
+        if countersDirtySince == nil { countersDirtySince = clock.now() }
+    }
+
+    // MARK: Catalog, slow paths
+
+    mutating func deviceID(
+        _ head: DecodedFrame.Head, _ state: SourceState, _ format: FormatState,
+        at receivedAt: Timestamp
+    ) throws(Rejection) -> DeviceID {
+        var scope = head.isIdentityGlobal ? 0 : format.scope
+        let isUnnamed = head.device == .empty && !state.source.unnamed.isEmpty
+        if isUnnamed { scope = format.sourceScope }
+        let isLocal = scope != 0
+        if head.device == .empty && !isLocal { throw .noIdentity }
+        if let known = catalog.device(head.device, scope: scope, seenAt: receivedAt) {
+            return known
+        }
+        let text = format.decoder.identityText()
+        let identity =
+            isUnnamed
+            ? state.source.unnamed
+            : isLocal ? text.isEmpty ? state.source.name : state.source.name + ":" + text : text
+        if let known = catalog.device(
+            head.device, scope: scope, identity: identity, seenAt: receivedAt)
+        {
+            return known
+        }
+        // At replay the frame was taken in once, under the policy of its time.
+        if !isReplaying, !isReleasing {
+            switch state.source.policy {
+            case .accept: break
+            case .quarantine: throw .quarantined
+            case .reject: throw .unknownDevice
+            }
+        }
+        return try catalog.addDevice(
+            head.device, scope: scope, identity: identity,
+            format: format.format.name, at: receivedAt)
+    }
+
+    private static func streamID(
+        _ device: DeviceID, _ format: FormatState, _ reading: DecodedReading, place: Int,
+        _ catalog: inout CatalogTable
+    ) throws(Drop) -> StreamID {
+        if let known = catalog.stream(
+            device, place: place, format: format.number, output: reading.output,
+            discriminator: reading.discriminator)
+        {
+            return known
+        }
+        let words = format.decoder.describe(reading)
+        return try catalog.addStream(
+            device, format: format.number, output: reading.output,
+            discriminator: reading.discriminator,
+            name: words.name, quantity: words.quantity, unit: words.unit, priority: words.priority)
+    }
+}
+
+/// Which of a source's formats come next, and why those before it did not take the frame.
+struct FormatSearch {
+    var next: Int
+    /// Only the first is asked.
+    let isOnly: Bool
+    var isOver = false
+    private(set) var reason = Rejection.noFormat
+
+    init(only: Int?) {
+        next = only ?? 0
+        isOnly = only != nil
+    }
+
+    /// Of two formats' reasons, the one of the format that understood more of the frame counts.
+    mutating func refused(by other: Rejection) {
+        if FormatSearch.rank(other) > FormatSearch.rank(reason) { reason = other }
+    }
+
+    private static func rank(_ reason: Rejection) -> Int {
+        switch reason {
+        case .noFormat: 0
+        case .badHeader, .badLength, .unknownType, .badType: 1
+        case .truncated, .oversized: 2
+        case .badEnd, .badEscape, .badVersion, .noIdentity: 3
+        default: 4
+        }
+    }
+}
+
+/// The desk's parts for what does not run once a frame.
+extension IntakeStage {
+    package internal(set) var counters: IntakeCounters {
+        _read { yield hot.counters }
+        _modify { yield &hot.counters }
+    }
+
+    var catalog: CatalogTable {
+        _read { yield hot.catalog }
+        _modify { yield &hot.catalog }
+    }
+
+    var recent: RecentFrames {
+        _read { yield hot.recent }
+        _modify { yield &hot.recent }
+    }
+
+    var journal: JournalBuffer {
+        _read { yield hot.journal }
+        _modify { yield &hot.journal }
+    }
+
+    var pending: PendingAnswers {
+        _read { yield hot.pending }
+        _modify { yield &hot.pending }
+    }
+
+    var frame: DecodedFrame {
+        _read { yield hot.frame }
+        _modify { yield &hot.frame }
+    }
+
+    var outgoing: [Reading] {
+        _read { yield hot.outgoing }
+        _modify { yield &hot.outgoing }
+    }
+
+    var firstJournaledAt: Instant? {
+        _read { yield hot.firstJournaledAt }
+        _modify { yield &hot.firstJournaledAt }
+    }
+
+    var firstWaitingAt: Instant? {
+        _read { yield hot.firstWaitingAt }
+        _modify { yield &hot.firstWaitingAt }
+    }
+
+    var countersDirtySince: Instant? {
+        _read { yield hot.countersDirtySince }
+        _modify { yield &hot.countersDirtySince }
+    }
+
+    var isReplaying: Bool {
+        _read { yield hot.isReplaying }
+        _modify { yield &hot.isReplaying }
+    }
+
+    var isReleasing: Bool {
+        _read { yield hot.isReleasing }
+        _modify { yield &hot.isReleasing }
+    }
+}
