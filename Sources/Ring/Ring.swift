@@ -105,11 +105,11 @@ public struct Producer: ~Copyable, Sendable {
     /// one seen last does not suffice, so that its cache line stays where it is.
     @inlinable @inline(__always)
     public mutating func hasRoom(for count: Int) -> Bool {
-        if count <= ring.capacity - Int(truncatingIfNeeded: position &- drained) { return true }
+        if count <= ring.capacity &- Int(truncatingIfNeeded: position &- drained) { return true }
         // Acquire: pairs with the release at the end of Consumer.drain(); its reads of the slots
         // happen before they are overwritten here.
         drained = ring.drained.load(ordering: .acquiring)
-        return count <= ring.capacity - Int(truncatingIfNeeded: position &- drained)
+        return count <= ring.capacity &- Int(truncatingIfNeeded: position &- drained)
     }
 
     /// Publishes all of `readings` or none: false when they do not fit now. More than `capacity`
@@ -139,7 +139,7 @@ public struct Producer: ~Copyable, Sendable {
 
     @inlinable @inline(__always)
     mutating func advance(by count: Int) {
-        position &+= UInt64(count)
+        position &+= UInt64(truncatingIfNeeded: count)
         // Release: pairs with the acquire in Consumer.drain(); the slots' bytes happen before.
         ring.published.store(position, ordering: .releasing)
     }
@@ -172,17 +172,24 @@ public struct Consumer: ~Copyable, Sendable {
     /// Returns how many; 0 without calling `body` when the ring is empty.
     @inlinable @inline(__always)
     public mutating func drain(_ maximum: Int, _ body: (Span<Reading>) -> Void) -> Int {
-        if published &- position < UInt64(max(0, maximum)) {
+        let wanted = UInt64(truncatingIfNeeded: max(0, maximum))
+        var waiting = published &- position
+        if waiting < wanted {
             // Acquire: pairs with the release in Producer.advance(); the slots' bytes happen before.
             published = ring.published.load(ordering: .acquiring)
+            waiting = published &- position
         }
-        let count = min(max(0, maximum), Int(truncatingIfNeeded: published &- position))
+        let count = Int(truncatingIfNeeded: min(waiting, wanted))
         guard count > 0 else { return 0 }
         let first = Int(truncatingIfNeeded: position & ring.mask)
-        let beforeEnd = min(count, ring.capacity - first)
-        body(span(from: first, count: beforeEnd))
-        if count > beforeEnd { body(span(from: 0, count: count - beforeEnd)) }
-        position &+= UInt64(count)
+        let beforeEnd = ring.capacity &- first
+        if count <= beforeEnd {
+            body(span(from: first, count: count))
+        } else {
+            body(span(from: first, count: beforeEnd))
+            body(span(from: 0, count: count &- beforeEnd))
+        }
+        position &+= UInt64(truncatingIfNeeded: count)
         // Release: pairs with the acquire in Producer.hasRoom(); body's reads of the slots happen
         // before the producer overwrites them.
         ring.drained.store(position, ordering: .releasing)
