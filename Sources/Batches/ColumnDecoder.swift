@@ -131,9 +131,9 @@ struct ColumnDecoder: ~Copyable {
         }
         guard count <= allowed else { throw .tooLarge }
         allowed -= count
-        residuals.reserveCapacity(count)
-        model.begin(isTime: isTime, activity: form.width)
-        model.decode(count, shift: form.shift, &coder, into: &residuals)
+        model.decode(
+            count, isTime: isTime, activity: form.width, shift: form.shift, &coder,
+            into: &residuals)
         guard !coder.isBeyond else { throw .malformed(at: 0) }
         self.coder = coder
     }

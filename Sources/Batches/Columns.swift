@@ -294,9 +294,9 @@ struct ColumnEncoder: ~Copyable {
         // A form more in the tables costs more than a short column gains from the right one.
         let isShort = residuals.count < ColumnEncoder.classedFrom
         form.width = isShort ? (mean < 4 ? 2 : 4) : 1 + min(7, (mean - form.shift) / 2)
-        model.begin(isTime: isTime, activity: form.width)
         let own = residuals
-        model.encode(own.span, shift: form.shift, &coder)
+        model.encode(
+            own.span, isTime: isTime, activity: form.width, shift: form.shift, &coder)
     }
 
     /// The width with the fewest estimated bytes: a plane costs an eighth of a byte where it is zero

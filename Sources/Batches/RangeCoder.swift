@@ -6,10 +6,14 @@
 //     range starts as 2^48 - 1; a 1 takes its lower (range >> 16) × probability, a 0 the rest
 //     below 2^32 the two highest bytes leave and range grows by 2^16
 
-/// One end of a coded section. Probabilities are of a 1, in 1/65536, 32...65504.
+/// One end of a coded section. Probabilities are of a 1, in 1/65536, 32...65504. A decision is 0 or 1 and
+/// no Bool: where it is as good as a coin toss no branch may hang on it.
 protocol BitCoder {
     /// The encoder writes `bit` and returns it; the decoder returns the one that was written.
-    mutating func code(_ bit: Bool, _ probability: UInt64) -> Bool
+    mutating func code(_ bit: UInt64, _ probability: UInt64) -> UInt64
+    /// The same for a decision that is mostly as the ones before: a processor that guesses it need not wait
+    /// for it before it looks up what comes next.
+    mutating func guess(_ bit: UInt64, _ probability: UInt64) -> UInt64
     /// The same for `count` bits (0...63) that nothing is known of.
     mutating func raw(_ bits: UInt64, _ count: Int) -> UInt64
 }
@@ -28,14 +32,20 @@ struct RangeEncoder: BitCoder {
     }
 
     @inline(__always)
-    mutating func code(_ bit: Bool, _ probability: UInt64) -> Bool {
+    mutating func code(_ bit: UInt64, _ probability: UInt64) -> UInt64 {
         let part = (range &>> 16) &* probability
-        low = bit ? low : low &+ part
-        range = bit ? part : range &- part
+        let rest = range &- part
+        let isOne = 0 &- bit
+        low &+= part & ~isOne
+        range = rest ^ (rest ^ part) & isOne
         if range < 1 << 32 { shift() }
         return bit
     }
 
+    @inline(__always)
+    mutating func guess(_ bit: UInt64, _ probability: UInt64) -> UInt64 { code(bit, probability) }
+
+    @inline(__always)
     mutating func raw(_ bits: UInt64, _ count: Int) -> UInt64 {
         var left = count
         while left > 0 {
@@ -48,17 +58,22 @@ struct RangeEncoder: BitCoder {
         return bits
     }
 
+    /// Only `bytes` go out of line, so that a loop over decisions keeps the rest in registers.
+    @inline(__always)
     private mutating func shift() {
-        carry()
-        bytes.append(UInt8(truncatingIfNeeded: low &>> 40))
-        bytes.append(UInt8(truncatingIfNeeded: low &>> 32))
+        RangeEncoder.put(low, &bytes)
         low = low &<< 16 & (width &- 1)
         range = range &<< 16
     }
 
-    private mutating func carry() {
-        guard low >= width else { return }
-        low &-= width
+    @inline(never)
+    private static func put(_ low: UInt64, _ bytes: inout [UInt8]) {
+        if low >= width { carry(&bytes) }
+        bytes.append(UInt8(truncatingIfNeeded: low &>> 40))
+        bytes.append(UInt8(truncatingIfNeeded: low &>> 32))
+    }
+
+    private static func carry(_ bytes: inout [UInt8]) {
         var at = bytes.count - 1
         while at >= 0, bytes[at] == 0xFF {
             bytes[at] = 0
@@ -106,6 +121,7 @@ struct RangeDecoder: BitCoder {
     /// Whether more was read than any encoder leaves out.
     var isBeyond: Bool { offset > bytes.count + RangeDecoder.beyond }
 
+    @inline(__always)
     private mutating func next() -> UInt64 {
         let high = offset < bytes.count ? UInt64(bytes[offset]) : 0
         let low = offset &+ 1 < bytes.count ? UInt64(bytes[offset &+ 1]) : 0
@@ -114,18 +130,40 @@ struct RangeDecoder: BitCoder {
     }
 
     @inline(__always)
-    mutating func code(_ bit: Bool, _ probability: UInt64) -> Bool {
-        let part = (range &>> 16) &* probability
-        let isOne = value < part
-        value = isOne ? value : value &- part
-        range = isOne ? part : range &- part
-        if range < 1 << 32 {
-            value = value &<< 16 | next()
-            range = range &<< 16
-        }
-        return isOne
+    private mutating func shift() {
+        value = value &<< 16 | next()
+        range = range &<< 16
     }
 
+    @inline(__always)
+    mutating func code(_ bit: UInt64, _ probability: UInt64) -> UInt64 {
+        let part = (range &>> 16) &* probability
+        let isOne: UInt64 = value < part ? .max : 0
+        let rest = range &- part
+        value = value &- part & ~isOne
+        range = rest ^ (rest ^ part) & isOne
+        if range < 1 << 32 { shift() }
+        return isOne & 1
+    }
+
+    @inline(__always)
+    mutating func guess(_ bit: UInt64, _ probability: UInt64) -> UInt64 {
+        let part = (range &>> 16) &* probability
+        let result: UInt64
+        // The hint makes it a branch; either way may be the likely one.
+        if _slowPath(value < part) {
+            range = part
+            result = 1
+        } else {
+            value &-= part
+            range &-= part
+            result = 0
+        }
+        if range < 1 << 32 { shift() }
+        return result
+    }
+
+    @inline(__always)
     mutating func raw(_ bits: UInt64, _ count: Int) -> UInt64 {
         var result: UInt64 = 0
         var left = count
@@ -137,10 +175,7 @@ struct RangeDecoder: BitCoder {
             let part = min(value / range, 1 &<< take &- 1)
             value &-= part &* range
             result = result &<< take | part
-            if range < 1 << 32 {
-                value = value &<< 16 | next()
-                range = range &<< 16
-            }
+            if range < 1 << 32 { shift() }
         }
         return result
     }

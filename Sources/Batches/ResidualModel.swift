@@ -32,18 +32,7 @@ private struct Experience {
     private let capacity: Int
     private var shift: UInt32 = 22
 
-    // State of the column.
-    private var kind: UInt32 = 0
     private var column: UInt32 = 0
-    private var historyMask = 0
-    private var history = 0
-    private var recent: UInt32 = 0
-    private var before: UInt32 = 0
-    private var sign = 0
-    private var isQuiet = true
-    private var ownZero = 0
-    private var ownLength = 0
-    private var signs = 0
 
     private static let start: UInt32 = 0x8000_0000
     private static let bits: ClosedRange<UInt32> = 10...12
@@ -86,29 +75,98 @@ private struct Experience {
         column = 0
     }
 
-    /// The next column; `activity` 1...8 as its form says.
-    mutating func begin(isTime: Bool, activity: Int) {
+    /// The residuals of the next column, each without its `shift` lowest bits, which follow as they are;
+    /// `activity` 1...8 as its form says.
+    mutating func encode(
+        _ residuals: Span<Int64>, isTime: Bool, activity: Int, shift: Int,
+        _ coder: inout RangeEncoder
+    ) {
+        var state = next(isTime: isTime, activity: activity)
+        var own = RangeEncoder()
+        swap(&own, &coder)
+        for i in residuals.indices {
+            let r = residuals[i]
+            _ = state.residual(r &>> Int64(shift), &own)
+            guard shift > 0 else { continue }
+            _ = own.raw(UInt64(bitPattern: r) & (1 &<< UInt64(shift) &- 1), shift)
+        }
+        swap(&own, &coder)
+    }
+
+    /// Makes `residuals` the `count` of the next column, whatever the bytes are.
+    mutating func decode(
+        _ count: Int, isTime: Bool, activity: Int, shift: Int, _ coder: inout RangeDecoder,
+        into residuals: inout [Int64]
+    ) {
+        residuals.removeAll(keepingCapacity: true)
+        residuals.append(contentsOf: repeatElement(0, count: count))
+        var target = residuals.mutableSpan
+        var state = next(isTime: isTime, activity: activity)
+        var own = coder
+        for i in target.indices {
+            let high = state.residual(0, &own)
+            let low = shift > 0 ? own.raw(0, shift) : 0
+            target[i] = high &<< Int64(shift) | Int64(bitPattern: low)
+        }
+        coder = own
+    }
+
+    private mutating func next(isTime: Bool, activity: Int) -> ColumnState {
         column &+= 1
+        return unsafe ColumnState(
+            slots: slots, tables: tables, shift: shift, column: column, isTime: isTime,
+            activity: activity)
+    }
+}
+
+/// What a loop over a column's residuals needs, without references and in a local of it: in the model
+/// itself each slot written would have the next decision read all of it again.
+@safe private struct ColumnState {
+    // Safety: the model's, which outlives the loop (`next`).
+    private let slots: UnsafeMutablePointer<UInt32>
+    private let tables: UnsafeMutablePointer<UInt32>
+    private let shift: UInt32
+    private let kind: UInt32
+    private let isQuiet: Bool
+    private let historyMask: Int
+    private let ownZero: Int
+    private let ownLength: Int
+    private let signs: Int
+    private var history = 0
+    private var recent: UInt32 = 0
+    private var before: UInt32 = 0
+    private var sign = 0
+
+    init(
+        slots: UnsafeMutablePointer<UInt32>, tables: UnsafeMutablePointer<UInt32>, shift: UInt32,
+        column: UInt32, isTime: Bool, activity: Int
+    ) {
+        // Safety: kept as above.
+        unsafe (self.slots, self.tables) = (slots, tables)
+        self.shift = shift
         kind = UInt32(activity) | (isTime ? 16 : 0)
-        historyMask = isTime ? 15 : 1
-        history = 0
-        recent = 0
-        before = 0
-        sign = 0
         isQuiet = activity < 3
-        ownZero = block(1, column, 0)
-        ownLength = block(3, column, 0)
-        signs = block(4, kind, 0)
+        historyMask = isTime ? 15 : 1
+        ownZero = ColumnState.block(1, column, 0, shift)
+        ownLength = ColumnState.block(3, column, 0, shift)
+        signs = ColumnState.block(4, kind, 0, shift)
     }
 
     @inline(__always)
-    private func block(_ what: UInt32, _ a: UInt32, _ b: UInt32) -> Int {
+    private static func block(_ what: UInt32, _ a: UInt32, _ b: UInt32, _ shift: UInt32) -> Int {
         let key = what | a &<< 3 | b &<< 24
         return Int((key &* 0x9E37_79B1) &>> shift) &* 16
     }
 
     @inline(__always)
-    private func bit<C: BitCoder>(_ known: Bool, _ i: Int, _ j: Int, _ coder: inout C) -> Bool {
+    private func block(_ what: UInt32, _ a: UInt32, _ b: UInt32) -> Int {
+        ColumnState.block(what, a, b, shift)
+    }
+
+    // MARK: Decisions
+
+    @inline(__always)
+    private func bit<C: BitCoder>(_ known: UInt64, _ i: Int, _ j: Int, _ coder: inout C) -> UInt64 {
         // Safety: both slots are block × 16 + 0...15 with the block below the table's (reset).
         let (a, b) = unsafe (slots[i], slots[j])
         let (p, q) = (Int64(a &>> 16), Int64(b &>> 16))
@@ -116,7 +174,7 @@ private struct Experience {
         // Safety: 32 + m × 32 + n is below 32 + 1024.
         let weight = unsafe Int64(tables[32 &+ m &* 32 &+ n])
         let mean = p &+ ((q &- p) &* weight) &>> 16
-        let result = coder.code(known, UInt64(truncatingIfNeeded: mean))
+        let result = coder.guess(known, UInt64(truncatingIfNeeded: mean))
         // Safety: m and n are below 32, and the slots as above.
         unsafe slots[i] = moved(a, result, tables[m])
         unsafe slots[j] = moved(b, result, tables[n])
@@ -124,7 +182,7 @@ private struct Experience {
     }
 
     @inline(__always)
-    private func bit<C: BitCoder>(_ known: Bool, _ i: Int, _ coder: inout C) -> Bool {
+    private func bit<C: BitCoder>(_ known: UInt64, _ i: Int, _ coder: inout C) -> UInt64 {
         // Safety: the slot is block × 16 + 0...15 with the block below the table's (reset).
         let slot = unsafe slots[i]
         let result = coder.code(known, UInt64(slot &>> 16))
@@ -133,69 +191,39 @@ private struct Experience {
         return result
     }
 
-    /// A slot after it was seen once more. The last rate, 1/33 rounded down, ends at 33 and 65502.
+    /// A slot after it was seen once more. The last rate, 1/33 rounded down, ends at 33 and 65502. The way
+    /// up is that down from the other end, so that one multiplication serves both.
     @inline(__always)
-    private func moved(_ slot: UInt32, _ bit: Bool, _ rate: UInt32) -> UInt32 {
-        let p = slot &>> 16
-        let up = p &+ ((65_535 &- p) &* rate) &>> 16
-        let down = p &- (p &* rate) &>> 16
+    private func moved(_ slot: UInt32, _ bit: UInt64, _ rate: UInt32) -> UInt32 {
+        let ends = (0 &- UInt32(truncatingIfNeeded: bit)) &>> 16
+        let far = slot &>> 16 ^ ends
+        let p = (far &- (far &* rate) &>> 16) ^ ends
         let seen = slot & 31
-        return (bit ? up : down) &<< 16 | seen &+ (seen < 31 ? 1 : 0)
+        return p &<< 16 | seen &+ (seen < 31 ? 1 : 0)
     }
 
-    /// Magnitudes in powers of two, in seven classes.
-    @inline(__always)
-    private static func magnitude(_ length: Int) -> UInt32 {
-        switch length {
-        case 0...2: UInt32(length)
-        case 3...4: 3
-        case 5...7: 4
-        case 8...10: 5
-        default: 6
-        }
-    }
-
-    /// The residuals of a column, each without its `shift` lowest bits, which follow as they are.
-    mutating func encode(_ residuals: Span<Int64>, shift: Int, _ coder: inout RangeEncoder) {
-        for i in 0..<residuals.count {
-            let r = residuals[i]
-            _ = residual(r &>> Int64(shift), &coder)
-            guard shift > 0 else { continue }
-            _ = coder.raw(UInt64(bitPattern: r) & (1 &<< UInt64(shift) &- 1), shift)
-        }
-    }
-
-    /// Appends `count` residuals, whatever the bytes are.
-    mutating func decode(
-        _ count: Int, shift: Int, _ coder: inout RangeDecoder, into residuals: inout [Int64]
-    ) {
-        let start = residuals.count
-        residuals.append(contentsOf: repeatElement(0, count: count))
-        for i in start..<start + count {
-            let high = residual(0, &coder)
-            let low = shift > 0 ? coder.raw(0, shift) : 0
-            residuals[i] = high &<< Int64(shift) | Int64(bitPattern: low)
-        }
-    }
+    // MARK: Residuals
 
     /// The residual `r` for an encoder; for a decoder the one that was written, whatever `r` is.
     @inline(__always)
-    private mutating func residual<C: BitCoder>(_ r: Int64, _ coder: inout C) -> Int64 {
+    mutating func residual<C: BitCoder>(_ r: Int64, _ coder: inout C) -> Int64 {
         if isQuiet {
             let isAny = bit(
-                r != 0, block(0, kind, recent) &+ history, ownZero &+ (history & historyMask),
-                &coder)
-            history = (history &<< 1 | (isAny ? 1 : 0)) & 15
-            if !isAny { return zero() }
+                r != 0 ? 1 : 0, block(0, kind, recent) &+ history,
+                ownZero &+ (history & historyMask), &coder)
+            history = (history &<< 1 | Int(truncatingIfNeeded: isAny)) & 15
+            if isAny == 0 { return zero() }
         }
         let length = length(of: r.magnitude, &coder)
         if length == 0 { return zero() }
-        let isNegative = bit(r < 0, signs &+ (min(length, 3) &- 1) &* 3 &+ sign, &coder)
+        let isNegative = bit(
+            UInt64(bitPattern: r) &>> 63, signs &+ (min(length, 3) &- 1) &* 3 &+ sign, &coder)
         let magnitude = mantissa(r.magnitude, length, &coder)
         before = recent
-        recent = ResidualModel.magnitude(length)
-        sign = isNegative ? 2 : 1
-        return Int64(bitPattern: isNegative ? 0 &- magnitude : magnitude)
+        recent = ColumnState.magnitude(length)
+        sign = 1 &+ Int(truncatingIfNeeded: isNegative)
+        let flip = 0 &- isNegative
+        return Int64(bitPattern: (magnitude ^ flip) &- flip)
     }
 
     @inline(__always)
@@ -206,17 +234,24 @@ private struct Experience {
         return 0
     }
 
+    /// Lengths in seven classes, four bits each: 0, 1, 2, 3 to 4, 5 to 7, 8 to 10, more.
+    @inline(__always)
+    private static func magnitude(_ length: Int) -> UInt32 {
+        let classes: UInt64 = 0x6666_6555_4443_3210
+        return UInt32(truncatingIfNeeded: classes &>> UInt64(4 &* min(length, 15))) & 15
+    }
+
     /// Bits of a magnitude, 0...64: four decisions down a tree, 15 and more with six plain bits.
     @inline(__always)
     private func length<C: BitCoder>(of known: UInt64, _ coder: inout C) -> Int {
         let shared = block(2, kind | recent &<< 8, before)
         let length = 64 &- known.leadingZeroBitCount
-        let capped = min(length, 15)
+        let capped = UInt64(truncatingIfNeeded: min(length, 15))
         var node = 1
-        for depth in 0..<4 {
-            let isOne = bit(
-                capped &>> (3 &- depth) & 1 != 0, shared &+ node, ownLength &+ node, &coder)
-            node = node &<< 1 | (isOne ? 1 : 0)
+        for depth in 0..<4 as Range<UInt64> {
+            let bit = bit(
+                capped &>> (3 &- depth) & 1, shared &+ node, ownLength &+ node, &coder)
+            node = node &<< 1 | Int(truncatingIfNeeded: bit)
         }
         guard node == 31 else { return node &- 16 }
         let rest = coder.raw(UInt64(truncatingIfNeeded: length &- 15), 6)
@@ -234,8 +269,8 @@ private struct Experience {
         var node = 1
         while left > 0, node < 16 {
             left &-= 1
-            let isOne = bit(known &>> UInt64(left) & 1 != 0, nodes &+ node, &coder)
-            node = node &<< 1 | (isOne ? 1 : 0)
+            let bit = bit(known &>> UInt64(left) & 1, nodes &+ node, &coder)
+            node = node &<< 1 | Int(truncatingIfNeeded: bit)
         }
         guard left > 0 else { return UInt64(node) }
         let mask: UInt64 = 1 &<< UInt64(left) &- 1
