@@ -275,7 +275,7 @@ struct BatchDecoder: ~Copyable {
         }
         aligned.align(
             observed.span.extracting(rows), with: observed.span.extracting(others),
-            values: integers.span.extracting(b.start..<b.start + b.values), limit: .max)
+            values: integers.span.extracting(b.start..<b.start + b.values))
     }
 
     // MARK: Readings
@@ -300,11 +300,9 @@ struct BatchDecoder: ~Copyable {
 
     /// Integers to bits, in place.
     private mutating func convert(_ stream: StreamRow) throws(BatchError) {
-        let form = stream.values > 0 ? forms[stream.form].value : .integer
-        guard form != .integer else { return }
-        for i in stream.start..<stream.start + stream.values {
-            integers[i] = Int64(bitPattern: form.bits(integers[i]))
-        }
+        guard stream.values > 0, let decimal = forms[stream.form].value.decimal else { return }
+        var own = integers.mutableSpan
+        for i in stream.start..<stream.start + stream.values { own[i] = decimal.bits(own[i]) }
         var position = 0
         for _ in 0..<stream.misfits {
             position += try odd.count(limit: stream.values - 1 - position)

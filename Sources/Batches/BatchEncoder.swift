@@ -175,15 +175,18 @@ package struct BatchEncoder: ~Copyable {
     private mutating func convert(_ stream: Int) {
         let rows = grouping.rows(stream)
         let start = integers.count
-        let shape = grouping.shapes[rows.lowerBound]
+        let shapes = grouping.shapes
+        let shape = shapes[rows.lowerBound]
         var isMixed = false
-        var isDouble = true
-        for row in rows {
-            let s = grouping.shapes[row]
-            if s != shape { isMixed = true }
-            if s & 8 != 0 { continue }
-            if s & 7 != UInt32(Value.Kind.double.rawValue) { isDouble = false }
-            integers.append(grouping.bits[row])
+        for row in rows where shapes[row] != shape { isMixed = true }
+        var isDouble = shape & 7 == UInt32(Value.Kind.double.rawValue)
+        if isMixed {
+            for row in rows where shapes[row] & 8 == 0 {
+                if shapes[row] & 7 != UInt32(Value.Kind.double.rawValue) { isDouble = false }
+                integers.append(grouping.bits[row])
+            }
+        } else if shape & 8 == 0 {
+            integers.append(contentsOf: grouping.bits[rows])
         }
         if isMixed { encodeShapes(rows) }
         let own = start..<integers.count

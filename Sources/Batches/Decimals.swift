@@ -1,6 +1,5 @@
 // Doubles that are decimals: v = m / 10^e bit for bit. Finds the exponent with which a stream's doubles
 // become small integers, and turns integers back with exactly one rounding, so both ends agree.
-// Values only, no state.
 
 /// How the 64 bits of a stream's values became integers.
 enum ValueForm: Hashable {
@@ -32,18 +31,23 @@ enum ValueForm: Hashable {
         }
     }
 
-    /// The bits that `m` stands for.
-    @inline(__always)
-    func bits(_ m: Int64) -> UInt64 {
+    /// How to come and go; nil when there is nothing to do.
+    var decimal: Decimal? {
         switch self {
-        case .integer: UInt64(bitPattern: m)
-        case .decimal(let e): Decimals.double(m, e).bitPattern
-        case .single(let e): Double(Float(Decimals.double(m, e))).bitPattern
+        case .integer: nil
+        case .decimal(let e): Decimal(e, isSingle: false)
+        case .single(let e): Decimal(e, isSingle: true)
         }
     }
 }
 
-enum Decimals {
+/// One exponent, looked up once for a column.
+struct Decimal {
+    private let power: Double
+    /// Whether the integers are divided: the exponent is 0 or more.
+    private let isFraction: Bool
+    private let isSingle: Bool
+
     // Each is exact in binary64.
     private static let powers: [Double] = [
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
@@ -51,44 +55,80 @@ enum Decimals {
     ]
     private static let limit = 9_007_199_254_740_992.0  // 2^53
 
-    /// m / 10^e, or m × 10^-e for a negative exponent; one rounding after that of `m` itself.
+    init(_ exponent: Int, isSingle: Bool) {
+        power = Decimal.powers[abs(exponent)]
+        isFraction = exponent >= 0
+        self.isSingle = isSingle
+    }
+
+    /// All of them, from that of `ValueForm.exponents.lowerBound` on.
+    static func all(isSingle: Bool) -> [Decimal] {
+        ValueForm.exponents.map { Decimal($0, isSingle: isSingle) }
+    }
+
+    /// The bits that `m` stands for: m / 10^e, or m × 10^-e for a negative exponent; one rounding after
+    /// that of `m` itself, and that to binary32.
     @inline(__always)
-    static func double(_ m: Int64, _ e: Int) -> Double {
-        e >= 0 ? Double(m) / powers[e] : Double(m) * powers[-e]
+    func bits(_ m: Int64) -> Int64 {
+        let v = isFraction ? Double(m) / power : Double(m) * power
+        return Int64(bitPattern: (isSingle ? Double(Float(v)) : v).bitPattern)
     }
 
     /// The integer nearest to v × 10^e; nil when not finite or beyond 2^53.
     @inline(__always)
-    static func nearest(_ v: Double, _ e: Int) -> Int64? {
-        let y = e >= 0 ? v * powers[e] : v / powers[-e]
-        guard y.magnitude < limit else { return nil }
+    func nearest(_ v: Double) -> Int64? {
+        let y = isFraction ? v * power : v / power
+        guard y.magnitude < Decimal.limit else { return nil }
         return Int64(y < 0 ? y - 0.5 : y + 0.5)
     }
 
+    @inline(__always)
+    func fits(_ v: Double) -> Bool {
+        guard let m = nearest(v) else { return false }
+        return bits(m) == Int64(bitPattern: v.bitPattern)
+    }
+}
+
+/// Judges a stream's doubles. Owned by the converter.
+struct FormChooser {
+    private let exact = Decimal.all(isSingle: false)
+    private let single = Decimal.all(isSingle: true)
+    private var exactCounts = [Int](repeating: 0, count: 21)
+    private var singleCounts = [Int](repeating: 0, count: 21)
+
     /// The form with the smallest estimated cost for the doubles whose bits are `x`, judged by at
     /// most `samples` of them.
-    static func choose(_ x: Span<Int64>, samples: Int) -> ValueForm {
+    mutating func choose(_ x: Span<Int64>, samples: Int) -> ValueForm {
+        for i in exactCounts.indices { (exactCounts[i], singleCounts[i]) = (0, 0) }
         let take = min(samples, x.count)
-        var exact = [Int](repeating: 0, count: 21)
-        var single = [Int](repeating: 0, count: 21)
+        var last: Int64 = 0
+        var places: (exact: Int?, single: Int?) = (nil, nil)
         for k in 0..<take {
-            let v = Double(bitPattern: UInt64(bitPattern: x[k * x.count / take]))
-            if let e = smallest(v, .decimal(0), upTo: 17) { exact[e + 3] += 1 }
-            if Double(Float(v)).bitPattern == v.bitPattern,
-                let e = smallest(v, .single(0), upTo: 9)
-            {
-                single[e + 3] += 1
+            let bits = x[k * x.count / take]
+            if k == 0 || bits != last {
+                let v = Double(bitPattern: UInt64(bitPattern: bits))
+                places.exact = FormChooser.smallest(v, exact, near: places.exact, upTo: 17)
+                places.single =
+                    Double(Float(v)).bitPattern == v.bitPattern
+                    ? FormChooser.smallest(v, single, near: places.single, upTo: 9) : nil
+                last = bits
             }
+            if let place = places.exact { exactCounts[place] += 1 }
+            if let place = places.single { singleCounts[place] += 1 }
         }
-        // In hundredths of a bit: a digit is worth 3.32 bits, a misfit about 45, raw bits 52.
+        return cheapest(take)
+    }
+
+    /// In hundredths of a bit: a digit is worth 3.32 bits, a misfit about 45, raw bits 52.
+    private func cheapest(_ take: Int) -> ValueForm {
         var best = ValueForm.integer
         var cost = take * 5200
         var exactFits = 0
         var singleFits = 0
-        for e in ValueForm.exponents {
-            exactFits += exact[e + 3]
-            singleFits += single[e + 3]
-            let digits = take * 332 * (e + 3)
+        for (place, e) in ValueForm.exponents.enumerated() {
+            exactFits += exactCounts[place]
+            singleFits += singleCounts[place]
+            let digits = take * 332 * place
             if digits + (take - exactFits) * 4500 < cost, exactFits > 0 {
                 cost = digits + (take - exactFits) * 4500
                 best = .decimal(e)
@@ -101,13 +141,28 @@ enum Decimals {
         return best
     }
 
-    /// The smallest exponent with which `v` comes back bit for bit.
-    private static func smallest(_ v: Double, _ form: ValueForm, upTo last: Int) -> Int? {
-        if v == 0 { return v.bitPattern == 0 ? -3 : nil }
-        for e in -3...last {
-            guard let m = nearest(v, e) else { return nil }
-            let candidate: ValueForm = if case .single = form { .single(e) } else { .decimal(e) }
-            if candidate.bits(m) == v.bitPattern { return e }
+    /// The place of the smallest exponent with which `v` comes back bit for bit. What comes back with one
+    /// does with the next while integers are far from 2^53, being no farther from `v` there: so the scan
+    /// begins `near` the last answer, and skips to the largest such exponent when that will not do.
+    private static func smallest(
+        _ v: Double, _ all: [Decimal], near: Int?, upTo last: Int
+    ) -> Int? {
+        if v == 0 { return v.bitPattern == 0 ? 0 : nil }
+        guard v.isFinite else { return nil }
+        let zero = -ValueForm.exponents.lowerBound
+        // log10(2) is a little more than 1233 / 4096: |v| × 10^e is below 2^49, and 2^53 or more.
+        let bits = Int(v.exponent)
+        let safe = min(last, ((48 &- bits) &* 1233) &>> 12) &+ zero
+        let end = min(last, ((53 &- bits) &* 1234) &>> 12 &+ 1) &+ zero
+        var place = max(-1, min(near ?? zero, safe))
+        if place >= 0, all[place].fits(v) {
+            while place > 0, all[place &- 1].fits(v) { place &-= 1 }
+            return place
+        }
+        if safe > place, !all[safe].fits(v) { place = safe }
+        while place < end {
+            place &+= 1
+            if all[place].fits(v) { return place }
         }
         return nil
     }

@@ -77,7 +77,7 @@ struct Grouping {
         }
         starts.append(readings.count)
         makeRoom(readings.count)
-        for i in 0..<readings.count { put(readings[i], at: i) }
+        Grouping.copy(readings, nil, &cursors, &observed, &received, &bits, &shapes)
         return true
     }
 
@@ -85,22 +85,44 @@ struct Grouping {
         slotStreams.removeAll(keepingCapacity: true)
         slotCounts.removeAll(keepingCapacity: true)
         successors.removeAll(keepingCapacity: true)
-        slots.removeAll(keepingCapacity: true)
-        slots.reserveCapacity(readings.count)
+        if slots.count < readings.count {
+            slots = [UInt32](repeating: 0, count: readings.count)
+        }
         if table.count < 256 { table = [UInt32](repeating: 0, count: 256) }
         for i in table.indices { table[i] = 0 }
-        var last = 0
-        for i in 0..<readings.count {
-            let stream = readings[i].stream.rawValue
-            var slot = i == 0 ? 0 : Int(successors[last])
-            if slot >= slotStreams.count || slotStreams[slot] != stream {
-                slot = find(stream)
-                if i > 0 { successors[last] = UInt32(slot) }
-            }
-            slotCounts[slot] &+= 1
-            slots.append(UInt32(slot))
-            last = slot
+        var next = 0
+        while next < readings.count {
+            let last = next == 0 ? nil : Int(slots[next - 1])
+            let slot = find(readings[next].stream.rawValue)
+            if let last { successors[last] = UInt32(slot) }
+            slots[next] = UInt32(slot)
+            next = Grouping.follow(readings, from: next + 1, successors, slotStreams, &slots)
         }
+        Grouping.count(slots, readings.count, &slotCounts)
+    }
+
+    private static func count(_ slots: [UInt32], _ end: Int, _ counts: inout [Int]) {
+        var counts = counts.mutableSpan
+        for i in 0..<end { counts[Int(slots[i])] &+= 1 }
+    }
+
+    /// Goes on from slot to slot as long as each stream follows the one that it followed last time; the
+    /// first reading whose stream does not.
+    private static func follow(
+        _ readings: Span<Reading>, from start: Int, _ successors: [UInt32],
+        _ slotStreams: [UInt32], _ slots: inout [UInt32]
+    ) -> Int {
+        let (after, streams) = (successors.span, slotStreams.span)
+        var slots = slots.mutableSpan
+        var slot = Int(slots[start &- 1])
+        for i in start..<readings.count {
+            slot = Int(after[slot])
+            guard slot < streams.count, streams[slot] == readings[i].stream.rawValue else {
+                return i
+            }
+            slots[i] = UInt32(truncatingIfNeeded: slot)
+        }
+        return readings.count
     }
 
     /// The slot of a stream, made when it is new.
@@ -136,12 +158,8 @@ struct Grouping {
 
     private mutating func scatter(_ readings: Span<Reading>) {
         makeRoom(readings.count)
-        for i in 0..<readings.count {
-            let slot = Int(slots[i])
-            let row = cursors[slot]
-            cursors[slot] = row &+ 1
-            put(readings[i], at: row)
-        }
+        Grouping.copy(
+            readings, slots, &cursors, &observed, &received, &bits, &shapes)
     }
 
     private mutating func makeRoom(_ count: Int) {
@@ -152,11 +170,30 @@ struct Grouping {
         shapes = [UInt32](repeating: 0, count: count)
     }
 
+    /// Each reading to the row at its slot's cursor, or to rows in their order when there are no slots.
     @inline(__always)
-    private mutating func put(_ reading: Reading, at row: Int) {
-        observed[row] = reading.observedAt.milliseconds
-        received[row] = reading.receivedAt.milliseconds
-        bits[row] = Int64(bitPattern: reading.bits)
-        shapes[row] = Grouping.shape(of: reading)
+    private static func copy(
+        _ readings: Span<Reading>, _ slots: [UInt32]?, _ cursors: inout [Int],
+        _ observed: inout [Int64], _ received: inout [Int64], _ bits: inout [Int64],
+        _ shapes: inout [UInt32]
+    ) {
+        var cursors = cursors.mutableSpan
+        var observed = observed.mutableSpan
+        var received = received.mutableSpan
+        var bits = bits.mutableSpan
+        var shapes = shapes.mutableSpan
+        for i in readings.indices {
+            var row = i
+            if let slots {
+                let slot = Int(slots[i])
+                row = cursors[slot]
+                cursors[slot] = row &+ 1
+            }
+            let reading = readings[i]
+            observed[row] = reading.observedAt.milliseconds
+            received[row] = reading.receivedAt.milliseconds
+            bits[row] = Int64(bitPattern: reading.bits)
+            shapes[row] = Grouping.shape(of: reading)
+        }
     }
 }

@@ -5,31 +5,37 @@
 
 /// An earlier column's values at the times of this one.
 struct Alignment {
-    private var values: [Int64] = []
-    private var isThere: [Bool] = []
+    private var values: [Int64?] = []
 
     /// Rows are matched in one walk: the other side moves on while it is earlier.
-    mutating func align(
-        _ times: Span<Int64>, with others: Span<Int64>, values y: Span<Int64>, limit: Int
-    ) {
-        values.removeAll(keepingCapacity: true)
-        isThere.removeAll(keepingCapacity: true)
-        var j = 0
-        for i in 0..<min(limit, times.count) {
-            while j < others.count, others[j] < times[i] { j &+= 1 }
-            let isEqual = j < others.count && others[j] == times[i]
-            values.append(isEqual ? y[j] : 0)
-            isThere.append(isEqual)
-            if isEqual { j &+= 1 }
-        }
+    mutating func align(_ times: Span<Int64>, with others: Span<Int64>, values y: Span<Int64>) {
+        if values.count < times.count { values = [Int64?](repeating: nil, count: times.count) }
+        var target = values.mutableSpan
+        var walk = Walk()
+        for i in times.indices { target[i] = walk.match(times[i], others).map { y[$0] } }
     }
 
     /// What the value of row `i` (1 or more) is expected to be; `last` is that of the row before.
     @inline(__always)
     func expected(_ i: Int, last: Int64, isStep: Bool) -> Int64 {
-        guard isThere[i] else { return last }
-        if !isStep { return values[i] }
-        return isThere[i &- 1] ? last &+ values[i] &- values[i &- 1] : last
+        guard let value = values[i] else { return last }
+        if !isStep { return value }
+        return values[i &- 1].map { last &+ value &- $0 } ?? last
+    }
+}
+
+/// A place in the other column's times.
+private struct Walk {
+    private var next = 0
+
+    /// The other's row at this time.
+    @inline(__always)
+    mutating func match(_ time: Int64, _ others: Span<Int64>) -> Int? {
+        while next < others.count, others[next] <= time {
+            next &+= 1
+            if others[next &- 1] == time { return next &- 1 }
+        }
+        return nil
     }
 }
 
@@ -73,47 +79,60 @@ struct SiblingFinder {
         guard own.isWhole, budget > 32 else { return nil }
         let x = all.extracting(own.values)
         let times = observed.extracting(own.rows)
+        var usual = 0
+        for i in 1..<min(x.count, SiblingFinder.glance) { usual &+= bitCount(x[i] &- x[i &- 1]) }
         var best: (distance: Int, predictor: Predictor)?
         var cheapest = budget - budget / 20
-        var current = 0
         for distance in 1...SiblingFinder.reach where distance <= columns.count {
             let other = columns[columns.count - distance]
-            guard other.isWhole, other.form == own.form, other.shape == own.shape else { continue }
-            let y = all.extracting(other.values)
-            let others = observed.extracting(other.rows)
-            aligned.align(times, with: others, values: y, limit: SiblingFinder.glance)
-            current = 0
-            let (_, likely, usual) = cost(x.extracting(first: SiblingFinder.glance))
-            guard likely < usual else { continue }
-            aligned.align(times, with: others, values: y, limit: .max)
-            current = distance
-            let (predictor, bits, _) = cost(x)
-            if bits < cheapest {
-                cheapest = bits
-                best = (distance, predictor)
-                if bits == 0 { break }
-            }
+            guard other.isWhole, other.form == own.form, other.shape == own.shape,
+                let (predictor, bits) = cost(
+                    x, times, beside: all.extracting(other.values),
+                    observed.extracting(other.rows), below: cheapest, glance: usual)
+            else { continue }
+            cheapest = bits
+            best = (distance, predictor)
+            if bits == 0 { break }
         }
-        if let best, best.distance != current {
+        if let best {
             let other = columns[columns.count - best.distance]
             aligned.align(
-                times, with: observed.extracting(other.rows),
-                values: all.extracting(other.values), limit: .max)
+                times, with: observed.extracting(other.rows), values: all.extracting(other.values))
         }
         return best
     }
 
-    /// Bits with the better of the two predictors, and with the last value.
-    private func cost(_ x: Span<Int64>) -> (predictor: Predictor, bits: Int, last: Int) {
+    /// Bits with the better of the two predictors; nil when they reach the limit, which is that of the
+    /// first rows first: most candidates show there that they are none.
+    private func cost(
+        _ x: Span<Int64>, _ times: Span<Int64>, beside y: Span<Int64>, _ others: Span<Int64>,
+        below limit: Int, glance: Int
+    ) -> (predictor: Predictor, bits: Int)? {
+        var walk = Walk()
         var value = 0
         var step = 0
-        var last = 0
-        for i in 1..<x.count {
-            let before = x[i &- 1]
-            value &+= bitCount(x[i] &- aligned.expected(i, last: before, isStep: false))
-            step &+= bitCount(x[i] &- aligned.expected(i, last: before, isStep: true))
-            last &+= bitCount(x[i] &- before)
+        var before: Int?
+        var left = SiblingFinder.glance
+        var most = glance
+        for i in x.indices {
+            let now = walk.match(times[i], others)
+            if i > 0 {
+                let own = x[i] &- x[i &- 1]
+                let usual = now == nil || before == nil ? bitCount(own) : 0
+                if let now {
+                    value &+= bitCount(x[i] &- y[now])
+                    step &+= before.map { bitCount(own &- (y[now] &- y[$0])) } ?? usual
+                } else {
+                    value &+= usual
+                    step &+= usual
+                }
+            }
+            before = now
+            if min(value, step) >= most { return nil }
+            left &-= 1
+            if left == 0 { most = limit }
         }
-        return value <= step ? (.sibling, value, last) : (.siblingStep, step, last)
+        guard min(value, step) < limit else { return nil }
+        return value <= step ? (.sibling, value) : (.siblingStep, step)
     }
 }

@@ -9,6 +9,7 @@ struct ValueConverter {
     }
 
     private(set) var misfits: [Misfit] = []
+    private var chooser = FormChooser()
     private var scratch: [Int64] = []
 
     mutating func removeAll() { misfits.removeAll(keepingCapacity: true) }
@@ -16,43 +17,43 @@ struct ValueConverter {
     /// Replaces the bit patterns in `range` by integers of the form returned; misfits are appended.
     mutating func convert(_ integers: inout [Int64], _ range: Range<Int>) -> ValueForm {
         let count = range.count
+        if scratch.count < count { scratch = [Int64](repeating: 0, count: count) }
         var samples = 32
-        var form = Decimals.choose(integers.span.extracting(range), samples: samples)
         let before = misfits.count
-        while form != .integer {
+        while true {
+            let form = chooser.choose(integers.span.extracting(range), samples: samples)
+            guard let decimal = form.decimal else { return form }
             let allowed = samples < count ? max(2, count / 32) : count / 2
-            if apply(form, integers.span.extracting(range), allowed: allowed) {
-                for i in 0..<count { integers[range.lowerBound &+ i] = scratch[i] }
+            if ValueConverter.apply(
+                decimal, integers.span.extracting(range), into: &scratch, misfits: &misfits,
+                allowed: allowed)
+            {
+                integers.replaceSubrange(range, with: scratch[..<count])
                 return form
             }
             misfits.removeLast(misfits.count - before)
             if samples >= count { return .integer }
             samples = count
-            form = Decimals.choose(integers.span.extracting(range), samples: samples)
         }
-        return form
     }
 
-    /// Fills `scratch`; false when there are more misfits than allowed.
-    private mutating func apply(_ form: ValueForm, _ x: Span<Int64>, allowed: Int) -> Bool {
-        scratch.removeAll(keepingCapacity: true)
-        let exponent: Int
-        switch form {
-        case .integer: return false
-        case .decimal(let e), .single(let e): exponent = e
-        }
+    /// False when there are more misfits than allowed.
+    private static func apply(
+        _ decimal: Decimal, _ x: Span<Int64>, into output: inout [Int64],
+        misfits: inout [Misfit], allowed: Int
+    ) -> Bool {
         var left = allowed
         var last: Int64 = 0
-        for i in 0..<x.count {
-            let v = Double(bitPattern: UInt64(bitPattern: x[i]))
-            let m = Decimals.nearest(v, exponent) ?? last
-            let ulps = x[i] &- Int64(bitPattern: form.bits(m))
+        var target = output.mutableSpan
+        for i in x.indices {
+            let m = decimal.nearest(Double(bitPattern: UInt64(bitPattern: x[i]))) ?? last
+            let ulps = x[i] &- decimal.bits(m)
             if ulps != 0 {
                 if left == 0 { return false }
                 left -= 1
                 misfits.append(Misfit(position: i, ulps: ulps))
             }
-            scratch.append(m)
+            target[i] = m
             last = m
         }
         return true
