@@ -12,8 +12,10 @@ protocol BitCoder {
     /// The encoder writes `bit` and returns it; the decoder returns the one that was written.
     mutating func code(_ bit: UInt64, _ probability: UInt64) -> UInt64
     /// The same for a decision that is mostly as the ones before: a processor that guesses it need not wait
-    /// for it before it looks up what comes next.
-    mutating func guess(_ bit: UInt64, _ probability: UInt64) -> UInt64
+    /// for it before it looks up what comes next. `learn` is told the decision.
+    mutating func guess(
+        _ bit: UInt64, _ probability: UInt64, _ learn: (UInt64) -> Void
+    ) -> UInt64
     /// The same for `count` bits (0...63) that nothing is known of.
     mutating func raw(_ bits: UInt64, _ count: Int) -> UInt64
 }
@@ -43,7 +45,13 @@ struct RangeEncoder: BitCoder {
     }
 
     @inline(__always)
-    mutating func guess(_ bit: UInt64, _ probability: UInt64) -> UInt64 { code(bit, probability) }
+    mutating func guess(
+        _ bit: UInt64, _ probability: UInt64, _ learn: (UInt64) -> Void
+    ) -> UInt64 {
+        let result = code(bit, probability)
+        learn(result)
+        return result
+    }
 
     @inline(__always)
     mutating func raw(_ bits: UInt64, _ count: Int) -> UInt64 {
@@ -147,20 +155,22 @@ struct RangeDecoder: BitCoder {
     }
 
     @inline(__always)
-    mutating func guess(_ bit: UInt64, _ probability: UInt64) -> UInt64 {
+    mutating func guess(
+        _ bit: UInt64, _ probability: UInt64, _ learn: (UInt64) -> Void
+    ) -> UInt64 {
         let part = (range &>> 16) &* probability
-        let result: UInt64
         // The hint makes it a branch; either way may be the likely one.
         if _slowPath(value < part) {
             range = part
-            result = 1
-        } else {
-            value &-= part
-            range &-= part
-            result = 0
+            learn(1)
+            if range < 1 << 32 { shift() }
+            return 1
         }
+        value &-= part
+        range &-= part
+        learn(0)
         if range < 1 << 32 { shift() }
-        return result
+        return 0
     }
 
     @inline(__always)

@@ -4,30 +4,28 @@
 // each was seen. protocols/batch.md says the same in words. Owned by one encoder or decoder.
 // Invariant: slot numbers are block × 16 + 0..<16 with the block masked to the table.
 
-/// How fast a probability moves and how much it counts, by how often it was seen.
-private struct Experience {
-    /// 65536 / (n + 2)
-    let rates: [UInt32]
-    /// The second's share of a mean in 1/65536; each counts (5n + 3) / (5n + 53).
-    let weights: [UInt32]
-
-    static let shared = Experience()
-
-    private init() {
-        rates = (0..<32).map { UInt32(65_536 / ($0 + 2)) }
-        weights = (0..<1024).map { pair in
+/// What follows from how often probabilities were seen.
+private enum Experience {
+    /// How often is counted to 31. For each count how fast a probability moves, 65536 / (n + 2), and the
+    /// next count; then for each pair the second's share of a mean in 1/65536, where each counts
+    /// (5n + 3) / (5n + 53).
+    static let table: [UInt32] = {
+        var table: [UInt32] = []
+        for n in 0..<32 { table += [UInt32(65_536 / (n + 2)), UInt32(min(n + 1, 31))] }
+        for pair in 0..<1024 {
             let (a, b) = (pair >> 5, pair & 31)
             let (one, two) = ((5 * a + 3) * (5 * b + 53), (5 * b + 3) * (5 * a + 53))
-            return UInt32(65_536 * two / (one + two))
+            table.append(UInt32(65_536 * two / (one + two)))
         }
-    }
+        return table
+    }()
 }
 
 /// Adaptive probabilities, in blocks of 16.
 @safe struct ResidualModel: ~Copyable {
     /// Probability of a 1 in 1/65536 in the upper half, how often seen (0...31) in the lower.
     private let slots: UnsafeMutablePointer<UInt32>
-    /// 32 rates, then 1024 weights.
+    /// `Experience.table`
     private let tables: UnsafeMutablePointer<UInt32>
     private let capacity: Int
     private var shift: UInt32 = 22
@@ -43,12 +41,10 @@ private struct Experience {
         // Safety: both allocated and wholly initialised here, freed in deinit, never handed out.
         unsafe slots = .allocate(capacity: capacity)
         unsafe slots.initialize(repeating: ResidualModel.start, count: capacity)
-        unsafe tables = .allocate(capacity: 32 + 1024)
-        for (i, rate) in Experience.shared.rates.enumerated() {
-            unsafe tables.advanced(by: i).initialize(to: rate)
-        }
-        for (i, weight) in Experience.shared.weights.enumerated() {
-            unsafe tables.advanced(by: 32 + i).initialize(to: weight)
+        let table = Experience.table
+        unsafe tables = .allocate(capacity: table.count)
+        for (i, entry) in table.enumerated() {
+            unsafe tables.advanced(by: i).initialize(to: entry)
         }
     }
 
@@ -171,14 +167,14 @@ private struct Experience {
         let (a, b) = unsafe (slots[i], slots[j])
         let (p, q) = (Int64(a &>> 16), Int64(b &>> 16))
         let (m, n) = (Int(a & 31), Int(b & 31))
-        // Safety: 32 + m × 32 + n is below 32 + 1024.
-        let weight = unsafe Int64(tables[32 &+ m &* 32 &+ n])
+        // Safety: 64 + m × 32 + n is below 64 + 1024.
+        let weight = unsafe Int64(tables[64 &+ m &* 32 &+ n])
         let mean = p &+ ((q &- p) &* weight) &>> 16
-        let result = coder.guess(known, UInt64(truncatingIfNeeded: mean))
-        // Safety: m and n are below 32, and the slots as above.
-        unsafe slots[i] = moved(a, result, tables[m])
-        unsafe slots[j] = moved(b, result, tables[n])
-        return result
+        return coder.guess(known, UInt64(truncatingIfNeeded: mean)) { result in
+            // Safety: the slots as above.
+            unsafe slots[i] = moved(a, result)
+            unsafe slots[j] = moved(b, result)
+        }
     }
 
     @inline(__always)
@@ -186,20 +182,21 @@ private struct Experience {
         // Safety: the slot is block × 16 + 0...15 with the block below the table's (reset).
         let slot = unsafe slots[i]
         let result = coder.code(known, UInt64(slot &>> 16))
-        // Safety: as above; the rate's number is below 32.
-        unsafe slots[i] = moved(slot, result, tables[Int(slot & 31)])
+        // Safety: as above.
+        unsafe slots[i] = moved(slot, result)
         return result
     }
 
     /// A slot after it was seen once more. The last rate, 1/33 rounded down, ends at 33 and 65502. The way
     /// up is that down from the other end, so that one multiplication serves both.
     @inline(__always)
-    private func moved(_ slot: UInt32, _ bit: UInt64, _ rate: UInt32) -> UInt32 {
+    private func moved(_ slot: UInt32, _ bit: UInt64) -> UInt32 {
+        let seen = Int(slot & 31)
+        // Safety: twice a number below 32, and the place after it, are below 64.
+        let (rate, next) = unsafe (tables[2 &* seen], tables[2 &* seen &+ 1])
         let ends = (0 &- UInt32(truncatingIfNeeded: bit)) &>> 16
         let far = slot &>> 16 ^ ends
-        let p = (far &- (far &* rate) &>> 16) ^ ends
-        let seen = slot & 31
-        return p &<< 16 | seen &+ (seen < 31 ? 1 : 0)
+        return ((far &- (far &* rate) &>> 16) ^ ends) &<< 16 | next
     }
 
     // MARK: Residuals
