@@ -10,10 +10,25 @@ func commonUnit(_ steps: [Int64]) -> Int {
     var unit = timeUnits.count - 1
     var last: Int64 = 0
     for step in steps where step != last {
-        while unit > 0, step % timeUnits[unit] != 0 { unit -= 1 }
+        while unit > 0, inUnits(step, unit) &* timeUnits[unit] != step { unit -= 1 }
+        if unit == 0 { break }
         last = step
     }
     return unit
+}
+
+/// `step / timeUnits[unit]`, by constants: a division by a number that only the run knows takes longer
+/// than all else that is done to a step.
+@inline(__always)
+private func inUnits(_ step: Int64, _ unit: Int) -> Int64 {
+    switch unit {
+    case 0: step
+    case 1: step / 10
+    case 2: step / 100
+    case 3: step / 1000
+    case 4: step / 60_000
+    default: step / 3_600_000
+    }
 }
 
 /// How receivedAt is written.
@@ -89,33 +104,42 @@ struct ClockEncoder {
 
     /// Fills `steps` and returns the unit in which they are.
     private mutating func takeSteps(_ t: Span<Int64>) -> Int {
-        steps.removeAll(keepingCapacity: true)
-        for i in 1..<max(1, t.count) { steps.append(t[i] &- t[i &- 1]) }
+        ClockEncoder.subtract(t, into: &steps)
         let unit = commonUnit(steps)
-        let size = timeUnits[unit]
-        if size > 1 { for i in steps.indices { steps[i] /= size } }
+        if unit > 0 { ClockEncoder.divide(&steps, unit) }
         return unit
+    }
+
+    /// The steps from row to row; nothing for the first one.
+    private static func subtract(_ t: Span<Int64>, into steps: inout [Int64]) {
+        steps.removeAll(keepingCapacity: true)
+        steps.append(contentsOf: repeatElement(0, count: t.count - 1))
+        var target = steps.mutableSpan
+        for i in target.indices { target[i] = t[i &+ 1] &- t[i] }
+    }
+
+    private static func divide(_ steps: inout [Int64], _ unit: Int) {
+        var own = steps.mutableSpan
+        for i in own.indices { own[i] = inUnits(own[i], unit) }
     }
 
     /// Fills `lags` for the cheaper way.
     private mutating func arrival(_ o: Span<Int64>, _ r: Span<Int64>) -> Arrival {
-        lags.removeAll(keepingCapacity: true)
-        var isSame = true
+        if o.indices.allSatisfy({ r[$0] == o[$0] }) { return .same }
         var lagChanges = 0
         var stepsNotZero = 0
-        for i in 0..<o.count {
-            let lag = r[i] &- o[i]
-            lags.append(lag)
-            if lag != 0 { isSame = false }
-            if i > 0 {
-                if lag != lags[i &- 1] { lagChanges += 1 }
-                if r[i] != r[i &- 1] { stepsNotZero += 1 }
-            }
+        for i in 1..<o.count {
+            if r[i] &- o[i] != r[i &- 1] &- o[i &- 1] { lagChanges += 1 }
+            if r[i] != r[i &- 1] { stepsNotZero += 1 }
         }
-        if isSame { return .same }
-        guard stepsNotZero < lagChanges else { return .lag }
-        for i in 1..<o.count { lags[i] = r[i] &- r[i &- 1] }
-        return .steps
+        lags.removeAll(keepingCapacity: true)
+        if stepsNotZero < lagChanges {
+            lags.append(r[0] &- o[0])
+            for i in 1..<o.count { lags.append(r[i] &- r[i &- 1]) }
+            return .steps
+        }
+        for i in o.indices { lags.append(r[i] &- o[i]) }
+        return .lag
     }
 }
 

@@ -128,7 +128,7 @@ struct ColumnEncoder: ~Copyable {
     ) -> (form: ColumnForm, first: Int64) {
         guard x.count > 1 else { return (.single, x[0]) }
         var (form, base, _) = choose(x)
-        predict(x, form.predictor, base: base)
+        ColumnEncoder.predict(x, form.predictor, base: base, into: &residuals)
         write(&form, isTime: true, into: &planes, escapes: &escapes)
         return (form, form.predictor == .base ? base : x[0])
     }
@@ -150,9 +150,11 @@ struct ColumnEncoder: ~Copyable {
             distance = found.distance
             form.predictor = found.predictor
             form.divisor = 1
-            predict(x, beside: siblings.aligned, isStep: found.predictor == .siblingStep)
+            ColumnEncoder.predict(
+                x, beside: siblings.aligned, isStep: found.predictor == .siblingStep,
+                into: &residuals)
         } else {
-            predict(x, form.predictor, base: base)
+            ColumnEncoder.predict(x, form.predictor, base: base, into: &residuals)
         }
         write(&form, isTime: false, into: &planes, escapes: &escapes)
         return (form, form.predictor == .base ? base : x[0], distance)
@@ -235,17 +237,21 @@ struct ColumnEncoder: ~Copyable {
     @inline(__always)
     private func bits(_ r: Int64) -> Int { bitCount(r) }
 
-    private mutating func predict(_ x: Span<Int64>, _ predictor: Predictor, base: Int64) {
+    private static func predict(
+        _ x: Span<Int64>, _ predictor: Predictor, base: Int64, into residuals: inout [Int64]
+    ) {
         residuals.removeAll(keepingCapacity: true)
-        residuals.reserveCapacity(x.count)
-        if predictor == .base {
-            for i in 0..<x.count { residuals.append(x[i] &- base) }
+        let isBase = predictor == .base
+        residuals.append(contentsOf: repeatElement(0, count: isBase ? x.count : x.count - 1))
+        var target = residuals.mutableSpan
+        if isBase {
+            for i in target.indices { target[i] = x[i] &- base }
             return
         }
         var a = x[0]
         var b = a
-        for i in 1..<x.count {
-            let v = x[i]
+        for i in target.indices {
+            let v = x[i &+ 1]
             let slope = a &- b
             let expected =
                 switch predictor {
@@ -253,18 +259,21 @@ struct ColumnEncoder: ~Copyable {
                 case .mean: b &+ (slope &>> 1)
                 default: a
                 }
-            residuals.append(v &- expected)
+            target[i] = v &- expected
             b = a
             a = v
         }
     }
 
-    private mutating func predict(_ x: Span<Int64>, beside other: borrowing Alignment, isStep: Bool)
-    {
+    private static func predict(
+        _ x: Span<Int64>, beside other: borrowing Alignment, isStep: Bool,
+        into residuals: inout [Int64]
+    ) {
         residuals.removeAll(keepingCapacity: true)
-        residuals.reserveCapacity(x.count)
-        for i in 1..<x.count {
-            residuals.append(x[i] &- other.expected(i, last: x[i &- 1], isStep: isStep))
+        residuals.append(contentsOf: repeatElement(0, count: x.count - 1))
+        var target = residuals.mutableSpan
+        for i in target.indices {
+            target[i] = x[i &+ 1] &- other.expected(i &+ 1, last: x[i], isStep: isStep)
         }
     }
 

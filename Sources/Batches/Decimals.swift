@@ -106,17 +106,31 @@ struct FormChooser {
         for k in 0..<take {
             let bits = x[k * x.count / take]
             if k == 0 || bits != last {
-                let v = Double(bitPattern: UInt64(bitPattern: bits))
-                places.exact = FormChooser.smallest(v, exact, near: places.exact, upTo: 17)
-                places.single =
-                    Double(Float(v)).bitPattern == v.bitPattern
-                    ? FormChooser.smallest(v, single, near: places.single, upTo: 9) : nil
+                places = self.places(Double(bitPattern: UInt64(bitPattern: bits)), near: places)
                 last = bits
             }
             if let place = places.exact { exactCounts[place] += 1 }
             if let place = places.single { singleCounts[place] += 1 }
         }
         return cheapest(take)
+    }
+
+    /// The smallest exponents of either form.
+    @inline(__always)
+    private func places(
+        _ v: Double, near: (exact: Int?, single: Int?)
+    ) -> (exact: Int?, single: Int?) {
+        // Integers that binary32 has too are the same in both forms, and common.
+        if v != 0, v.magnitude < 16_777_216, Double(Int32(v)) == v {
+            let n = Int32(v)
+            let place = n % 10 != 0 ? 3 : n % 100 != 0 ? 2 : n % 1000 != 0 ? 1 : 0
+            return (place, place)
+        }
+        let isSingle = Double(Float(v)).bitPattern == v.bitPattern
+        return (
+            FormChooser.smallest(v, exact, near: near.exact, upTo: 17),
+            isSingle ? FormChooser.smallest(v, single, near: near.single, upTo: 9) : nil
+        )
     }
 
     /// In hundredths of a bit: a digit is worth 3.32 bits, a misfit about 45, raw bits 52.

@@ -56,21 +56,17 @@ struct ScheduleFinder {
 
     private func isEqual(_ g: borrowing Grouping, _ a: Range<Int>, _ b: Range<Int>) -> Bool {
         guard a.count == b.count else { return false }
+        let (o, r) = (g.observed.span, g.received.span)
         let offset = b.lowerBound - a.lowerBound
-        for i in a {
-            if g.observed[i] != g.observed[i &+ offset] || g.received[i] != g.received[i &+ offset]
-            {
-                return false
-            }
-        }
-        return true
+        return a.allSatisfy { o[$0] == o[$0 &+ offset] && r[$0] == r[$0 &+ offset] }
     }
 
     private func hash(_ g: borrowing Grouping, _ rows: Range<Int>) -> UInt64 {
+        let (o, r) = (g.observed.span, g.received.span)
         var h = UInt64(rows.count)
         for i in rows {
-            h = (h ^ UInt64(bitPattern: g.observed[i])) &* 0x9E37_79B9_7F4A_7C15
-            h = (h ^ (h >> 29) ^ UInt64(bitPattern: g.received[i])) &* 0xBF58_476D_1CE4_E5B9
+            h = (h ^ UInt64(bitPattern: o[i])) &* 0x9E37_79B9_7F4A_7C15
+            h = (h ^ (h >> 29) ^ UInt64(bitPattern: r[i])) &* 0xBF58_476D_1CE4_E5B9
             h ^= h >> 32
         }
         return h
@@ -142,8 +138,11 @@ struct ScheduleFinder {
     private func mergeCost(
         _ g: borrowing Grouping, _ rows: Range<Int>, with clock: ClockRows, budget: Int
     ) -> (cost: Int, isUnion: Bool) {
-        let theirs = clock.union?.observed ?? g.observed
-        let arrivals = clock.union?.received ?? g.received
+        let (their, arrived) = (
+            clock.union?.observed ?? g.observed, clock.union?.received ?? g.received
+        )
+        let (theirs, arrivals) = (their.span, arrived.span)
+        let (o, r) = (g.observed.span, g.received.span)
         let end = clock.union?.observed.count ?? clock.rows.upperBound
         var a = rows.lowerBound
         var b = clock.union == nil ? clock.rows.lowerBound : 0
@@ -152,12 +151,12 @@ struct ScheduleFinder {
         var isUnion = false
         var side = 0
         while a < rows.upperBound {
-            if b < end, g.observed[a] == theirs[b], g.received[a] == arrivals[b] {
+            if b < end, o[a] == theirs[b], r[a] == arrivals[b] {
                 a &+= 1
                 b &+= 1
                 matched &+= 1
                 side = 0
-            } else if b < end, g.observed[a] >= theirs[b] {
+            } else if b < end, o[a] >= theirs[b] {
                 if side != 1, matched > 0 { cost &+= ScheduleFinder.pairCost }
                 side = 1
                 b &+= 1
