@@ -281,11 +281,9 @@ struct BatchDecoder: ~Copyable {
     // MARK: Readings
 
     private mutating func assemble() throws(BatchError) -> [Reading] {
-        var readings: [Reading] = []
-        readings.reserveCapacity(info.readings)
-        for stream in streams {
-            try convert(stream)
-            append(stream, to: &readings)
+        for stream in streams { try convert(stream) }
+        let readings = [Reading](capacity: info.readings) { output in
+            for stream in streams { append(stream, to: &output) }
         }
         var first = Int64.max
         var last = Int64.min
@@ -312,25 +310,27 @@ struct BatchDecoder: ~Copyable {
         }
     }
 
-    private func append(_ stream: StreamRow, to readings: inout [Reading]) {
+    private func append(_ stream: StreamRow, to output: inout OutputSpan<Reading>) {
         let id = StreamID(stream.id)
         let rows = schedules[stream.schedule]
+        let (o, r, own) = (observed.span, received.span, integers.span)
+        var shape = shapes[max(0, stream.shape)]
         var next = stream.start
-        for k in 0..<rows.count {
-            let shape = shapes[
-                stream.shape >= 0 ? stream.shape : Int(mixed[stream.mixedStart &+ k])]
+        for row in rows {
+            if stream.shape < 0 {
+                shape = shapes[Int(mixed[stream.mixedStart &+ (row &- rows.lowerBound)])]
+            }
             var bits: UInt64 = 0
             if !shape.isBare {
-                bits = UInt64(bitPattern: integers[next])
+                bits = UInt64(bitPattern: own[next])
                 next &+= 1
             }
-            readings.append(
+            output.append(
                 Reading(
                     stream: id,
                     value: Value(kind: shape.kind, exponent: shape.exponent, bits: bits),
-                    quality: shape.quality,
-                    observedAt: Timestamp(milliseconds: observed[rows.lowerBound &+ k]),
-                    receivedAt: Timestamp(milliseconds: received[rows.lowerBound &+ k])))
+                    quality: shape.quality, observedAt: Timestamp(milliseconds: o[row]),
+                    receivedAt: Timestamp(milliseconds: r[row])))
         }
     }
 }

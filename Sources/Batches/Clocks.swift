@@ -164,25 +164,29 @@ struct ClockDecoder {
                 form.steps, isTime: true, first: before.step, count: count - 1, beside: none,
                 into: &column)
             let size = timeUnits[form.unit]
-            for step in column {
-                t = t &+ step &* size
-                observed.append(t)
+            let steps = column.span
+            observed.append(addingCapacity: steps.count) { output in
+                for i in steps.indices {
+                    t = t &+ steps[i] &* size
+                    output.append(t)
+                }
             }
         }
         guard form.arrival != .same else {
-            for i in 0..<count { received.append(observed[from &+ i]) }
+            received.append(contentsOf: observed[from..<from + count])
             return
         }
         column.removeAll(keepingCapacity: true)
         let first = try firsts.signed()
         try columns.decode(
             form.lags, isTime: true, first: first, count: count, beside: none, into: &column)
+        let (times, lags) = (observed.span.extracting(from...), column.span)
         var last: Int64 = 0
-        for i in 0..<count {
-            last =
-                form.arrival == .lag || i == 0
-                ? observed[from &+ i] &+ column[i] : last &+ column[i]
-            received.append(last)
+        received.append(addingCapacity: count) { output in
+            for i in 0..<count {
+                last = (form.arrival == .lag || i == 0 ? times[i] : last) &+ lags[i]
+                output.append(last)
+            }
         }
     }
 }

@@ -56,7 +56,6 @@ struct ColumnDecoder: ~Copyable {
     private var times: PlaneReaders
     private var values: PlaneReaders
     private var escapes: SectionReader
-    private var residuals: [Int64] = []
     /// Coded residuals that the limits still allow.
     private var allowed = 0
 
@@ -106,69 +105,70 @@ struct ColumnDecoder: ~Copyable {
         into x: inout [Int64]
     ) throws(BatchError) {
         guard count > 0 else { return }
-        residuals.removeAll(keepingCapacity: true)
+        let start = x.count
+        if form.predictor != .base { x.append(first) }
         let wanted = form.residuals(of: count)
         if coder != nil {
-            try code(form, isTime: isTime, count: wanted)
+            try code(form, isTime: isTime, count: wanted, into: &x)
         } else if isTime {
-            try times.read(form, count: wanted, escapes: &escapes, into: &residuals)
+            try times.read(form, count: wanted, escapes: &escapes, into: &x)
         } else {
-            try values.read(form, count: wanted, escapes: &escapes, into: &residuals)
+            try values.read(form, count: wanted, escapes: &escapes, into: &x)
         }
-        if form.divisor > 1 {
-            let divisor = Int64(bitPattern: form.divisor)
-            for i in residuals.indices { residuals[i] = residuals[i] &* divisor }
-        }
-        sum(form.predictor, first: first, beside: beside, into: &x)
+        ColumnDecoder.sum(form, first: first, from: start, beside: beside, &x)
     }
 
     private mutating func code(
-        _ form: ColumnForm, isTime: Bool, count: Int
+        _ form: ColumnForm, isTime: Bool, count: Int, into x: inout [Int64]
     ) throws(BatchError) {
         guard form.width > 0, var coder = coder.take() else {
-            residuals.append(contentsOf: repeatElement(0, count: count))
+            x.append(contentsOf: repeatElement(0, count: count))
             return
         }
         guard count <= allowed else { throw .tooLarge }
         allowed -= count
         model.decode(
-            count, isTime: isTime, activity: form.width, shift: form.shift, &coder,
-            into: &residuals)
+            count, isTime: isTime, activity: form.width, shift: form.shift, &coder, into: &x)
         guard !coder.isBeyond else { throw .malformed(at: 0) }
         self.coder = coder
     }
 
-    /// `residuals` to values.
-    private func sum(
-        _ predictor: Predictor, first: Int64, beside: borrowing Alignment, into x: inout [Int64]
+    /// The residuals at the end of `array`, behind the first value where it is a member, to values.
+    private static func sum(
+        _ form: ColumnForm, first: Int64, from start: Int, beside: borrowing Alignment,
+        _ array: inout [Int64]
     ) {
-        if predictor == .base {
-            for r in residuals { x.append(first &+ r) }
-            return
+        var x = array.mutableSpan
+        let residuals = start + (form.predictor == .base ? 0 : 1)..<x.count
+        if form.divisor > 1 {
+            let divisor = Int64(bitPattern: form.divisor)
+            for i in residuals { x[i] = x[i] &* divisor }
         }
-        x.append(first)
         var a = first
         var b = first
-        switch predictor {
-        case .base, .last:
-            for r in residuals {
-                a = a &+ r
-                x.append(a)
+        switch form.predictor {
+        case .base:
+            for i in residuals { x[i] = first &+ x[i] }
+        case .last:
+            for i in residuals {
+                a = a &+ x[i]
+                x[i] = a
             }
         case .linear:
-            for r in residuals {
-                (a, b) = (a &+ (a &- b) &+ r, a)
-                x.append(a)
+            for i in residuals {
+                (a, b) = (a &+ (a &- b) &+ x[i], a)
+                x[i] = a
             }
         case .mean:
-            for r in residuals {
-                (a, b) = (b &+ ((a &- b) &>> 1) &+ r, a)
-                x.append(a)
+            for i in residuals {
+                (a, b) = (b &+ ((a &- b) &>> 1) &+ x[i], a)
+                x[i] = a
             }
         case .sibling, .siblingStep:
-            for (i, r) in residuals.enumerated() {
-                a = beside.expected(i &+ 1, last: a, isStep: predictor == .siblingStep) &+ r
-                x.append(a)
+            let isStep = form.predictor == .siblingStep
+            for i in residuals {
+                a = beside.expected(i &- start, last: a, isStep: isStep) &+ x[i]
+                x[i] = a
             }
         }
     }

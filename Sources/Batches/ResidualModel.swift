@@ -89,22 +89,21 @@ private enum Experience {
         swap(&own, &coder)
     }
 
-    /// Makes `residuals` the `count` of the next column, whatever the bytes are.
+    /// Appends the `count` residuals of the next column, whatever the bytes are.
     mutating func decode(
         _ count: Int, isTime: Bool, activity: Int, shift: Int, _ coder: inout RangeDecoder,
         into residuals: inout [Int64]
     ) {
-        residuals.removeAll(keepingCapacity: true)
-        residuals.append(contentsOf: repeatElement(0, count: count))
-        var target = residuals.mutableSpan
-        var state = next(isTime: isTime, activity: activity)
-        var own = coder
-        for i in target.indices {
-            let high = state.residual(0, &own)
-            let low = shift > 0 ? own.raw(0, shift) : 0
-            target[i] = high &<< Int64(shift) | Int64(bitPattern: low)
+        let begun = next(isTime: isTime, activity: activity)
+        residuals.append(addingCapacity: count) { target in
+            var (state, own) = (begun, coder)
+            for _ in 0..<count {
+                let high = state.residual(0, &own)
+                let low = shift > 0 ? own.raw(0, shift) : 0
+                target.append(high &<< Int64(shift) | Int64(bitPattern: low))
+            }
+            coder = own
         }
-        coder = own
     }
 
     private mutating func next(isTime: Bool, activity: Int) -> ColumnState {
