@@ -263,9 +263,18 @@ private enum Experience {
         let nodes = block(5, kind, UInt32(length))
         var left = length &- 1
         var node = 1
+        // Safety: the slots are those of one block, 1...15.
+        var slot = unsafe slots[nodes &+ 1]
         while left > 0, node < 16 {
             left &-= 1
-            let bit = bit(known &>> UInt64(left) & 1, nodes &+ node, &coder)
+            // Both that may be next are read before it is known which: the decoder waits less.
+            let below = nodes &+ (2 &* node & 14)
+            // Safety: as above.
+            let (zero, one) = unsafe (slots[below], slots[below &+ 1])
+            let bit = coder.code(known &>> UInt64(left) & 1, UInt64(slot &>> 16))
+            // Safety: as above.
+            unsafe slots[nodes &+ node] = moved(slot, bit)
+            slot = zero ^ (zero ^ one) & (0 &- UInt32(truncatingIfNeeded: bit))
             node = node &<< 1 | Int(truncatingIfNeeded: bit)
         }
         guard left > 0 else { return UInt64(node) }
