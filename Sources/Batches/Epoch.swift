@@ -294,13 +294,10 @@ package struct Epoch: ~Copyable {
         }
         var place = 0
         for run in runs {
-            var at = buckets[Int(run.bucket)].count
-            for _ in 0..<run.count {
-                order.set(log[place].stream, place, at: at)
-                place &+= 1
-                at &+= 1
-            }
-            buckets[Int(run.bucket)].count = at
+            let (bucket, end) = (Int(run.bucket), place + Int(run.count))
+            order.set(log, place..<end, at: buckets[bucket].count)
+            buckets[bucket].count += Int(run.count)
+            place = end
         }
         return ends
     }
@@ -323,8 +320,9 @@ package struct Epoch: ~Copyable {
                 order.stream(end) == order.stream(end - 1)
             { end += 1 }
             readings.removeAll(keepingCapacity: true)
-            readings.reserveCapacity(end - from)
-            for i in from..<end { readings.append(log[order.place(i)]) }
+            readings.append(addingCapacity: end - from) { output in
+                for i in from..<end { output.append(log[order.place(i)]) }
+            }
             largest.now = max(largest.now, readings.count)
             largest.ever = max(largest.ever, readings.count)
             let revision = revisionTable.next(bucket.start)

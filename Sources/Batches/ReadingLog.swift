@@ -92,9 +92,15 @@ struct StreamOrder {
         keys.append(contentsOf: repeatElement(0, count: count))
     }
 
-    @inline(__always)
-    mutating func set(_ stream: StreamID, _ place: Int, at index: Int) {
-        keys[index] = UInt64(stream.rawValue) &<< 32 | UInt64(truncatingIfNeeded: place)
+    /// Keys of the readings at `places` of the log, from `index` on.
+    mutating func set(_ log: borrowing ReadingLog, _ places: Range<Int>, at index: Int) {
+        var keys = keys.mutableSpan
+        var next = index
+        for place in places {
+            keys[next] =
+                UInt64(log[place].stream.rawValue) &<< 32 | UInt64(truncatingIfNeeded: place)
+            next &+= 1
+        }
     }
 
     func stream(_ index: Int) -> UInt64 { keys[index] &>> 32 }
@@ -108,32 +114,36 @@ struct StreamOrder {
         differing &>>= 32
         var shift: UInt64 = 32
         while differing != 0 {
-            if differing & (1 << StreamOrder.digit - 1) != 0 { pass(range, shift) }
+            if differing & (1 << StreamOrder.digit - 1) != 0 {
+                if others.count < keys.count {
+                    others = [UInt64](repeating: 0, count: keys.count)
+                }
+                StreamOrder.pass(range, shift, &keys, &others, &counts)
+            }
             differing &>>= StreamOrder.digit
             shift += StreamOrder.digit
         }
     }
 
     /// One stable pass by the digit at `shift`.
-    private mutating func pass(_ range: Range<Int>, _ shift: UInt64) {
+    private static func pass(
+        _ range: Range<Int>, _ shift: UInt64, _ keys: inout [UInt64], _ others: inout [UInt64],
+        _ counts: inout [Int]
+    ) {
         let mask: UInt64 = 1 << StreamOrder.digit - 1
         counts.removeAll(keepingCapacity: true)
         counts.append(contentsOf: repeatElement(0, count: Int(mask) + 1))
-        for i in range { counts[Int(keys[i] &>> shift & mask)] &+= 1 }
-        var next = range.lowerBound
-        for d in counts.indices {
-            let count = counts[d]
-            counts[d] = next
-            next &+= count
-        }
-        if others.count < keys.count {
-            others = [UInt64](repeating: 0, count: keys.count)
-        }
+        var next = counts.mutableSpan
+        var keys = keys.mutableSpan
+        var others = others.mutableSpan
+        for i in range { next[Int(keys[i] &>> shift & mask)] &+= 1 }
+        var end = range.lowerBound
+        for d in next.indices { (next[d], end) = (end, end &+ next[d]) }
         for i in range {
             let key = keys[i]
             let d = Int(key &>> shift & mask)
-            others[counts[d]] = key
-            counts[d] &+= 1
+            others[next[d]] = key
+            next[d] &+= 1
         }
         for i in range { keys[i] = others[i] }
     }

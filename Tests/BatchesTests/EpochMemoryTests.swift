@@ -109,15 +109,22 @@ struct EpochMemoryTests {
             var order = StreamOrder()
             order.begin(count + 20)
             // Keys of other buckets on both sides stay where they are.
-            for i in 0..<10 { order.set(StreamID(9), i, at: i) }
-            for i in 0..<10 { order.set(StreamID(9), i, at: count + 10 + i) }
-            for i in 0..<count { order.set(StreamID(streams[i]), i, at: 10 + i) }
+            let others = log(repeatElement(9, count: 10))
+            order.set(others, 0..<10, at: 0)
+            order.set(others, 0..<10, at: count + 10)
+            order.set(log(streams), 0..<count, at: 10)
             order.sort(10..<10 + count)
             let expected = (0..<count).sorted { (streams[$0], $0) < (streams[$1], $1) }
             #expect((0..<count).map { order.place(10 + $0) } == expected, "seed \(seed)")
             #expect((0..<10).allSatisfy { order.place($0) == $0 }, "seed \(seed)")
             #expect((0..<10).allSatisfy { order.place(count + 10 + $0) == $0 }, "seed \(seed)")
         }
+    }
+
+    private func log(_ streams: some Sequence<UInt32>) -> ReadingLog {
+        var log = ReadingLog()
+        for stream in streams { log.append(reading(stream: stream, bits: 0, observed: 0)) }
+        return log
     }
 
     @Test("a log that grew by segments holds every reading at its place")
