@@ -38,14 +38,12 @@ private enum Experience {
     /// For batches of at most `readings`; `reset` before use.
     init(readings: Int) {
         capacity = 16 << Int(ResidualModel.tableBits(readings))
-        // Safety: both allocated and wholly initialised here, freed in deinit, never handed out.
+        // Safety: both freed in deinit and never handed out; `reset` initialises the slots.
         unsafe slots = .allocate(capacity: capacity)
-        unsafe slots.initialize(repeating: ResidualModel.start, count: capacity)
         let table = Experience.table
         unsafe tables = .allocate(capacity: table.count)
-        for (i, entry) in table.enumerated() {
-            unsafe tables.advanced(by: i).initialize(to: entry)
-        }
+        // Safety: as many as were allocated.
+        unsafe tables.initialize(from: table, count: table.count)
     }
 
     deinit {
@@ -67,7 +65,7 @@ private enum Experience {
         precondition(16 << Int(bits) <= capacity, "the model was made for smaller batches")
         shift = 32 - bits
         // Safety: at most the capacity, as just checked.
-        unsafe slots.update(repeating: ResidualModel.start, count: 16 << Int(bits))
+        unsafe slots.initialize(repeating: ResidualModel.start, count: 16 << Int(bits))
         column = 0
     }
 
