@@ -78,7 +78,8 @@ package struct BatchEncoder: ~Copyable {
         grouping.group(readings)
         finder.find(grouping)
         encodeClocks(from: bucketStart.milliseconds)
-        for stream in 0..<grouping.streams.count { convert(stream) }
+        let (shapes, bits) = (grouping.shapes, grouping.bits)
+        for stream in 0..<grouping.streams.count { convert(stream, shapes.span, bits.span) }
         encodeValues()
         encodeHead()
         var output: [UInt8] = []
@@ -172,10 +173,9 @@ package struct BatchEncoder: ~Copyable {
     // MARK: Values
 
     /// Shapes and integers of one stream.
-    private mutating func convert(_ stream: Int) {
+    private mutating func convert(_ stream: Int, _ shapes: Span<UInt32>, _ bits: Span<Int64>) {
         let rows = grouping.rows(stream)
         let start = integers.count
-        let shapes = grouping.shapes
         let shape = shapes[rows.lowerBound]
         var isMixed = false
         for row in rows where shapes[row] != shape { isMixed = true }
@@ -183,12 +183,14 @@ package struct BatchEncoder: ~Copyable {
         if isMixed {
             for row in rows where shapes[row] & 8 == 0 {
                 if shapes[row] & 7 != UInt32(Value.Kind.double.rawValue) { isDouble = false }
-                integers.append(grouping.bits[row])
+                integers.append(bits[row])
             }
+            encodeShapes(rows, shapes)
         } else if shape & 8 == 0 {
-            integers.append(contentsOf: grouping.bits[rows])
+            integers.append(addingCapacity: rows.count) { output in
+                for row in rows { output.append(bits[row]) }
+            }
         }
-        if isMixed { encodeShapes(rows) }
         let own = start..<integers.count
         let misfits = converter.misfits.count
         var form = ValueForm.integer
@@ -200,12 +202,12 @@ package struct BatchEncoder: ~Copyable {
     }
 
     /// (shape, run length - 1) until the stream's rows are covered.
-    private mutating func encodeShapes(_ rows: Range<Int>) {
+    private mutating func encodeShapes(_ rows: Range<Int>, _ shapes: Span<UInt32>) {
         var row = rows.lowerBound
         while row < rows.upperBound {
-            let shape = grouping.shapes[row]
+            let shape = shapes[row]
             var end = row + 1
-            while end < rows.upperBound, grouping.shapes[end] == shape { end += 1 }
+            while end < rows.upperBound, shapes[end] == shape { end += 1 }
             odd.putVarint(UInt64(shapeTable.index(of: shape)))
             odd.putVarint(UInt64(end - row - 1))
             row = end

@@ -143,6 +143,8 @@ struct FormChooser {
             exactFits += exactCounts[place]
             singleFits += singleCounts[place]
             let digits = take * 332 * place
+            // They only become more.
+            if digits >= cost { break }
             if digits + (take - exactFits) * 4500 < cost, exactFits > 0 {
                 cost = digits + (take - exactFits) * 4500
                 best = .decimal(e)
