@@ -106,6 +106,7 @@ private enum Experience {
 
     private mutating func next(isTime: Bool, activity: Int) -> ColumnState {
         column &+= 1
+        // Safety: used within the loop of a method of this model, which frees them in deinit only.
         return unsafe ColumnState(
             slots: slots, tables: tables, shift: shift, column: column, isTime: isTime,
             activity: activity)
