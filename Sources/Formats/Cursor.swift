@@ -142,7 +142,7 @@ import Model
         var words: UInt64 = 0
         var at = range.lowerBound
         while at &+ 8 <= range.upperBound {
-            words = both(words, big(at, width: 8) ?? 0)
+            words = both(words, eight(at))
             at &+= 8
         }
         if at < range.upperBound {
@@ -151,13 +151,21 @@ import Model
         return whole(words)
     }
 
+    /// Eight bytes from `at` on, the first of them most significant.
+    @inline(__always)
+    private func eight(_ at: Int) -> UInt64 {
+        precondition(at >= 0 && at <= count &- 8)
+        // Safety: the line above.
+        return UInt64(bigEndian: unsafe UnsafeRawPointer(base + at).loadUnaligned(as: UInt64.self))
+    }
+
     /// CRC over `range`; nil when the range leaves the bytes.
     func crc16(_ range: Range<Int>, rule: CRC16Rule) -> UInt16? {
         guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
         var crc = rule.start
         var i = range.lowerBound
         while i &+ 8 <= range.upperBound {
-            crc = rule.step8(crc, big(i, width: 8) ?? 0)
+            crc = rule.step8(crc, eight(i))
             i &+= 8
         }
         let left = range.upperBound &- i
