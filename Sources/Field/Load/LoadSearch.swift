@@ -12,6 +12,7 @@ package struct RateSearch: Sendable {
     package private(set) var lossy: Double?
     package private(set) var trials = 0
     private let start: Double
+    private var passed: [Double] = []
     /// The search ends when the two bounds are this near, or after so many trials.
     private static let resolution = 1.08
     private static let maximumTrials = 24
@@ -31,11 +32,12 @@ package struct RateSearch: Sendable {
     package mutating func take(_ rate: Double, isLossless: Bool) {
         trials += 1
         if isLossless {
+            passed.append(rate)
             lossless = max(lossless, rate)
         } else {
             lossy = min(lossy ?? rate, rate)
-            // A trial that passed above a rate that fails was luck.
-            lossless = min(lossless, rate / 2)
+            // A trial that passed at a rate that fails, or above it, was luck.
+            lossless = min(lossless, passed.filter { $0 < rate }.max() ?? rate / 2)
         }
     }
 
