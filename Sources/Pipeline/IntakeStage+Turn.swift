@@ -15,11 +15,21 @@ extension IntakeStage {
         handOverIfDue()
         if pending.count > 0 {
             let wasFull = pending.count >= settings.answersWaiting
-            counters.framesAnswered &+= UInt64(
-                pending.release(upTo: committed, through: ports.answers))
+            releaseAnswers()
             // The host may have stopped visiting in this turn; no commit will tell it of the room.
             if wasFull { ports.wakeAt(clock.now()) }
         }
+    }
+
+    /// Sends the answers that no commit holds back. They are taken out meanwhile: a port that ends a
+    /// connection says so at once, and what it says goes to the desk, which must not be lent out then.
+    func releaseAnswers() {
+        var answers = PendingAnswers()
+        swap(&answers, &hot.pending)
+        let sent = answers.release(upTo: committed, through: ports.answers)
+        swap(&answers, &hot.pending)
+        if answers.count > 0 { hot.pending.append(answers) }
+        counters.framesAnswered &+= UInt64(sent)
     }
 
     func postEntries() {

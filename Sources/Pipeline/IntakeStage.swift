@@ -280,8 +280,7 @@ package final class IntakeStage: IntakeDoor {
             bytesInFlight -= first.bytes
             partsInFlight.removeFirst()
         }
-        counters.framesAnswered &+= UInt64(
-            pending.release(upTo: committed, through: ports.answers))
+        releaseAnswers()
     }
 
     /// Frames before `position` that are not durable yet will not be stored: their answers do not

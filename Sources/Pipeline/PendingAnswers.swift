@@ -27,6 +27,15 @@ struct PendingAnswers {
         bytes.append(contentsOf: answer)
     }
 
+    /// Puts `others` behind these.
+    mutating func append(_ others: PendingAnswers) {
+        for entry in others.entries[others.head...] {
+            append(
+                others.bytes[entry.offset..<entry.offset + entry.count], to: entry.recipient,
+                needs: entry.needs)
+        }
+    }
+
     /// Sends what is durable up to `committed`; returns how many answers left.
     mutating func release(upTo committed: UInt64, through port: any AnswerPort) -> Int {
         let sent = send(upTo: committed, through: port)

@@ -18,6 +18,8 @@ final class IntakeRig {
     private(set) var released: [Int64] = []
     private(set) var notes: [MarkNote] = []
     private(set) var answers: [(bytes: [UInt8], to: Recipient)] = []
+    /// Called in the middle of an answer, as by a host whose device does not read.
+    var onAnswer: ((Recipient) -> Void)?
     private(set) var pokes = 0
     private(set) var timer: Instant?
     private var consumer: Consumer
@@ -48,7 +50,10 @@ final class IntakeRig {
                 toSpool: { [unowned self] in note($0) },
                 note: { [unowned self] in notes.append($0) },
                 lanes: { _ in }, pokeBatcher: { [unowned self] in pokes += 1 },
-                answers: Answers { [unowned self] in answers.append(($0, $1)) },
+                answers: Answers { [unowned self] in
+                    answers.append(($0, $1))
+                    onAnswer?($1)
+                },
                 wakeAt: { [unowned self] in timer = min(timer ?? $0, $0) }))
     }
 

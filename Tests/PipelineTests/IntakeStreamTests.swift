@@ -87,6 +87,26 @@ struct IntakeStreamTests {
             ])
     }
 
+    @Test("a connection may end, and another's frame be answered, while answers are being sent")
+    func endsWhileAnswered() {
+        let rig = IntakeRig()
+        _ = rig.stream(frame(1).bytes, connection: 1)
+        _ = rig.stream(frame(2).bytes, connection: 2)
+        rig.endTurn()
+        rig.pass(milliseconds: 20)
+        rig.onAnswer = { [unowned rig] recipient in
+            guard recipient == .connection(ConnectionID(1)) else { return }
+            rig.stage.connectionEnded(ConnectionID(1), source: 0, unconsumed: 3)
+            // A repetition of what is durable is answered at once, behind the others.
+            _ = rig.stream(frame(2).bytes, connection: 3)
+        }
+        rig.commit()
+        #expect(rig.counters[.connectionEnded] == 1)
+        rig.endTurn()
+        #expect(rig.answers.map(\.to) == [1, 2, 3].map { .connection(ConnectionID($0)) })
+        #expect(rig.counters.framesAnswered == 3 && rig.counters.framesUnaccounted == 0)
+    }
+
     @Test("frames that name no device are refused, or belong to the device that the source names")
     func unnamed() {
         var source = IntakeRig.source(["cayennelpp"])
