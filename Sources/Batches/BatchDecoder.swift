@@ -303,6 +303,7 @@ struct BatchDecoder: ~Copyable {
         for i in stream.start..<stream.start + stream.values { own[i] = decimal.bits(own[i]) }
         var position = 0
         for _ in 0..<stream.misfits {
+            guard position < stream.values else { throw .malformed(at: odd.offset) }
             position += try odd.count(limit: stream.values - 1 - position)
             let ulps = try odd.signed()
             integers[stream.start + position] = integers[stream.start + position] &+ ulps

@@ -179,7 +179,8 @@ package struct BatchEncoder: ~Copyable {
         let shape = shapes[rows.lowerBound]
         var isMixed = false
         for row in rows where shapes[row] != shape { isMixed = true }
-        var isDouble = shape & 7 == UInt32(Value.Kind.double.rawValue)
+        // Missing values, which store nothing, may come first.
+        var isDouble = isMixed || shape & 7 == UInt32(Value.Kind.double.rawValue)
         if isMixed {
             for row in rows where shapes[row] & 8 == 0 {
                 if shapes[row] & 7 != UInt32(Value.Kind.double.rawValue) { isDouble = false }

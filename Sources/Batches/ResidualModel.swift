@@ -262,7 +262,7 @@ private enum Experience {
         let nodes = block(5, kind, UInt32(length))
         var left = length &- 1
         var node = 1
-        // Safety: the slots are those of one block, 1...15.
+        // Safety: the slots are those of one block, 0...15.
         var slot = unsafe slots[nodes &+ 1]
         while left > 0, node < 16 {
             left &-= 1

@@ -33,6 +33,20 @@ struct CodecTests {
         }
     }
 
+    @Test("a missing value costs the doubles beside it nothing, wherever it stands")
+    func missing() throws {
+        let prices = (0..<200).map { n in
+            reading(
+                stream: 1, kind: .double, bits: (Double(2_150 + n % 7) / 100).bitPattern,
+                observed: Int64(n))
+        }
+        let none = reading(stream: 1, kind: .none, quality: 1, observed: 200)
+        let first = encoded([none] + prices).count
+        let last = encoded(prices + [none]).count
+        #expect(first < last + 20 && last < first + 20, "\(first) and \(last) bytes")
+        #expect(try BatchCodec.decode(encoded([none] + prices)).readings == [none] + prices)
+    }
+
     @Test("one encoder used for many batches gives what a fresh one gives")
     func reuse() throws {
         var encoder = BatchEncoder()

@@ -132,6 +132,37 @@ struct HostileTests {
         }
     }
 
+    /// Twenty prices, the last two an ulp beside their decimals.
+    private static func misfits(stream: UInt32) -> [Reading] {
+        (0..<20).map { n in
+            let price = Double(2_150 + n) / 100
+            return reading(
+                stream: stream, kind: .double, bits: (n < 18 ? price : price.nextUp).bitPattern,
+                observed: Int64(n))
+        }
+    }
+
+    @Test("refuses doubles beside their decimals that are not of their stream")
+    func misfitsBeyond() throws {
+        // The first skips all but one of the stream's values; one more, and the second is of no value,
+        // or of the next stream's.
+        for streams in [UInt32(1), 2] {
+            let input = (1...streams).flatMap { HostileTests.misfits(stream: $0) }
+            let bytes = encoded(input, effort: .stored)
+            let same = try BatchCodec.decode(bytes).readings == grouped(input)
+            #expect(same)
+            let places = bytes.indices.dropLast(2).filter {
+                bytes[$0] == 18 && bytes[$0 + 1] != 0 && bytes[$0 + 2] == 0
+            }
+            #expect(!places.isEmpty)
+            for place in places {
+                var changed = bytes
+                changed[place] = 19
+                #expect(throws: BatchError.self) { try BatchCodec.decode(resealed(changed)) }
+            }
+        }
+    }
+
     @Test("refuses tables of shapes and forms that are empty")
     func emptyTables() {
         // One stream, schedule and clock, no shapes, no time forms, no forms, one row, unit 0,
