@@ -148,8 +148,9 @@ enum Seeds {
 
     private static func batches() -> [[UInt8]] {
         var seeds: [[UInt8]] = []
-        for count in [1, 2, 7, 40, 200] {
-            let all = (0..<count).map(reading)
+        let kinds = [reading, price]
+        for (count, kind) in [1, 2, 7, 40, 200].flatMap({ n in kinds.map { (n, $0) } }) {
+            let all = (0..<count).map(kind)
             for effort in BatchEffort.allCases {
                 let batch = BatchCodec.encode(
                     all, bucketStart: Timestamp(milliseconds: 0), bucketMilliseconds: 600_000,
@@ -173,6 +174,23 @@ enum Seeds {
             stream: StreamID(UInt32(1 + i % 4)), value: value, quality: [],
             observedAt: Timestamp(milliseconds: Int64(1000 * i)),
             receivedAt: Timestamp(milliseconds: Int64(1000 * i + 7)))
+    }
+
+    /// Doubles and singles that are decimals, most of them: some lie an ulp beside, some are missing; their
+    /// times are others'.
+    private static func price(_ i: Int) -> Reading {
+        let price = Double(2_150 + i * 7 % 31) / 100
+        let value: Value =
+            switch (i % 3, i % 7) {
+            case (_, 6): .none
+            case (0, 5): .double(price.nextUp)
+            case (1, _): .double(Double(Float(price)))
+            default: .double(price)
+            }
+        let at = Timestamp(milliseconds: Int64(60_000 * (i / 3) + (i % 11 == 0 ? 13 : 0)))
+        return Reading(
+            stream: StreamID(UInt32(1 + i % 3)), value: value, quality: [], observedAt: at,
+            receivedAt: at)
     }
 
     private static let hello = UplinkFrame.hello(
