@@ -113,9 +113,9 @@ struct ClockEncoder {
     /// The steps from row to row; nothing for the first one.
     private static func subtract(_ t: Span<Int64>, into steps: inout [Int64]) {
         steps.removeAll(keepingCapacity: true)
-        steps.append(contentsOf: repeatElement(0, count: t.count - 1))
-        var target = steps.mutableSpan
-        for i in target.indices { target[i] = t[i &+ 1] &- t[i] }
+        steps.append(addingCapacity: t.count - 1) { output in
+            for i in 1..<t.count { output.append(t[i] &- t[i &- 1]) }
+        }
     }
 
     private static func divide(_ steps: inout [Int64], _ unit: Int) {
@@ -125,7 +125,9 @@ struct ClockEncoder {
 
     /// Fills `lags` for the cheaper way.
     private mutating func arrival(_ o: Span<Int64>, _ r: Span<Int64>) -> Arrival {
-        if o.indices.allSatisfy({ r[$0] == o[$0] }) { return .same }
+        var same = 0
+        while same < o.count, r[same] == o[same] { same &+= 1 }
+        if same == o.count { return .same }
         var lagChanges = 0
         var stepsNotZero = 0
         for i in 1..<o.count {

@@ -241,39 +241,37 @@ struct ColumnEncoder: ~Copyable {
         _ x: Span<Int64>, _ predictor: Predictor, base: Int64, into residuals: inout [Int64]
     ) {
         residuals.removeAll(keepingCapacity: true)
-        let isBase = predictor == .base
-        residuals.append(contentsOf: repeatElement(0, count: isBase ? x.count : x.count - 1))
-        var target = residuals.mutableSpan
-        if isBase {
-            for i in target.indices { target[i] = x[i] &- base }
-            return
-        }
-        var a = x[0]
-        var b = a
-        for i in target.indices {
-            let v = x[i &+ 1]
-            let slope = a &- b
-            let expected =
-                switch predictor {
-                case .linear: a &+ slope
-                case .mean: b &+ (slope &>> 1)
-                default: a
-                }
-            target[i] = v &- expected
-            b = a
-            a = v
+        residuals.append(addingCapacity: x.count) { output in
+            if predictor == .base {
+                for i in x.indices { output.append(x[i] &- base) }
+                return
+            }
+            var a = x[0]
+            var b = a
+            for i in 1..<x.count {
+                let v = x[i]
+                let slope = a &- b
+                let expected =
+                    switch predictor {
+                    case .linear: a &+ slope
+                    case .mean: b &+ (slope &>> 1)
+                    default: a
+                    }
+                output.append(v &- expected)
+                b = a
+                a = v
+            }
         }
     }
 
     private static func predict(
-        _ x: Span<Int64>, beside other: borrowing Alignment, isStep: Bool,
-        into residuals: inout [Int64]
+        _ x: Span<Int64>, beside other: Alignment, isStep: Bool, into residuals: inout [Int64]
     ) {
         residuals.removeAll(keepingCapacity: true)
-        residuals.append(contentsOf: repeatElement(0, count: x.count - 1))
-        var target = residuals.mutableSpan
-        for i in target.indices {
-            target[i] = x[i &+ 1] &- other.expected(i &+ 1, last: x[i], isStep: isStep)
+        residuals.append(addingCapacity: x.count - 1) { output in
+            for i in 1..<x.count {
+                output.append(x[i] &- other.expected(i, last: x[i &- 1], isStep: isStep))
+            }
         }
     }
 

@@ -243,9 +243,9 @@ private enum Experience {
         let length = 64 &- known.leadingZeroBitCount
         let capped = UInt64(truncatingIfNeeded: min(length, 15))
         var node = 1
-        for depth in 0..<4 as Range<UInt64> {
+        for depth in 0..<4 {
             let bit = bit(
-                capped &>> (3 &- depth) & 1, shared &+ node, ownLength &+ node, &coder)
+                capped &>> UInt64(3 &- depth) & 1, shared &+ node, ownLength &+ node, &coder)
             node = node &<< 1 | Int(truncatingIfNeeded: bit)
         }
         guard node == 31 else { return node &- 16 }

@@ -58,7 +58,8 @@ struct ScheduleFinder {
         guard a.count == b.count else { return false }
         let (o, r) = (g.observed.span, g.received.span)
         let offset = b.lowerBound - a.lowerBound
-        return a.allSatisfy { o[$0] == o[$0 &+ offset] && r[$0] == r[$0 &+ offset] }
+        for i in a where o[i] != o[i &+ offset] || r[i] != r[i &+ offset] { return false }
+        return true
     }
 
     private func hash(_ g: borrowing Grouping, _ rows: Range<Int>) -> UInt64 {

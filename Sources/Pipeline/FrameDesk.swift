@@ -89,15 +89,14 @@ struct FrameDesk: ~Copyable {
         at receivedAt: Timestamp
     ) -> FormatState? {
         let formats = state.formats
-        let end = search.isOnly ? search.next &+ 1 : formats.count
-        while search.next < end, !search.isOver {
+        let end = search.end ?? formats.count
+        while search.next < end {
             let index = search.next
             let format = formats[index]
             search.next &+= 1
-            search.isOver = search.isOnly
             do throws(Rejection) {
                 try format.decoder.decode(bytes, direction: .up, into: &frame)
-                if !search.isOnly, search.next < end, !format.isChecked,
+                if search.next < end, !format.isChecked,
                     !isPlausible(format, state, at: receivedAt)
                 {
                     return try plausible(bytes, state, instead: index, at: receivedAt)
@@ -284,14 +283,13 @@ struct FrameDesk: ~Copyable {
 /// Which of a source's formats come next, and why those before it did not take the frame.
 struct FormatSearch {
     var next: Int
-    /// Only the first is asked.
-    let isOnly: Bool
-    var isOver = false
+    /// Behind the last that is asked; nil: the source's last.
+    let end: Int?
     private(set) var reason = Rejection.noFormat
 
     init(only: Int?) {
         next = only ?? 0
-        isOnly = only != nil
+        end = only.map { $0 + 1 }
     }
 
     /// Of two formats' reasons, the one of the format that understood more of the frame counts.
@@ -322,19 +320,9 @@ extension IntakeStage {
         _modify { yield &hot.catalog }
     }
 
-    var recent: RecentFrames {
-        _read { yield hot.recent }
-        _modify { yield &hot.recent }
-    }
-
     var journal: JournalBuffer {
         _read { yield hot.journal }
         _modify { yield &hot.journal }
-    }
-
-    var pending: PendingAnswers {
-        _read { yield hot.pending }
-        _modify { yield &hot.pending }
     }
 
     var frame: DecodedFrame {
@@ -352,23 +340,8 @@ extension IntakeStage {
         _modify { yield &hot.firstJournaledAt }
     }
 
-    var firstWaitingAt: Instant? {
-        _read { yield hot.firstWaitingAt }
-        _modify { yield &hot.firstWaitingAt }
-    }
-
-    var countersDirtySince: Instant? {
-        _read { yield hot.countersDirtySince }
-        _modify { yield &hot.countersDirtySince }
-    }
-
     var isReplaying: Bool {
         _read { yield hot.isReplaying }
         _modify { yield &hot.isReplaying }
-    }
-
-    var isReleasing: Bool {
-        _read { yield hot.isReleasing }
-        _modify { yield &hot.isReleasing }
     }
 }

@@ -157,10 +157,10 @@ extension IntakeStage {
         for sending in talk.effects.sendings {
             let recipient = Recipient.datagram(source: source, to: sending.to)
             if sending.needsCommit {
-                pending.append(
+                hot.pending.append(
                     bytes[sending.bytes], to: recipient, needs: journal.nextPosition)
                 // Behind frames that are not yet durable it waits as one of them.
-                if !journal.isEmpty, firstWaitingAt == nil { firstWaitingAt = clock.now() }
+                if !journal.isEmpty, hot.firstWaitingAt == nil { hot.firstWaitingAt = clock.now() }
             } else {
                 ports.answers.answer(
                     bytes.span.extracting(sending.bytes), to: recipient)

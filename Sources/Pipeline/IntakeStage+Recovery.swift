@@ -44,7 +44,7 @@ extension IntakeStage {
                 let window =
                     frame.isKeyOfMessage
                     ? IntakeStage.messageWindow : sources[number].formats[format].duplicateWindow
-                _ = recent.containsOrInsert(key, at: receivedAt, window: window)
+                _ = hot.recent.containsOrInsert(key, at: receivedAt, window: window)
             }
             return
         }

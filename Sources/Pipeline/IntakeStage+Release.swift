@@ -30,12 +30,12 @@ extension IntakeStage {
         }
         guard hasRoom else { return .refused("the intake has no room: try again") }
         let before = counters
-        isReleasing = true
+        hot.isReleasing = true
         counters.framesReceived &+= 1
         let isGood = accept(
             frame.bytes.span, source: number, only: nil, at: frame.receivedAt,
             answerTo: .connection(ConnectionID(0)))
-        isReleasing = false
+        hot.isReleasing = false
         finishTurn()
         guard isGood else {
             let reason = Rejection.allCases.first { counters[$0] != before[$0] }

@@ -13,8 +13,8 @@ extension IntakeStage {
         flushSendings()
         if journal.byteCount >= settings.commitBytes { handOver() }
         handOverIfDue()
-        if pending.count > 0 {
-            let wasFull = pending.count >= settings.answersWaiting
+        if hot.pending.count > 0 {
+            let wasFull = hot.pending.count >= settings.answersWaiting
             releaseAnswers()
             // The host may have stopped visiting in this turn; no commit will tell it of the room.
             if wasFull { ports.wakeAt(clock.now()) }
@@ -90,8 +90,8 @@ extension IntakeStage {
     func handOver() {
         postSetAside()
         firstJournaledAt = nil
-        firstWaitingAt = nil
-        countersDirtySince = nil
+        hot.firstWaitingAt = nil
+        hot.countersDirtySince = nil
         let part = journal.take(sources: journalSources, counters: counters)
         bytesInFlight += part.bytes.count
         partsInFlight.append((part.nextPosition, part.bytes.count))
@@ -104,9 +104,9 @@ extension IntakeStage {
             guard let at = start?.adding(milliseconds: milliseconds) else { return }
             if next == nil || at < next! { next = at }
         }
-        consider(firstWaitingAt, settings.commitAnswerMilliseconds)
+        consider(hot.firstWaitingAt, settings.commitAnswerMilliseconds)
         consider(firstJournaledAt, settings.commitMilliseconds)
-        consider(countersDirtySince, settings.countersMilliseconds)
+        consider(hot.countersDirtySince, settings.countersMilliseconds)
         deadline = next
     }
 }

@@ -168,14 +168,14 @@ package final class IntakeStage: IntakeDoor {
         // The turn's readings are not in the ring before it ends, and must fit as well.
         producer.hasRoom(for: outgoing.count - publishedTo + IntakeStage.readingsPerFrame)
             && bytesInFlight + journal.byteCount < settings.journalBytesInFlight
-            && pending.count < settings.answersWaiting
+            && hot.pending.count < settings.answersWaiting
     }
 
     /// How full each of the intake's bounds is, for status.
     package var levels: IntakeLevels {
         IntakeLevels(
             ringFree: producer.free, readingsUnpublished: outgoing.count - publishedTo,
-            journalBytes: bytesInFlight + journal.byteCount, answersWaiting: pending.count,
+            journalBytes: bytesInFlight + journal.byteCount, answersWaiting: hot.pending.count,
             devices: catalog.deviceCount, streams: catalog.streamCount,
             clients: sources.reduce(0) { $0 + ($1.exchange?.clientCount ?? 0) })
     }
@@ -290,7 +290,7 @@ package final class IntakeStage: IntakeDoor {
             bytesInFlight -= first.bytes
             partsInFlight.removeFirst()
         }
-        pending.forget(upTo: position)
+        hot.pending.forget(upTo: position)
     }
 
     /// Ends the turn with a mark, for a cut or for a probe of the ledger.
