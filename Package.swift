@@ -104,12 +104,13 @@ let package = Package(
     targets: [
         .target(name: "CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
         .target(name: "CBench", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        .systemLibrary(name: "CPrefetch"),
         .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
 
         room("Model", []),
         room("SQLite", ["CSQLite"]),
-        room("Formats", ["Model"]),
+        room("Formats", ["Model", "CPrefetch"]),
         room("Exchanges", ["Formats", "Model"]),
         room("Catalog", ["Model", "SQLite"]),
         room("Ring", ["Model"]),

@@ -96,22 +96,26 @@ package struct Epoch: ~Copyable {
         }
     }
 
-    /// The end of the readings behind `next` that belong to the bucket of that one, which is `last`.
+    /// The end of the readings behind `next` that belong to the bucket of that one, which is `last`. The
+    /// questions are those of `bucketStart`, since a reading alone decides its bucket; two limits are one
+    /// comparison without sign.
     private mutating func same(_ readings: Span<Reading>, from next: Int) -> Int {
         guard let start = buckets[last].start else { return next + 1 }
-        let (width, lane) = (settings.bucketMilliseconds, buckets[last].priority)
-        let (back, ahead) = (settings.backMilliseconds, settings.aheadMilliseconds)
+        let lane = buckets[last].priority
+        let low = max(start, 1 - 1 << 62)
+        let times = UInt64(bitPattern: min(start &+ settings.bucketMilliseconds, 1 << 62) &- low)
+        let ahead = min(settings.aheadMilliseconds, 1 << 60)
+        let lags = UInt64(bitPattern: min(settings.backMilliseconds, 1 << 60) &+ ahead)
+        let allLive = priorities.isEmpty && lane == .live
         var earliest = earliest
         var i = next + 1
         while i < readings.count {
             let reading = readings[i]
             let observed = reading.observedAt.milliseconds
-            // The same questions as in bucketStart: a reading alone decides its bucket.
-            let (lag, overflow) = reading.receivedAt.milliseconds
-                .subtractingReportingOverflow(observed)
-            guard observed >= start, UInt64(bitPattern: observed &- start) < UInt64(width),
-                observed.magnitude < 1 << 62, !overflow, lag <= back, lag >= -ahead,
-                !reading.isMark, priority(of: reading.stream) == lane
+            // Neither sum reaches as far as to come round: observed is below 2^62, lags are below 2^61.
+            let lag = reading.receivedAt.milliseconds &- observed &+ ahead
+            guard UInt64(bitPattern: observed &- low) < times, UInt64(bitPattern: lag) <= lags,
+                !reading.isMark, allLive || priority(of: reading.stream) == lane
             else { break }
             earliest = min(earliest, observed)
             i &+= 1

@@ -41,6 +41,11 @@ package struct DeviceSummary: Hashable, Sendable {
     }
 }
 
+/// Where a device's frames find their streams; valid until the next device is entered.
+package struct CatalogFrame {
+    let first: Int
+}
+
 package struct CatalogTable: ~Copyable {
     /// Places of a frame that are remembered, a device.
     private static let places = 8
@@ -106,28 +111,46 @@ package struct CatalogTable: ~Copyable {
             .map { StreamID(outputs[$0].stream) }
     }
 
-    /// As `stream(_:format:output:discriminator:)`, for the reading at `place` of a device's frame. A
+    /// A device's row of `latest`: where `stream` finds the streams of its frames. Nil for numbers with
+    /// gaps before them, whose streams go the longer way.
+    @inline(__always)
+    package func frame(of device: DeviceID) -> CatalogFrame? {
+        let row = Int(device.rawValue) &- 1
+        guard row >= 0, row < devices.count, devices.sightings[row].id == device else {
+            return nil
+        }
+        return CatalogFrame(first: row &* CatalogTable.places)
+    }
+
+    /// As `stream(_:format:output:discriminator:)`, for the reading at `place` of a device's `frame`. A
     /// device's frames mostly have the same readings at the same places, and their streams stand side
     /// by side here: two cache lines a frame instead of one a reading.
+    @inline(__always)
     package mutating func stream(
-        _ device: DeviceID, place: Int, format: UInt16, output: UInt16, discriminator: UInt64
+        _ device: DeviceID, _ frame: CatalogFrame?, place: Int, format: UInt16, output: UInt16,
+        discriminator: UInt64
     ) -> StreamID? {
-        let row = Int(device.rawValue) - 1
-        // Numbers without gaps are rows; other devices go the longer way.
-        guard place < CatalogTable.places, row >= 0, row < devices.count,
-            devices.sightings[row].id == device
-        else {
-            return stream(device, format: format, output: output, discriminator: discriminator)
+        if let frame, place < CatalogTable.places {
+            let hint = Int(latest[frame.first &+ place])
+            if hint > 0 {
+                let entry = outputs[hint &- 1]
+                if entry.isOf(format, output, discriminator) { return StreamID(entry.stream) }
+            }
         }
-        let at = row * CatalogTable.places + place
-        let hint = Int(latest[at])
-        if hint > 0 {
-            let entry = outputs[hint &- 1]
-            if entry.isOf(format, output, discriminator) { return StreamID(entry.stream) }
-        }
-        guard let found = outputs.row(device.rawValue, format, output, discriminator, streams)
+        return find(device, frame, place: place, format, output, discriminator)
+    }
+
+    @inline(never)
+    private mutating func find(
+        _ device: DeviceID, _ frame: CatalogFrame?, place: Int, _ format: UInt16, _ output: UInt16,
+        _ discriminator: UInt64
+    ) -> StreamID? {
+        guard
+            let found = outputs.row(device.rawValue, format, output, discriminator, streams)
         else { return nil }
-        latest[at] = UInt32(found + 1)
+        if let frame, place < CatalogTable.places {
+            latest[frame.first + place] = UInt32(found + 1)
+        }
         return StreamID(outputs[found].stream)
     }
 

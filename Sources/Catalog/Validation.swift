@@ -94,8 +94,25 @@ public func validate(
 /// Whether a value lies in `range`, without allocation; not-a-number lies in none. A decimal is compared
 /// as the double nearest to it when it has at most 15 digits and |exponent| ≤ 22 (as `Value.asDouble`),
 /// beyond that within a few units in the last place.
-@usableFromInline
+@inlinable @inline(__always)
 func isInside(_ value: Value, _ range: ClosedRange<Double>) -> Bool {
+    guard value.kind == .decimal, value.exponent <= 0, value.exponent >= -4 else {
+        return isInsideAny(value, range)
+    }
+    // The usual exponents, in the caller.
+    let divisor: Double =
+        switch value.exponent {
+        case 0: 1
+        case -1: 10
+        case -2: 100
+        case -3: 1000
+        default: 10_000
+        }
+    return range.contains(Double(value.mantissa) / divisor)
+}
+
+@usableFromInline
+func isInsideAny(_ value: Value, _ range: ClosedRange<Double>) -> Bool {
     switch value.kind {
     case .none: return true
     case .double: return range.contains(Double(bitPattern: value.bits))

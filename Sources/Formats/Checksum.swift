@@ -55,18 +55,12 @@ struct CRC16Rule: Sendable {
         return result
     }
 
-    /// Two to eight bytes at once, the last of them least significant in `word`.
+    /// The first two to eight bytes at once, the last of them least significant in `word`: a register of
+    /// zeros that meets zeros stays as it is, so that the word is as good as one of eight bytes.
     @inline(__always)
-    func step(_ crc: UInt16, _ word: UInt64, count: Int) -> UInt16 {
-        let first = UInt64(truncatingIfNeeded: 8 &* count &- 16)
-        let mixed = word ^ UInt64(isReflected ? crc.byteSwapped : crc) &<< first
-        var result: UInt16 = 0
-        var k = 0
-        while k < count {
-            result ^= table[256 &* k &+ Int(mixed >> UInt64(8 &* k) & 255)]
-            k &+= 1
-        }
-        return result
+    func first(_ word: UInt64, count: Int) -> UInt16 {
+        let top = UInt64(truncatingIfNeeded: 8 &* count &- 16)
+        return step8(0, word ^ UInt64(isReflected ? start.byteSwapped : start) &<< top)
     }
 
     private static func reverse(_ v: UInt16) -> UInt16 {

@@ -69,6 +69,15 @@ import Model
         return word
     }
 
+    /// Eight bytes; nil when they would leave the bytes.
+    @inline(__always)
+    func word(_ at: Int, isLittle: Bool) -> UInt64? {
+        guard at >= 0, at <= count &- 8 else { return nil }
+        // Safety: 0 <= at and at + 8 <= count, from the line above.
+        let word = unsafe UnsafeRawPointer(base + at).loadUnaligned(as: UInt64.self)
+        return isLittle ? UInt64(littleEndian: word) : UInt64(bigEndian: word)
+    }
+
     /// Whether no byte of `range` has its highest bit set; false when the range leaves the bytes.
     @inline(__always)
     func isASCII(_ range: Range<Int>) -> Bool {
@@ -164,15 +173,16 @@ import Model
         guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
         var crc = rule.start
         var i = range.lowerBound
-        while i &+ 8 <= range.upperBound {
+        let odd = range.count & 7
+        if odd == 1 {
+            crc = rule.step(crc, byte(i) ?? 0)
+        } else if odd > 1 {
+            crc = rule.first(big(i, width: odd) ?? 0, count: odd)
+        }
+        i &+= odd
+        while i < range.upperBound {
             crc = rule.step8(crc, eight(i))
             i &+= 8
-        }
-        let left = range.upperBound &- i
-        if left == 1 {
-            crc = rule.step(crc, byte(i) ?? 0)
-        } else if left > 1 {
-            crc = rule.step(crc, big(i, width: left) ?? 0, count: left)
         }
         return crc ^ rule.final
     }

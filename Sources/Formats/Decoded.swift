@@ -1,6 +1,7 @@
 // What decoding yields: for the hot path fixed-width readings in reused storage, for people a tree of
 // fields with byte ranges. Both come from the same compiled program.
 
+import CPrefetch
 package import Model
 
 /// Which way a frame travels. A few layouts (Modbus) can only be told apart by it.
@@ -72,6 +73,8 @@ package struct DecodedFrame {
     package var answer: [UInt8] = []
     /// The frame is one of several that make one body; nil when it stands alone.
     package var part: FramePart?
+    /// Where its key will be looked up.
+    package var keysAhead = KeysAhead()
 
     package init() {
         readings.reserveCapacity(64)
@@ -119,6 +122,32 @@ extension DecodedFrame {
     package var isControl: Bool {
         get { head.isControl }
         set { head.isControl = newValue }
+    }
+}
+
+/// Asks for the memory in which a duplicate key will be looked up, as soon as the key is known: what does
+/// not lie in a core's own cache takes as long to come as the rest of a frame takes to be read. A key's
+/// cache line is the upper bits of its product with `factor`.
+package struct KeysAhead {
+    /// Number of the address of line 0.
+    private let base: UInt
+    private let factor: UInt64
+    private let shift: UInt64
+
+    /// Asks for nothing of use.
+    init() { self.init(base: 0, factor: 0, lines: 1) }
+
+    /// `lines`: of 64 bytes each, a power of two.
+    package init(base: UInt, factor: UInt64, lines: Int) {
+        self.base = base
+        self.factor = factor
+        shift = UInt64(64 - lines.trailingZeroBitCount)
+    }
+
+    @inline(__always)
+    func ask(for key: UInt64) {
+        // A shift by 64, of one line only, leaves nothing.
+        sluice_prefetch(base &+ UInt((key &* factor) >> shift) &<< 6)
     }
 }
 

@@ -350,7 +350,10 @@ extension DecodedFrame: FrameSink {
     mutating func control() { isControl = true }
     mutating func seal() { isSealed = true }
     mutating func device(_ key: DeviceKey) { device = key }
-    mutating func duplicate(_ key: UInt64) { duplicateKey = key }
+    mutating func duplicate(_ key: UInt64) {
+        duplicateKey = key
+        keysAhead.ask(for: key)
+    }
     mutating func part(_ part: FramePart) { self.part = part }
     mutating func answer(_ byte: UInt8) {
         if answer.count < 1024 { answer.append(byte) }

@@ -18,6 +18,9 @@ struct PlanStep: BitwiseCopyable {
         case op
         /// Check value `op.meta` of the frame `op.at ..< op.imm` of the plane.
         case checksum
+        /// The integer `op.at` bytes behind the plane's start is the CRC of `op.a ..< op.b`, by the rule of
+        /// check value `op.meta`.
+        case crc
         /// The byte at `op.imm` is the sum of those in `op.at ..< op.meta` of the plane.
         case sum
         /// Neither delimiter `op.x` nor escape `op.meta` (-1 none) in `op.at ..< op.imm`.
@@ -34,16 +37,28 @@ struct PlanStep: BitwiseCopyable {
         case clock
         /// The identity is bytes `op.at ..< op.imm` of the plane in the style `op.x`.
         case identify
+        /// The duplicate key: bytes `op.at ..< op.imm` of the plane, an integer of it or the number
+        /// `op.imm` mixed in. `output` says where the key begins, with the salt `discriminator`, and ends.
+        case keyBytes, keyInteger, keyNumber
     }
 
     var kind = Kind.op
     var plane: UInt8 = 0
     var exponent: Int8 = 0
+    /// Of an integer in the frame itself (`shorten`): the eight bytes at `near`, the first of them most
+    /// significant unless it is little-endian, moved `left` and then right until only the integer is left.
+    var left: UInt8 = 0
     var output: UInt16 = 0
+    /// -1: read it byte by byte where `op.at` says.
+    var near: Int16 = -1
     /// Row of `Program.values`.
     var rule: Int32 = 0
     var discriminator: UInt64 = 0
     var op: Op
+
+    /// Of `output`, where a key begins and ends.
+    static let keyBegins: UInt16 = 1
+    static let keyEnds: UInt16 = 2
 
     func isOp(_ code: OpCode) -> Bool { kind == .op && op.code == code }
 }
@@ -185,6 +200,21 @@ final class PlanTable {
     func step(_ index: Int) -> PlanStep { steps[index] }
 }
 
+extension Cursor {
+    /// The integer of a step that knows the eight bytes around it.
+    @inline(__always)
+    fileprivate func integer(_ step: PlanStep) -> UInt64? {
+        let flags = step.op.flags
+        guard let word = word(Int(step.near), isLittle: flags.contains(.little)) else {
+            return nil
+        }
+        let moved = word &<< UInt64(step.left)
+        let right = 64 &- 8 &* UInt64(step.op.width)
+        return flags.contains(.signed)
+            ? UInt64(bitPattern: Int64(bitPattern: moved) &>> Int64(right)) : moved &>> right
+    }
+}
+
 extension Machine {
     /// Runs the steps of a plan that fits the frame. False when one fails: then the program must run.
     mutating func follow(
@@ -192,17 +222,19 @@ extension Machine {
     ) -> Bool {
         var row = steps.lowerBound
         let end = steps.upperBound
+        var key = DuplicateHash(seed: work.seed, salt: 0)
         do throws(Rejection) {
             while row < end {
                 let step = table.step(row)
                 row &+= 1
                 if step.plane != plane { turn(to: step.plane) }
+                let near = step.near >= 0 ? cursor.integer(step) : nil
                 switch step.kind {
                 case .number:
-                    guard let word = word(step.op) else { return false }
+                    guard let word = near ?? word(step.op) else { return false }
                     yield(word, step, &sink)
                 case .numberUnless:
-                    guard let word = word(step.op) else { return false }
+                    guard let word = near ?? word(step.op) else { return false }
                     if Int64(bitPattern: word) == step.op.imm {
                         sink.reading(
                             output: step.output, discriminator: step.discriminator,
@@ -211,14 +243,14 @@ extension Machine {
                         yield(word, step, &sink)
                     }
                 case .digits:
-                    guard let word = word(step.op) else { return false }
+                    guard let word = near ?? word(step.op) else { return false }
                     if let number = word.packedDecimal {
                         yield(number, step, &sink)
                     } else {
                         try take(step, program, &sink)
                     }
                 case .clock:
-                    guard let word = word(step.op) else { return false }
+                    guard let word = near ?? word(step.op) else { return false }
                     if let at = Machine.unixTime(Int64(bitPattern: word), unit: step.op.imm) {
                         time = at
                         sink.stamp(from: firstReading, milliseconds: at)
@@ -227,6 +259,19 @@ extension Machine {
                     if !work.isIdentified {
                         guard identify(step.op, &sink) else { return false }
                     }
+                case .keyBytes, .keyInteger, .keyNumber:
+                    if step.output & PlanStep.keyBegins != 0 {
+                        key = DuplicateHash(seed: work.seed, salt: step.discriminator)
+                    }
+                    if step.kind == .keyBytes {
+                        key.mix(cursor, Int(step.op.at)..<Int(step.op.imm))
+                    } else if step.kind == .keyNumber {
+                        key.mix(UInt64(bitPattern: step.op.imm))
+                    } else {
+                        guard let word = near ?? word(step.op) else { return false }
+                        key.mix(word)
+                    }
+                    if step.output & PlanStep.keyEnds != 0 { sink.duplicate(key.value) }
                 case .take: try take(step, program, &sink)
                 case .op: try follow(step, program, &sink)
                 case .inside: guard isPlain(step.op) else { return false }
@@ -237,6 +282,11 @@ extension Machine {
                 case .checksum:
                     let rule = program.checksums[Int(step.op.meta)]
                     guard rule.holds(cursor, start: Int(step.op.at), end: Int(step.op.imm)) == true
+                    else { return false }
+                case .crc:
+                    guard case .crc16(let rule) = program.checksums[Int(step.op.meta)].kind,
+                        let sum = cursor.crc16(Int(step.op.a)..<Int(step.op.b), rule: rule),
+                        let found = near ?? word(step.op), found == UInt64(sum)
                     else { return false }
                 }
             }
@@ -252,7 +302,6 @@ extension Machine {
     }
 
     /// The integer at a fixed place.
-    @inline(__always)
     private func word(_ op: Op) -> UInt64? {
         let (at, width) = (Int(op.at), Int(op.width))
         let word =

@@ -146,6 +146,94 @@ extension PlanRecorder {
         return result
     }
 
+    /// The duplicate key is found first, before the check value and the readings: whoever remembers keys
+    /// is asked for one while the rest of the frame is read, and memory has time to answer. `steps` as they
+    /// are when the key needs more than bytes and integers of the frame.
+    func keyFirst(_ steps: [PlanStep]) -> [PlanStep] {
+        guard let at = steps.firstIndex(where: { $0.isOp(.duplicate) }),
+            !steps[(at + 1)...].contains(where: { $0.isOp(.duplicate) })
+        else { return steps }
+        var rest = steps
+        let key = rest.remove(at: at).op
+        if key.flags.contains(.rest) { return [steps[at]] + rest }
+        var first: [PlanStep] = []
+        for slot in key.b..<(key.b &+ UInt16(key.width)) {
+            guard var part = maker(of: slot, in: rest) else { return steps }
+            var slots = [slot]
+            if part.op.code == .copy {
+                slots.append(part.op.b)
+                guard let read = maker(of: part.op.b, in: rest) else { return steps }
+                part = read
+            }
+            switch part.op.code {
+            case .readBytes:
+                part.kind = .keyBytes
+                part.op.imm += Int64(part.op.at)
+            case .readInteger: part.kind = .keyInteger
+            case .constant: part.kind = .keyNumber
+            default: return steps
+            }
+            guard part.plane == 0 else { return steps }
+            first.append(part)
+            for slot in slots where !isRead(slot, in: rest) {
+                rest.removeAll { makes($0, slot) }
+            }
+        }
+        guard !first.isEmpty else { return steps }
+        first[0].discriminator = UInt64(bitPattern: key.imm)
+        first[0].output |= PlanStep.keyBegins
+        first[first.count - 1].output |= PlanStep.keyEnds
+        return first + rest
+    }
+
+    /// Integers of the frame itself, which has `count` bytes: where the eight bytes around them stand.
+    func near(_ steps: [PlanStep], _ count: Int) -> [PlanStep] {
+        steps.map { step in
+            switch step.kind {
+            case .number, .numberUnless, .digits, .clock, .keyInteger, .crc: break
+            default: return step
+            }
+            let (at, width) = (Int(step.op.at), Int(step.op.width))
+            let near = min(at, count - 8)
+            guard step.plane == 0, (1...8).contains(width), near >= 0, at + width <= count
+            else { return step }
+            var step = step
+            step.near = Int16(near)
+            let before = at - near
+            step.left = UInt8(
+                8 * (step.op.flags.contains(.little) ? 8 - before - width : before))
+            return step
+        }
+    }
+
+    /// The only step that puts something into a slot.
+    private func maker(of slot: UInt16, in steps: [PlanStep]) -> PlanStep? {
+        let makers = steps.filter { makes($0, slot) }
+        return makers.count == 1 ? makers[0] : nil
+    }
+
+    /// Whether a step puts something into a slot.
+    private func makes(_ step: PlanStep, _ slot: UInt16) -> Bool {
+        guard step.kind == .op else { return false }
+        switch step.op.code {
+        case .readInteger, .readOrdered, .readFloat, .readBCD, .readBytes, .readTime, .constant,
+            .bits, .missing, .toTime, .copy:
+            return step.op.a == slot || step.op.code == .readTime && step.op.b == slot
+        default: return false
+        }
+    }
+
+    /// Whether any step takes something from a slot.
+    private func isRead(_ slot: UInt16, in steps: [PlanStep]) -> Bool {
+        steps.contains { step in
+            let divides = step.kind == .take || step.isOp(.emit)
+            if divides, program.values[Int(step.rule)].divisor == slot { return true }
+            guard step.kind == .op else { return false }
+            if step.op.code == .copy { return step.op.b == slot }
+            return step.op.a == slot && !makes(step, slot)
+        }
+    }
+
     private func isUsed(_ slot: UInt16, in steps: ArraySlice<PlanStep>) -> Bool {
         for step in steps where step.kind == .op {
             switch step.op.code {

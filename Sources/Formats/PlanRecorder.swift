@@ -201,8 +201,19 @@ struct PlanRecorder: FrameSink {
         var op = Op(code: .skip, at: Int32(range.lowerBound), meta: Int32(row))
         op.imm = Int64(range.upperBound)
         let rule = program.checksums[row]
-        guard case .sum8 = rule.kind, !rule.isText, let places = rule.places(in: range) else {
+        guard !rule.isText, let places = rule.places(in: range) else {
             return PlanStep(kind: .checksum, plane: plane, op: op)
+        }
+        switch rule.kind {
+        case .sum8: break
+        case .crc16:
+            op.at = Int32(places.field.lowerBound)
+            op.width = 2
+            if rule.isLittleEndian { op.flags = .little }
+            op.a = UInt16(places.over.lowerBound)
+            op.b = UInt16(places.over.upperBound)
+            return PlanStep(kind: .crc, plane: plane, op: op)
+        case .xor8, .crcHJ212: return PlanStep(kind: .checksum, plane: plane, op: op)
         }
         op.at = Int32(places.over.lowerBound)
         op.meta = Int32(places.over.upperBound)
@@ -364,6 +375,6 @@ struct PlanRecorder: FrameSink {
         }
         table.add(
             count: bytes.count, direction: direction, asked: asked, words: words,
-            steps: fused(needed()))
+            steps: near(keyFirst(fused(needed())), bytes.count))
     }
 }

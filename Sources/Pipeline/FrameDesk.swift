@@ -42,6 +42,7 @@ struct FrameDesk: ~Copyable {
         recent = RecentFrames(
             capacity: settings.duplicateSlots,
             windowMilliseconds: settings.duplicateWindowMilliseconds)
+        frame.keysAhead = recent.ahead
         outgoing.reserveCapacity(4096)
     }
 
@@ -61,11 +62,13 @@ struct FrameDesk: ~Copyable {
         case part(FramePart, FormatState)
     }
 
-    /// Takes the frame in by the next of the source's formats that accepts it.
+    /// Takes the frame in by the next of the source's formats that accepts it. `isDatagram`: it has just
+    /// arrived as one and is not counted yet.
     mutating func accept(
         _ bytes: Span<UInt8>, _ state: SourceState, _ search: inout FormatSearch,
-        at receivedAt: Timestamp, answerTo recipient: Recipient
+        at receivedAt: Timestamp, answerTo recipient: Recipient, isDatagram: Bool
     ) -> Step {
+        if isDatagram { arrived(bytes.count, isFrame: true) }
         while let format = decode(bytes, state, &search, at: receivedAt) {
             if format.assembles, let part = frame.part { return .part(part, format) }
             do throws(Rejection) {
@@ -88,11 +91,10 @@ struct FrameDesk: ~Copyable {
         _ bytes: Span<UInt8>, _ state: SourceState, _ search: inout FormatSearch,
         at receivedAt: Timestamp
     ) -> FormatState? {
-        let formats = state.formats
-        let end = search.end ?? formats.count
+        let end = search.end ?? state.formatCount
         while search.next < end {
             let index = search.next
-            let format = formats[index]
+            let format = state.format(index)
             search.next &+= 1
             do throws(Rejection) {
                 try format.decoder.decode(bytes, direction: .up, into: &frame)
@@ -180,23 +182,33 @@ struct FrameDesk: ~Copyable {
         let rules = ruleTable.span
         let decodedReadings = readings.span
         let before = outgoing.count
-        for place in decodedReadings.indices {
-            let decoded = decodedReadings[place]
-            var quality = decoded.quality
-            do throws(Drop) {
-                let observedAt = try validate(
-                    value: decoded.value, quality: &quality,
-                    observedAt: decoded.isTimeRelative
-                        ? decoded.observed(receivedAt) : decoded.observedAt,
-                    receivedAt: receivedAt, rule: rules[Int(decoded.output)],
-                    timeRule: timeRule, gatewayClockIsSet: clockIsSet)
-                let stream = try streamID(device, format, decoded, place: place, &catalog)
-                outgoing.append(
-                    Reading(
-                        stream: stream, value: decoded.value, quality: quality,
-                        observedAt: observedAt, receivedAt: receivedAt))
-            } catch {
-                counters[error] &+= 1
+        let places = catalog.frame(of: device)
+        outgoing.append(addingCapacity: decodedReadings.count) { output in
+            for place in decodedReadings.indices {
+                var quality = decodedReadings[place].quality
+                do throws(Drop) {
+                    let observedAt = try validate(
+                        value: decodedReadings[place].value, quality: &quality,
+                        observedAt: decodedReadings[place].isTimeRelative
+                            ? decodedReadings[place].observed(receivedAt)
+                            : decodedReadings[place].observedAt,
+                        receivedAt: receivedAt, rule: rules[Int(decodedReadings[place].output)],
+                        timeRule: timeRule, gatewayClockIsSet: clockIsSet)
+                    var stream = catalog.stream(
+                        device, places, place: place, format: format.number,
+                        output: decodedReadings[place].output,
+                        discriminator: decodedReadings[place].discriminator)
+                    if stream == nil {
+                        stream = try newStream(device, format, decodedReadings[place], &catalog)
+                    }
+                    guard let stream else { continue }
+                    output.append(
+                        Reading(
+                            stream: stream, value: decodedReadings[place].value, quality: quality,
+                            observedAt: observedAt, receivedAt: receivedAt))
+                } catch {
+                    counters[error] &+= 1
+                }
             }
         }
         counters.readingsDecoded &+= UInt64(readings.count)
@@ -262,16 +274,11 @@ struct FrameDesk: ~Copyable {
             format: format.format.name, at: receivedAt)
     }
 
-    private static func streamID(
-        _ device: DeviceID, _ format: FormatState, _ reading: DecodedReading, place: Int,
+    @inline(never)
+    private static func newStream(
+        _ device: DeviceID, _ format: FormatState, _ reading: DecodedReading,
         _ catalog: inout CatalogTable
     ) throws(Drop) -> StreamID {
-        if let known = catalog.stream(
-            device, place: place, format: format.number, output: reading.output,
-            discriminator: reading.discriminator)
-        {
-            return known
-        }
         let words = format.decoder.describe(reading)
         return try catalog.addStream(
             device, format: format.number, output: reading.output,

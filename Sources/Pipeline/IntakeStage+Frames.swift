@@ -12,16 +12,21 @@ extension IntakeStage {
 
     /// Decodes with the source's formats in their order; the first that accepts wins, unless what it reads
     /// is not plausible and another's reading is (`FrameDesk+Choice.swift`). Returns true when the frame
-    /// was decoded, a control frame or a duplicate.
+    /// was decoded, a control frame or a duplicate. `isDatagram`: it has just arrived as one and is not
+    /// counted yet.
     @discardableResult
     func accept(
         _ bytes: Span<UInt8>, source: Int, only: Int?, at receivedAt: Timestamp,
-        answerTo recipient: Recipient
+        answerTo recipient: Recipient, isDatagram: Bool = false
     ) -> Bool {
         let state = sources[source]
         var search = FormatSearch(only: only)
+        var isNew = isDatagram
         while true {
-            switch hot.accept(bytes, state, &search, at: receivedAt, answerTo: recipient) {
+            let step = hot.accept(
+                bytes, state, &search, at: receivedAt, answerTo: recipient, isDatagram: isNew)
+            isNew = false
+            switch step {
             case .taken: return true
             case .refused(let reason):
                 refuse(reason, bytes, source: source, at: receivedAt)

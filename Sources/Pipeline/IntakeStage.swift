@@ -49,7 +49,20 @@ package final class IntakeStage: IntakeDoor {
     final class SourceState {
         let source: IntakeSource
         let timeRule: TimeRule
-        var formats: [FormatState]
+        @exclusivity(unchecked) private var loaded: [FormatState]
+        // Safety: reads copy the array, and a reload, which changes it between two turns, copies one in: no
+        // access lasts longer than that, so none can overlap with another.
+        var formats: [FormatState] {
+            get { unsafe loaded }
+            set { unsafe loaded = newValue }
+        }
+        /// Of `formats`, without counting references to the list.
+        @inline(__always)
+        func format(_ index: Int) -> FormatState {
+            // Safety: as above; the read ends with this call.
+            unsafe loaded[index]
+        }
+        let formatCount: Int
         let maximumFrame: Int
         let exchange: Exchange?
         /// When the exchange wants its timer.
@@ -58,7 +71,8 @@ package final class IntakeStage: IntakeDoor {
         init(source: IntakeSource, formats: [FormatState], seed: UInt64) {
             self.source = source
             timeRule = source.timeRule
-            self.formats = formats
+            unsafe loaded = formats
+            formatCount = formats.count
             var longest = source.formats.map(\.maximumFrame).max() ?? 0
             if var settings = source.exchange {
                 settings.formats = source.formats.map(\.name)
@@ -190,20 +204,17 @@ package final class IntakeStage: IntakeDoor {
         _ bytes: Span<UInt8>, source: Int, from: Endpoint, at receivedAt: Timestamp,
         isTruncated: Bool
     ) {
-        let exchange = sources[source].exchange
-        hot.arrived(bytes.count, isFrame: exchange == nil)
-        if let exchange {
-            return converse(
+        if let exchange = sources[source].exchange {
+            hot.arrived(bytes.count, isFrame: false)
+            converse(
                 bytes, exchange, source: source, from: from, at: receivedAt, isCut: isTruncated)
-        }
-        if bytes.count == 0 {
-            refuse(.empty, bytes, source: source, at: receivedAt)
-        } else if isTruncated {
-            refuse(.oversized, bytes, source: source, at: receivedAt)
+        } else if bytes.count == 0 || isTruncated {
+            hot.arrived(bytes.count, isFrame: true)
+            refuse(bytes.count == 0 ? .empty : .oversized, bytes, source: source, at: receivedAt)
         } else {
             accept(
                 bytes, source: source, only: nil, at: receivedAt,
-                answerTo: .datagram(source: source, to: from))
+                answerTo: .datagram(source: source, to: from), isDatagram: true)
         }
     }
 

@@ -13,6 +13,7 @@
 // With the 2^18 slots of a gateway that is 62 bits of a key's 64: at 20,000 keyed frames a second without
 // pause one in thirteen years is taken for a repetition of another.
 
+package import Formats
 package import Model
 
 package struct RecentFrames {
@@ -30,6 +31,8 @@ package struct RecentFrames {
     /// Milliseconds to units of time: 1 ms, or 128 ms and more where windows are long, so that the longest
     /// is an eighth of the times' circle at most.
     private let unitShift: Int64
+    /// Where keys will be looked up.
+    package let ahead: KeysAhead
 
     /// `capacity`: slots of one generation, a power of two. `windowMilliseconds`: the longest that a key
     /// is known, whatever its format says.
@@ -38,9 +41,10 @@ package struct RecentFrames {
         let words = [UInt64](repeating: 0, count: 2 * max(4, capacity) + 7)
         // Safety: only the address's number is used. The array is never copied and never grows, so that
         // it stays where it is; if it moved, slots would cross cache lines, no more.
-        skew = unsafe words.withUnsafeBufferPointer {
-            (64 - Int(bitPattern: $0.baseAddress) % 64) / 8 % 8
-        }
+        let base = unsafe words.withUnsafeBufferPointer { UInt(bitPattern: $0.baseAddress) }
+        skew = Int(64 - base % 64) / 8 % 8
+        ahead = KeysAhead(
+            base: base + UInt(8 * skew), factor: RecentFrames.factor, lines: max(1, capacity / 4))
         self.words = words
         mask = capacity - 1
         slotShift = UInt64(64 - mask.nonzeroBitCount)
@@ -106,7 +110,8 @@ package struct RecentFrames {
 
     /// An odd factor gives each key another value, and its upper bits depend on all of them.
     @inline(__always)
-    private static func mixed(_ key: UInt64) -> UInt64 { key &* 0x9E37_79B9_7F4A_7C15 }
+    private static func mixed(_ key: UInt64) -> UInt64 { key &* factor }
+    private static let factor: UInt64 = 0x9E37_79B9_7F4A_7C15
 
     private func units(_ time: Timestamp) -> UInt64 {
         UInt64(bitPattern: time.milliseconds &>> unitShift) & (1 << timeBits - 1)

@@ -97,18 +97,44 @@ package struct JournalBuffer: Sendable {
         }
         let delta = receivedAt.milliseconds &- lastReceivedAt.milliseconds
         let folded = UInt64(bitPattern: (delta << 1) ^ (delta >> 63))
-        if source < 0x80, folded < 0x4000, frame.count < 0x4000 {
-            head(UInt64(source), folded, UInt64(frame.count))
+        let size = frame.count
+        if source < 0x80, folded < 0x4000, size < 0x4000 {
+            short(frame, source: UInt64(source), folded)
         } else {
             varint(UInt64(source))
             varint(folded)
-            varint(UInt64(frame.count))
+            varint(UInt64(size))
+            // Safety: the span's buffer is valid for the call and copied.
+            unsafe frame.withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
         }
-        // Safety: the span's buffer is valid for the call and copied.
-        unsafe frame.withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
         lastReceivedAt = receivedAt
         if newestReceivedAt < receivedAt { newestReceivedAt = receivedAt }
         count &+= 1
+    }
+
+    /// The usual frame, appended at once: a varint of one byte, two of up to two, its bytes.
+    @inline(__always)
+    private mutating func short(
+        _ frame: Span<UInt8>, source: UInt64, _ delta: UInt64
+    ) {
+        let (deltaBits, deltaSize) = JournalBuffer.short(delta)
+        let (countBits, countSize) = JournalBuffer.short(UInt64(frame.count))
+        let word = source | deltaBits << 8 | countBits &<< UInt64(8 &+ 8 &* deltaSize)
+        let head = 1 &+ deltaSize &+ countSize
+        bytes.append(addingCapacity: frame.count &+ 8) { output in
+            // Safety: eight bytes and the frame's fit into what was asked for; the head's five at most are
+            // followed by the frame, which overwrites the rest of the word.
+            unsafe output.withUnsafeMutableBufferPointer { room, written in
+                let at = UnsafeMutableRawPointer(room.baseAddress!)
+                unsafe at.storeBytes(of: word.littleEndian, as: UInt64.self)
+                unsafe frame.withUnsafeBytes {
+                    if let from = $0.baseAddress {
+                        unsafe (at + head).copyMemory(from: from, byteCount: $0.count)
+                    }
+                }
+                written = head &+ frame.count
+            }
+        }
     }
 
     /// Hands over all frames and starts anew behind them. `counters` must be those of the same
@@ -149,22 +175,10 @@ package struct JournalBuffer: Sendable {
             bytes.removeAll(keepingCapacity: true)
         } else {
             bytes = []
-            // The trailer is small; it shares the slack.
-            bytes.reserveCapacity(capacity + 1024)
+            // Slack for the turn that reaches the capacity, and for the trailer.
+            bytes.reserveCapacity(capacity + capacity / 4 + 1024)
         }
         bytes.append(contentsOf: repeatElement(0, count: JournalBuffer.headerSize))
-    }
-
-    /// A frame's usual head, a varint of one byte and two of up to two, appended at once.
-    private mutating func head(_ source: UInt64, _ delta: UInt64, _ count: UInt64) {
-        let (deltaBits, deltaSize) = JournalBuffer.short(delta)
-        let (countBits, countSize) = JournalBuffer.short(count)
-        let word = source | deltaBits << 8 | countBits &<< UInt64(8 &+ 8 &* deltaSize)
-        let size = 1 &+ deltaSize &+ countSize
-        // Safety: the word's bytes are read within the call; size is at most five.
-        unsafe withUnsafeBytes(of: word.littleEndian) {
-            unsafe bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: $0[..<size]))
-        }
     }
 
     /// A varint of at most two bytes. A function by itself: what a nested one would change is checked for

@@ -182,6 +182,48 @@ struct EpochTests {
         #expect(again.map(\.info.readings) == [1, 2])
     }
 
+    @Test("readings that come together fall into the buckets into which each falls alone")
+    func together() {
+        let seed = UInt64.random(in: 0 ... .max)
+        var random = SplitMix64(seed: seed)
+        let settings = settings()
+        let width = settings.bucketMilliseconds
+        let places: [Int64] = [
+            0, now, -now, 1 << 62, -1 << 62, (1 << 62) - width, .max, .min, now - now % width,
+        ]
+        let lags: [Int64] = [
+            0, settings.backMilliseconds, -settings.aheadMilliseconds, width, .max, .min, 1 << 61,
+        ]
+        for _ in 0..<200 {
+            var together = Epoch(settings: settings)
+            var alone = Epoch(settings: settings)
+            if random.below(2) == 0 {
+                together.setPriority(.alarm, of: StreamID(2))
+                alone.setPriority(.alarm, of: StreamID(2))
+            }
+            var readings: [Reading] = []
+            var observed = places[random.below(places.count)]
+            var lag = lags[random.below(lags.count)]
+            for _ in 0..<8 {
+                if random.below(4) == 0 { observed = places[random.below(places.count)] }
+                if random.below(4) == 0 { lag = lags[random.below(lags.count)] }
+                let at = observed &+ Int64(random.below(5) - 2)
+                readings.append(
+                    Reading(
+                        stream: StreamID(UInt32(1 + random.below(3))),
+                        value: .decimal(1, exponent: 0), quality: [],
+                        observedAt: Timestamp(milliseconds: at),
+                        receivedAt: Timestamp(
+                            milliseconds: at &+ lag &+ Int64(random.below(3) - 1))))
+            }
+            together.add(readings.span)
+            for reading in readings { alone.add([reading].span) }
+            #expect(together.oldest == alone.oldest, "seed \(seed)")
+            let (a, b) = (together.seal(), alone.seal())
+            #expect(a.map(\.bytes) == b.map(\.bytes), "seed \(seed)")
+        }
+    }
+
     @Test("more buckets than allowed go to history and nothing is lost")
     func bucketLimit() {
         var epoch = Epoch(settings: settings { $0.maximumBuckets = 5 })

@@ -306,7 +306,8 @@ struct CatalogPlaceTests {
             let known = table.stream(
                 device, format: format, output: output, discriminator: discriminator)
             let atPlace = table.stream(
-                device, place: place, format: format, output: output, discriminator: discriminator)
+                device, table.frame(of: device), place: place, format: format, output: output,
+                discriminator: discriminator)
             #expect(atPlace == known, "seed \(seed)")
             if known == nil {
                 _ = try table.addStream(
@@ -324,10 +325,12 @@ struct CatalogPlaceTests {
         let stream = try table.addStream(
             device, format: 1, output: 2, discriminator: 3, name: "a", quantity: "q", unit: "",
             priority: .live)
-        var found = table.stream(device, place: 0, format: 1, output: 2, discriminator: 3)
+        var found = table.stream(
+            device, table.frame(of: device), place: 0, format: 1, output: 2, discriminator: 3)
         #expect(found == stream)
         table.forgetPassingNames()
-        found = table.stream(device, place: 0, format: 1, output: 2, discriminator: 3)
+        found = table.stream(
+            device, table.frame(of: device), place: 0, format: 1, output: 2, discriminator: 3)
         #expect(found == nil)
     }
 }
