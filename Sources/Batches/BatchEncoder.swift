@@ -48,6 +48,12 @@ package struct BatchEncoder: ~Copyable {
             misfitsEnd = UInt32(misfits.upperBound)
         }
 
+        mutating func stored(_ first: Int64, formIndex: Int, sibling: Int) {
+            self.first = first
+            self.formIndex = UInt32(formIndex)
+            self.sibling = UInt8(sibling)
+        }
+
         var integers: Range<Int> { Int(integersAt)..<Int(integersEnd) }
         var misfits: Range<Int> { Int(misfitsAt)..<Int(misfitsEnd) }
     }
@@ -178,7 +184,7 @@ package struct BatchEncoder: ~Copyable {
         let start = integers.count
         let shape = shapes[rows.lowerBound]
         var isMixed = false
-        for row in rows where shapes[row] != shape { isMixed = true }
+        for row in rows.dropFirst() where shapes[row] != shape { isMixed = true }
         // Missing values, which store nothing, may come first.
         var isDouble = isMixed || shape & 7 == UInt32(Value.Kind.double.rawValue)
         if isMixed {
@@ -187,7 +193,11 @@ package struct BatchEncoder: ~Copyable {
                 integers.append(bits[row])
             }
             encodeShapes(rows, shapes)
-        } else if shape & 8 == 0 {
+        } else if shape & 8 != 0 {
+            // Nothing is stored.
+        } else if rows.count == 1 {
+            integers.append(bits[rows.lowerBound])
+        } else {
             integers.append(addingCapacity: rows.count) { output in
                 for row in rows { output.append(bits[row]) }
             }
@@ -235,19 +245,20 @@ package struct BatchEncoder: ~Copyable {
                     shape: Int(row.shape)), observed: observed.span, into: &values,
                 escapes: &escapes)
             lastForm = formTable.index(of: StreamForm(value: row.form, column: column))
-            streams[stream].first = first
-            streams[stream].formIndex = UInt32(lastForm)
-            streams[stream].sibling = UInt8(distance)
+            streams[stream].stored(first, formIndex: lastForm, sibling: distance)
         }
         head.putVarint(UInt64(stride))
+        var stored = 0
         for stream in streams.indices {
             let expected = stride > 0 && stream >= stride ? streams[stream - stride].first : 0
             if streams[stream].integers.isEmpty {
                 streams[stream].first = expected
             } else {
-                firsts.putZigzag(streams[stream].first &- expected)
+                order[stored] = Int(streams[stream].first &- expected)
+                stored += 1
             }
         }
+        firsts.putVarints(stored) { zigzag(Int64(order[$0])) }
     }
 
     /// Distance to the stream that predicts a stream's first value: the number of streams of a device
@@ -277,18 +288,16 @@ package struct BatchEncoder: ~Copyable {
     // MARK: Head
 
     private mutating func encodeHead() {
-        var next: UInt32 = 0
-        for stream in grouping.streams {
-            head.putVarint(UInt64(stream &- next))
-            next = stream &+ 1
+        let (ofGrouping, ofStreams, own) = (grouping.streams, finder.ofStream, streams)
+        let (numbers, schedules, rows) = (ofGrouping.span, ofStreams.span, own.span)
+        head.putVarints(rows.count) {
+            UInt64($0 == 0 ? numbers[0] : numbers[$0] &- numbers[$0 &- 1] &- 1)
         }
-        var last = 0
-        for schedule in finder.ofStream {
-            head.putZigzag(Int64(schedule - last))
-            last = schedule
+        head.putVarints(rows.count) {
+            zigzag(Int64(schedules[$0] &- ($0 == 0 ? 0 : schedules[$0 &- 1])))
         }
-        for stream in streams { head.putVarint(UInt64(stream.shape)) }
-        for stream in streams { head.putVarint(UInt64(stream.formIndex)) }
+        head.putVarints(rows.count) { UInt64(rows[$0].shape) }
+        head.putVarints(rows.count) { UInt64(rows[$0].formIndex) }
         for stream in streams where stream.sibling > 0 {
             head.putVarint(UInt64(stream.sibling - 1))
         }
@@ -350,22 +359,34 @@ private struct StreamForm: Hashable {
 private struct FormTable<Key: Hashable> {
     private(set) var keys: [Key] = []
     private var indices: [Key: Int] = [:]
-    private var last: (key: Key, index: Int)?
+    /// The key that followed each key last time: devices are alike, so it mostly follows again.
+    private var followers: [Int] = []
+    private var last = -1
 
     mutating func removeAll() {
         keys.removeAll(keepingCapacity: true)
         indices.removeAll(keepingCapacity: true)
-        last = nil
+        followers.removeAll(keepingCapacity: true)
+        last = -1
     }
 
     mutating func index(of key: Key) -> Int {
-        if let last, last.key == key { return last.index }
+        if last >= 0 {
+            if keys[last] == key { return last }
+            let guess = followers[last]
+            if keys[guess] == key {
+                last = guess
+                return guess
+            }
+        }
         let index = indices[key] ?? keys.count
         if index == keys.count {
             keys.append(key)
+            followers.append(index)
             indices[key] = index
         }
-        last = (key, index)
+        if last >= 0 { followers[last] = index }
+        last = index
         return index
     }
 }

@@ -34,26 +34,32 @@ struct ScheduleFinder {
         clocks.removeAll(keepingCapacity: true)
         ofStream.removeAll(keepingCapacity: true)
         byHash.removeAll(keepingCapacity: true)
+        // The schedule of the stream before.
+        var last = 0
+        var lastRows = 0..<0
         for stream in 0..<g.streams.count {
             let rows = g.rows(stream)
-            if let last = ofStream.last, isEqual(g, schedules[last].rows, rows) {
+            if isEqual(g, lastRows, rows) {
                 ofStream.append(last)
                 continue
             }
             let key = hash(g, rows)
             if let known = byHash[key], isEqual(g, schedules[known].rows, rows) {
-                ofStream.append(known)
+                last = known
             } else {
-                byHash[key] = schedules.count
-                ofStream.append(schedules.count)
+                last = schedules.count
+                byHash[key] = last
                 schedules.append(Schedule(rows: rows, clock: -1))
             }
+            lastRows = schedules[last].rows
+            ofStream.append(last)
         }
         shareClocks(g)
         numberClocks()
         for index in schedules.indices { select(index, g) }
     }
 
+    @inline(__always)
     private func isEqual(_ g: borrowing Grouping, _ a: Range<Int>, _ b: Range<Int>) -> Bool {
         guard a.count == b.count else { return false }
         let (o, r) = (g.observed.span, g.received.span)

@@ -30,6 +30,26 @@ extension [UInt8] {
     }
 
     mutating func putZigzag(_ v: Int64) { putVarint(zigzag(v)) }
+
+    /// `count` varints, the numbers that `value` gives for 0, 1 and so on.
+    @inline(__always)
+    mutating func putVarints(_ count: Int, _ value: (Int) -> UInt64) {
+        var next = 0
+        while next < count {
+            let end = Swift.min(next &+ 256, count)
+            append(addingCapacity: 10 &* (end &- next)) { output in
+                for i in next..<end {
+                    var rest = value(i)
+                    while rest >= 0x80 {
+                        output.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+                        rest &>>= 7
+                    }
+                    output.append(UInt8(truncatingIfNeeded: rest))
+                }
+            }
+            next = end
+        }
+    }
 }
 
 /// 0, -1, 1, -2 … to 0, 1, 2, 3 …
