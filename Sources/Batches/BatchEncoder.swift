@@ -69,23 +69,40 @@ package struct BatchEncoder: ~Copyable {
         _ readings: Span<Reading>, bucketStart: Timestamp, bucketMilliseconds: Int64,
         revision: UInt32, priority: Priority, effort: BatchEffort, names: [[UInt8]] = []
     ) -> SealedBatch {
-        precondition((1...1_000_000).contains(readings.count), "a batch has 1...1,000,000 readings")
+        grouping.group(readings)
+        return encode(
+            readings.count, bucketStart: bucketStart, bucketMilliseconds: bucketMilliseconds,
+            revision: revision, priority: priority, effort: effort, names: names)
+    }
+
+    /// The same for the readings at these places of an epoch's order, taken from its log one by one.
+    mutating func encode(
+        _ log: borrowing ReadingLog, _ order: borrowing StreamOrder, _ range: Range<Int>,
+        bucketStart: Timestamp, bucketMilliseconds: Int64, revision: UInt32, priority: Priority,
+        effort: BatchEffort
+    ) -> SealedBatch {
+        grouping.take(log, order, range)
+        return encode(
+            range.count, bucketStart: bucketStart, bucketMilliseconds: bucketMilliseconds,
+            revision: revision, priority: priority, effort: effort, names: [])
+    }
+
+    /// What was grouped.
+    private mutating func encode(
+        _ count: Int, bucketStart: Timestamp, bucketMilliseconds: Int64, revision: UInt32,
+        priority: Priority, effort: BatchEffort, names: [[UInt8]]
+    ) -> SealedBatch {
+        precondition((1...1_000_000).contains(count), "a batch has 1...1,000,000 readings")
         precondition(bucketMilliseconds >= 0)
-        var first = readings[0].observedAt
-        var last = first
-        for i in 0..<readings.count {
-            let reading = readings[i]
-            precondition(reading.kind < 5, "a mark is no reading")
-            first = min(first, reading.observedAt)
-            last = max(last, reading.observedAt)
-        }
+        let observed = grouping.observed
+        var (first, last) = (observed[0], observed[0])
+        for i in 0..<count { (first, last) = (min(first, observed[i]), max(last, observed[i])) }
         let info = BatchInfo(
             bucketStart: bucketStart, bucketMilliseconds: bucketMilliseconds, revision: revision,
-            readings: readings.count, firstObservedAt: first, lastObservedAt: last,
-            priority: priority)
+            readings: count, firstObservedAt: Timestamp(milliseconds: first),
+            lastObservedAt: Timestamp(milliseconds: last), priority: priority)
         removeAll()
-        columns.begin(readings: readings.count, isCoded: effort.isCoded)
-        grouping.group(readings)
+        columns.begin(readings: count, isCoded: effort.isCoded)
         finder.find(grouping)
         encodeClocks(from: bucketStart.milliseconds)
         let (shapes, bits) = (grouping.shapes, grouping.bits)
@@ -94,7 +111,7 @@ package struct BatchEncoder: ~Copyable {
         encodeValues()
         encodeHead()
         var output: [UInt8] = []
-        output.reserveCapacity(readings.count * 2 + 64)
+        output.reserveCapacity(count * 2 + 64)
         var flags: BatchCodec.Flags = effort.isCoded ? .coded : []
         if !names.isEmpty { flags.insert(.names) }
         BatchCodec.putHeader(info, flags: flags, into: &output)
@@ -294,10 +311,10 @@ package struct BatchEncoder: ~Copyable {
             head.putVarint(UInt64(stream &- next))
             next = stream &+ 1
         }
-        var last = 0
+        var last: Int64 = 0
         for schedule in finder.ofStream {
-            head.putZigzag(Int64(schedule - last))
-            last = schedule
+            head.putZigzag(Int64(schedule) - last)
+            last = Int64(schedule)
         }
         for stream in streams { head.putVarint(UInt64(stream.shape)) }
         for stream in streams { head.putVarint(UInt64(stream.formIndex)) }

@@ -26,7 +26,7 @@ struct ScheduleFinder {
     private(set) var schedules: [Schedule] = []
     private(set) var clocks: [ClockRows] = []
     /// Schedule of each stream.
-    private(set) var ofStream: [Int] = []
+    private(set) var ofStream: [UInt32] = []
     private var byHash: [UInt64: Int] = [:]
 
     mutating func find(_ g: borrowing Grouping) {
@@ -36,16 +36,16 @@ struct ScheduleFinder {
         byHash.removeAll(keepingCapacity: true)
         for stream in 0..<g.streams.count {
             let rows = g.rows(stream)
-            if let last = ofStream.last, isEqual(g, schedules[last].rows, rows) {
+            if let last = ofStream.last, isEqual(g, schedules[Int(last)].rows, rows) {
                 ofStream.append(last)
                 continue
             }
             let key = hash(g, rows)
             if let known = byHash[key], isEqual(g, schedules[known].rows, rows) {
-                ofStream.append(known)
+                ofStream.append(UInt32(known))
             } else {
                 byHash[key] = schedules.count
-                ofStream.append(schedules.count)
+                ofStream.append(UInt32(schedules.count))
                 schedules.append(Schedule(rows: rows, clock: -1))
             }
         }
