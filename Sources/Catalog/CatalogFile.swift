@@ -245,7 +245,10 @@ package final class CatalogFile {
 
     private static func open(_ directory: String) throws(SQLiteError) -> Database {
         let database = try Database(path: directory + "/" + fileName, mode: .readWriteCreate)
-        try database.applyDurableSettings(DurableSettings(locking: .exclusive))
+        var settings = DurableSettings(locking: .exclusive)
+        // Rows come in order of their numbers: the ends of the trees suffice.
+        settings.cacheKilobytes = 256
+        try database.applyDurableSettings(settings)
         return database
     }
 

@@ -82,13 +82,13 @@ extension GatewayProcess {
     }
 }
 
-/// What ran once, and what little else lies beside it, is let go of soon after the start, when the first
-/// frames have been through, at twice the time and so on, and in the end every minute. The kernel maps 64 KB
-/// around each page that runs: a few cold functions hold megabytes.
+/// What ran once is let go of soon after the start, when the first frames have been through, at twice
+/// the time and so on, in the end every ten seconds. The kernel maps 64 KB around each page that runs: a
+/// few cold functions hold megabytes.
 private func forgetAgain(after milliseconds: Int) {
     DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(milliseconds)) {
         ProcessMemory.forget()
-        forgetAgain(after: min(2 * milliseconds, 60_000))
+        forgetAgain(after: min(2 * milliseconds, 10_000))
     }
 }
 
