@@ -30,6 +30,8 @@ let strict: [SwiftSetting] =
         .enableExperimentalFeature("Lifetimes"),
         // Small functions of Model and Ring are called for each reading from other rooms.
         .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+        // So that the linker can put those that run side by side (`program`).
+        .unsafeFlags(["-Xfrontend", "-function-sections"], .when(configuration: .release)),
     ]
 
 func room(_ name: String, _ dependencies: [String]) -> Target {
@@ -39,8 +41,18 @@ func room(_ name: String, _ dependencies: [String]) -> Target {
 func program(_ name: String, _ dependencies: [String]) -> Target {
     .executableTarget(
         name: name, dependencies: dependencies.map { .byName(name: $0) }, swiftSettings: strict,
-        // Addresses of the libraries' functions are found at the start and then read-only.
-        linkerSettings: [.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "now"])])
+        linkerSettings: [
+            // Addresses of the libraries' functions are found at the start and then read-only.
+            .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "now"]),
+            // The toolchain's own linker, which puts the functions that a loaded gateway runs side by side,
+            // as Tests/function-order found them: the kernel maps 64 KB around each page that is touched.
+            // Names that are gone do no harm.
+            .unsafeFlags(
+                [
+                    "-use-ld=lld", "-Xlinker", "--no-warn-symbol-ordering", "-Xlinker",
+                    "--symbol-ordering-file=\(Context.packageDirectory)/Sources/functions.order",
+                ], .when(configuration: .release)),
+        ])
 }
 
 func tests(_ name: String, _ dependencies: [String], exclude: [String] = []) -> Target {

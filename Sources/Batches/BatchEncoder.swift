@@ -28,24 +28,22 @@ package struct BatchEncoder: ~Copyable {
 
     /// What the head says of one stream. Of 32-bit numbers: a batch may have as many streams as readings.
     private struct StreamRow {
-        private var integersAt: UInt32
-        private var integersEnd: UInt32
-        private var misfitsAt: UInt32
-        private var misfitsEnd: UInt32
+        /// Its integers and misfits end where the next stream's begin.
+        let integersAt: UInt32
+        let misfitsAt: UInt32
         var shape: UInt32
         var formIndex: UInt32 = 0
         var first: Int64 = 0
-        var form: ValueForm
+        /// Its form in two bytes; as a value it takes sixteen.
+        private let coded: (code: UInt8, exponent: UInt8)
         /// Columns back to its sibling; 0: none.
         var sibling: UInt8 = 0
 
-        init(shape: Int, form: ValueForm, integers: Range<Int>, misfits: Range<Int>) {
+        init(shape: Int, form: ValueForm, integersAt: Int, misfitsAt: Int) {
             self.shape = UInt32(shape)
-            self.form = form
-            integersAt = UInt32(integers.lowerBound)
-            integersEnd = UInt32(integers.upperBound)
-            misfitsAt = UInt32(misfits.lowerBound)
-            misfitsEnd = UInt32(misfits.upperBound)
+            coded = form.coded
+            self.integersAt = UInt32(integersAt)
+            self.misfitsAt = UInt32(misfitsAt)
         }
 
         mutating func stored(_ first: Int64, formIndex: Int, sibling: Int) {
@@ -54,8 +52,20 @@ package struct BatchEncoder: ~Copyable {
             self.sibling = UInt8(sibling)
         }
 
-        var integers: Range<Int> { Int(integersAt)..<Int(integersEnd) }
-        var misfits: Range<Int> { Int(misfitsAt)..<Int(misfitsEnd) }
+        var form: ValueForm {
+            ValueForm(code: coded.code, exponent: coded.exponent) ?? .integer
+        }
+    }
+
+    private func integers(of stream: Int) -> Range<Int> {
+        let end = stream + 1 < streams.count ? Int(streams[stream + 1].integersAt) : integers.count
+        return Int(streams[stream].integersAt)..<end
+    }
+
+    private func misfits(of stream: Int) -> Range<Int> {
+        let next = stream + 1
+        let end = next < streams.count ? Int(streams[next].misfitsAt) : converter.misfits.count
+        return Int(streams[stream].misfitsAt)..<end
     }
 
     package init() {}
@@ -65,31 +75,49 @@ package struct BatchEncoder: ~Copyable {
         _ readings: Span<Reading>, bucketStart: Timestamp, bucketMilliseconds: Int64,
         revision: UInt32, priority: Priority, effort: BatchEffort, names: [[UInt8]] = []
     ) -> SealedBatch {
-        precondition((1...1_000_000).contains(readings.count), "a batch has 1...1,000,000 readings")
+        grouping.group(readings)
+        return encode(
+            readings.count, bucketStart: bucketStart, bucketMilliseconds: bucketMilliseconds,
+            revision: revision, priority: priority, effort: effort, names: names)
+    }
+
+    /// The same for the readings at these places of an epoch's order, taken from its log one by one.
+    mutating func encode(
+        _ log: borrowing ReadingLog, _ order: borrowing StreamOrder, _ range: Range<Int>,
+        bucketStart: Timestamp, bucketMilliseconds: Int64, revision: UInt32, priority: Priority,
+        effort: BatchEffort
+    ) -> SealedBatch {
+        grouping.take(log, order, range)
+        return encode(
+            range.count, bucketStart: bucketStart, bucketMilliseconds: bucketMilliseconds,
+            revision: revision, priority: priority, effort: effort, names: [])
+    }
+
+    /// What was grouped.
+    private mutating func encode(
+        _ count: Int, bucketStart: Timestamp, bucketMilliseconds: Int64, revision: UInt32,
+        priority: Priority, effort: BatchEffort, names: [[UInt8]]
+    ) -> SealedBatch {
+        precondition((1...1_000_000).contains(count), "a batch has 1...1,000,000 readings")
         precondition(bucketMilliseconds >= 0)
-        var first = readings[0].observedAt
-        var last = first
-        for i in 0..<readings.count {
-            let reading = readings[i]
-            precondition(reading.kind < 5, "a mark is no reading")
-            first = min(first, reading.observedAt)
-            last = max(last, reading.observedAt)
-        }
+        let observed = grouping.observed
+        var (first, last) = (observed[0], observed[0])
+        for i in 0..<count { (first, last) = (min(first, observed[i]), max(last, observed[i])) }
         let info = BatchInfo(
             bucketStart: bucketStart, bucketMilliseconds: bucketMilliseconds, revision: revision,
-            readings: readings.count, firstObservedAt: first, lastObservedAt: last,
-            priority: priority)
+            readings: count, firstObservedAt: Timestamp(milliseconds: first),
+            lastObservedAt: Timestamp(milliseconds: last), priority: priority)
         removeAll()
-        columns.begin(readings: readings.count, isCoded: effort.isCoded)
-        grouping.group(readings)
+        columns.begin(readings: count, isCoded: effort.isCoded)
         finder.find(grouping)
         encodeClocks(from: bucketStart.milliseconds)
         let (shapes, bits) = (grouping.shapes, grouping.bits)
+        streams.reserveCapacity(grouping.streams.count)
         for stream in 0..<grouping.streams.count { convert(stream, shapes.span, bits.span) }
         encodeValues()
         encodeHead()
         var output: [UInt8] = []
-        output.reserveCapacity(readings.count * 2 + 64)
+        output.reserveCapacity(count * 2 + 64)
         var flags: BatchCodec.Flags = effort.isCoded ? .coded : []
         if !names.isEmpty { flags.insert(.names) }
         BatchCodec.putHeader(info, flags: flags, into: &output)
@@ -209,7 +237,7 @@ package struct BatchEncoder: ~Copyable {
         streams.append(
             StreamRow(
                 shape: isMixed ? 0 : shapeTable.index(of: shape) + 1, form: form,
-                integers: own, misfits: misfits..<converter.misfits.count))
+                integersAt: start, misfitsAt: misfits))
     }
 
     /// (shape, run length - 1) until the stream's rows are covered.
@@ -233,7 +261,8 @@ package struct BatchEncoder: ~Copyable {
         let (all, observed) = (integers, grouping.observed)
         for stream in order {
             let row = streams[stream]
-            if row.integers.isEmpty {
+            let integers = integers(of: stream)
+            if integers.isEmpty {
                 streams[stream].formIndex = UInt32(lastForm)
                 if formTable.keys.isEmpty { lastForm = formTable.index(of: StreamForm()) }
                 continue
@@ -241,7 +270,7 @@ package struct BatchEncoder: ~Copyable {
             let (column, first, distance) = columns.encodeValues(
                 all.span,
                 SiblingFinder.Column(
-                    values: row.integers, rows: grouping.rows(stream), form: row.form,
+                    values: integers, rows: grouping.rows(stream), form: row.form,
                     shape: Int(row.shape)), observed: observed.span, into: &values,
                 escapes: &escapes)
             lastForm = formTable.index(of: StreamForm(value: row.form, column: column))
@@ -251,7 +280,7 @@ package struct BatchEncoder: ~Copyable {
         var stored = 0
         for stream in streams.indices {
             let expected = stride > 0 && stream >= stride ? streams[stream - stride].first : 0
-            if streams[stream].integers.isEmpty {
+            if integers(of: stream).isEmpty {
                 streams[stream].first = expected
             } else {
                 order[stored] = Int(streams[stream].first &- expected)
@@ -266,8 +295,8 @@ package struct BatchEncoder: ~Copyable {
     private func bestStride() -> Int {
         let seen = min(streams.count, 512)
         guard seen > 2 else { return 0 }
-        let first = streams[0..<seen].map {
-            $0.integers.isEmpty ? 0 : integers[$0.integers.lowerBound]
+        let first = (0..<seen).map { stream in
+            integers(of: stream).first.map { integers[$0] } ?? 0
         }
         var best = 0
         var cheapest = Int.max
@@ -294,17 +323,19 @@ package struct BatchEncoder: ~Copyable {
             UInt64($0 == 0 ? numbers[0] : numbers[$0] &- numbers[$0 &- 1] &- 1)
         }
         head.putVarints(rows.count) {
-            zigzag(Int64(schedules[$0] &- ($0 == 0 ? 0 : schedules[$0 &- 1])))
+            zigzag(Int64(schedules[$0]) &- ($0 == 0 ? 0 : Int64(schedules[$0 &- 1])))
         }
         head.putVarints(rows.count) { UInt64(rows[$0].shape) }
         head.putVarints(rows.count) { UInt64(rows[$0].formIndex) }
         for stream in streams where stream.sibling > 0 {
             head.putVarint(UInt64(stream.sibling - 1))
         }
-        for stream in streams where stream.form != .integer && !stream.integers.isEmpty {
-            head.putVarint(UInt64(stream.misfits.count))
+        for stream in streams.indices
+        where streams[stream].form != .integer && !integers(of: stream).isEmpty {
+            let misfits = misfits(of: stream)
+            head.putVarint(UInt64(misfits.count))
             var position = 0
-            for misfit in converter.misfits[stream.misfits] {
+            for misfit in converter.misfits[misfits] {
                 odd.putVarint(UInt64(misfit.position - position))
                 odd.putZigzag(misfit.ulps)
                 position = misfit.position + 1

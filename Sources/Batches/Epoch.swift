@@ -49,7 +49,6 @@ package struct Epoch: ~Copyable {
     private var log = ReadingLog()
     private var runs: [Run] = []
     private var order = StreamOrder()
-    private var batch: [Reading] = []
     private var encoder = BatchEncoder()
     /// Readings of the largest batch that the encoder has seen, and of the epoch's.
     private var largest = (ever: 0, now: 0)
@@ -224,7 +223,7 @@ package struct Epoch: ~Copyable {
 
     /// What is allocated for readings, open or lately sealed, in bytes.
     package var capacityBytes: Int {
-        (log.capacity + batch.capacity) * MemoryLayout<Reading>.stride
+        log.capacity * MemoryLayout<Reading>.stride
             + order.capacity * MemoryLayout<UInt64>.stride
             + runs.capacity * MemoryLayout<Run>.stride
     }
@@ -276,7 +275,6 @@ package struct Epoch: ~Copyable {
     package mutating func removeAll() {
         log.removeAll()
         if runs.capacity > 8 * max(runs.count, 512) { runs = [] }
-        if batch.capacity > 8 * max(batch.count, 512) { batch = [] }
         runs.removeAll(keepingCapacity: true)
         buckets.removeAll(keepingCapacity: true)
         for i in table.indices { table[i] = 0 }
@@ -313,9 +311,6 @@ package struct Epoch: ~Copyable {
         let limit = settings.readingsPerBatch
         let parts = max(1, (range.count + limit - 1) / limit)
         let usual = (range.count + parts - 1) / parts
-        var readings: [Reading] = []
-        swap(&readings, &batch)
-        defer { swap(&readings, &batch) }
         var from = range.lowerBound
         while from < range.upperBound {
             var end = min(from + usual, range.upperBound)
@@ -323,16 +318,12 @@ package struct Epoch: ~Copyable {
             while end < range.upperBound, end - from < limit,
                 order.stream(end) == order.stream(end - 1)
             { end += 1 }
-            readings.removeAll(keepingCapacity: true)
-            readings.append(addingCapacity: end - from) { output in
-                for i in from..<end { output.append(log[order.place(i)]) }
-            }
-            largest.now = max(largest.now, readings.count)
-            largest.ever = max(largest.ever, readings.count)
+            largest.now = max(largest.now, end - from)
+            largest.ever = max(largest.ever, end - from)
             let revision = revisionTable.next(bucket.start)
             batches.append(
                 encoder.encode(
-                    readings.span, bucketStart: Timestamp(milliseconds: bucket.start ?? 0),
+                    log, order, from..<end, bucketStart: Timestamp(milliseconds: bucket.start ?? 0),
                     bucketMilliseconds: bucket.start == nil ? 0 : settings.bucketMilliseconds,
                     revision: revision, priority: bucket.priority, effort: effort))
             from = end

@@ -8,7 +8,7 @@ struct Grouping {
     /// Numbers of the streams, rising.
     private(set) var streams: [UInt32] = []
     /// Where the rows of stream i begin in the columns; one more entry than streams.
-    private(set) var starts: [Int] = []
+    private(set) var starts: [UInt32] = []
     private(set) var observed: [Int64] = []
     private(set) var received: [Int64] = []
     private(set) var bits: [Int64] = []
@@ -27,13 +27,16 @@ struct Grouping {
     /// kind in bits 0–2, bit 3 "no bits stored", exponent in 8–15, quality in 16–31.
     @inline(__always)
     static func shape(of reading: Reading) -> UInt32 {
+        precondition(reading.kind < 5, "a mark is no reading")
         let isBare = reading.kind == Value.Kind.none.rawValue && reading.bits == 0
         return UInt32(reading.kind) | (isBare ? 8 : 0)
             | UInt32(UInt8(bitPattern: reading.exponent)) << 8
             | UInt32(reading.quality.rawValue) << 16
     }
 
-    func rows(_ stream: Int) -> Range<Int> { starts[stream]..<starts[stream + 1] }
+    func rows(_ stream: Int) -> Range<Int> {
+        Int(starts[stream])..<Int(starts[stream + 1])
+    }
 
     mutating func group(_ readings: Span<Reading>) {
         if take(sorted: readings) { return }
@@ -51,11 +54,11 @@ struct Grouping {
         var next = 0
         for slot in order {
             streams.append(slotStreams[slot])
-            starts.append(next)
+            starts.append(UInt32(next))
             cursors[slot] = next
             next += slotCounts[slot]
         }
-        starts.append(next)
+        starts.append(UInt32(next))
         scatter(readings)
     }
 
@@ -73,12 +76,47 @@ struct Grouping {
             }
             last = stream
             streams.append(stream)
-            starts.append(i)
+            starts.append(UInt32(i))
         }
-        starts.append(readings.count)
+        starts.append(UInt32(readings.count))
         makeRoom(readings.count)
         Grouping.copy(readings, nil, &cursors, &observed, &received, &bits, &shapes)
         return true
+    }
+
+    /// Takes readings that an epoch has in order, where they lie.
+    mutating func take(
+        _ log: borrowing ReadingLog, _ order: borrowing StreamOrder, _ range: Range<Int>
+    ) {
+        streams.removeAll(keepingCapacity: true)
+        starts.removeAll(keepingCapacity: true)
+        var last: UInt64?
+        for i in range where order.stream(i) != last {
+            last = order.stream(i)
+            streams.append(UInt32(truncatingIfNeeded: order.stream(i)))
+            starts.append(UInt32(i - range.lowerBound))
+        }
+        starts.append(UInt32(range.count))
+        makeRoom(range.count)
+        Grouping.copy(log, order, range, &observed, &received, &bits, &shapes)
+    }
+
+    private static func copy(
+        _ log: borrowing ReadingLog, _ order: borrowing StreamOrder, _ range: Range<Int>,
+        _ observed: inout [Int64], _ received: inout [Int64], _ bits: inout [Int64],
+        _ shapes: inout [UInt32]
+    ) {
+        var observed = observed.mutableSpan
+        var received = received.mutableSpan
+        var bits = bits.mutableSpan
+        var shapes = shapes.mutableSpan
+        for row in 0..<range.count {
+            let reading = log[order.place(range.lowerBound &+ row)]
+            observed[row] = reading.observedAt.milliseconds
+            received[row] = reading.receivedAt.milliseconds
+            bits[row] = Int64(bitPattern: reading.bits)
+            shapes[row] = Grouping.shape(of: reading)
+        }
     }
 
     private mutating func assignSlots(_ readings: Span<Reading>) {

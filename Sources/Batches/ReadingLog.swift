@@ -82,6 +82,8 @@ struct StreamOrder {
     private static let digit: UInt64 = 11
     /// Fewer are sorted by comparing.
     private static let few = 512
+    /// So many take 128 KB, which the C library gives back at once.
+    private static let many = 1 << 14
 
     var capacity: Int { keys.capacity + others.capacity }
 
@@ -123,6 +125,8 @@ struct StreamOrder {
             differing &>>= StreamOrder.digit
             shift += StreamOrder.digit
         }
+        // The encoder comes next: what only sorting takes goes back to the kernel before.
+        if others.count >= StreamOrder.many { others = [] }
     }
 
     /// One stable pass by the digit at `shift`.

@@ -26,7 +26,7 @@ struct ScheduleFinder {
     private(set) var schedules: [Schedule] = []
     private(set) var clocks: [ClockRows] = []
     /// Schedule of each stream.
-    private(set) var ofStream: [Int] = []
+    private(set) var ofStream: [UInt32] = []
     private var byHash: [UInt64: Int] = [:]
 
     mutating func find(_ g: borrowing Grouping) {
@@ -40,7 +40,7 @@ struct ScheduleFinder {
         for stream in 0..<g.streams.count {
             let rows = g.rows(stream)
             if isEqual(g, lastRows, rows) {
-                ofStream.append(last)
+                ofStream.append(UInt32(last))
                 continue
             }
             let key = hash(g, rows)
@@ -52,7 +52,7 @@ struct ScheduleFinder {
                 schedules.append(Schedule(rows: rows, clock: -1))
             }
             lastRows = schedules[last].rows
-            ofStream.append(last)
+            ofStream.append(UInt32(last))
         }
         shareClocks(g)
         numberClocks()

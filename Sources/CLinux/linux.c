@@ -99,7 +99,7 @@ static int let_go(struct dl_phdr_info *object, size_t size, void *unused) {
     return 0;
 }
 
-void sluice_memory_forget_start(void) {
+void sluice_memory_forget(void) {
     sluice_memory_trim();
     dl_iterate_phdr(let_go, NULL);
 }

@@ -92,11 +92,19 @@ package final class CatalogFile {
         guard !entries.isEmpty else { return }
         try CatalogFile.sqlite { () throws(SQLiteError) in
             try database.transaction { () throws(SQLiteError) in
-                for entry in entries {
-                    switch entry {
-                    case .device(let device): try insert(device)
-                    case .stream(let stream): try insert(stream)
-                    }
+                for entry in entries { try insert(entry) }
+            }
+        }
+    }
+
+    /// The same for what tables learnt, in its order.
+    package func append(lots: [CatalogAdditions]) throws(CatalogFileError) {
+        guard lots.contains(where: { !$0.isEmpty }) else { return }
+        try CatalogFile.sqlite { () throws(SQLiteError) in
+            try database.transaction { () throws(SQLiteError) in
+                for lot in lots {
+                    var entries = lot.makeIterator()
+                    while let entry = entries.next() { try insert(entry) }
                 }
             }
         }
@@ -125,6 +133,13 @@ package final class CatalogFile {
     }
 
     // MARK: Rows
+
+    private func insert(_ entry: CatalogEntry) throws(SQLiteError) {
+        switch entry {
+        case .device(let device): try insert(device)
+        case .stream(let stream): try insert(stream)
+        }
+    }
 
     private func insert(_ device: Device) throws(SQLiteError) {
         try insertDevice.bind(Int64(device.id.rawValue), at: 1)
@@ -230,7 +245,10 @@ package final class CatalogFile {
 
     private static func open(_ directory: String) throws(SQLiteError) -> Database {
         let database = try Database(path: directory + "/" + fileName, mode: .readWriteCreate)
-        try database.applyDurableSettings(DurableSettings(locking: .exclusive))
+        var settings = DurableSettings(locking: .exclusive)
+        // Rows come in order of their numbers: the ends of the trees suffice.
+        settings.cacheKilobytes = 256
+        try database.applyDurableSettings(settings)
         return database
     }
 

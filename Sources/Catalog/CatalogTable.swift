@@ -61,7 +61,7 @@ package struct CatalogTable: ~Copyable {
     private var outputs: OutputEntries
     private var highestDevice: UInt32
     private var highestStream: UInt32
-    private var additions: [CatalogEntry] = []
+    private var additions = CatalogAdditions()
     /// Rows + 1 of devices.
     private var rowsByLocalKey: FixedTable<LocalKey>
 
@@ -181,7 +181,7 @@ package struct CatalogTable: ~Copyable {
         let row = insert(device, whole)
         if scope != 0 { remember(row, LocalKey(key, scope: scope)) }
         _ = devices.see(row, at: at)
-        additions.append(.device(device))
+        additions.append(device)
         return device.id
     }
 
@@ -208,13 +208,13 @@ package struct CatalogTable: ~Copyable {
             wanted.id = streams[row].id
             if streams[row] != wanted {
                 streams.replace(row, by: wanted)
-                additions.append(.stream(wanted))
+                streams.add(row, to: &additions)
             }
         } else {
             guard streams.count < limits.streams, highestStream < .max else { throw .catalogFull }
             wanted.id = StreamID(highestStream + 1)
             insert(wanted, deviceRow)
-            additions.append(.stream(wanted))
+            streams.add(streams.count - 1, to: &additions)
         }
         // Many numbers may stand for one name; a cache that outgrows its names starts again.
         if outputs.count >= max(limits.streams, streams.count) * 2 { forgetOutputs() }
@@ -235,8 +235,8 @@ package struct CatalogTable: ~Copyable {
     }
 
     /// New and changed entries since the last call, each device before its streams.
-    package mutating func takeAdditions() -> [CatalogEntry] {
-        defer { additions = [] }
+    package mutating func takeAdditions() -> CatalogAdditions {
+        defer { additions = CatalogAdditions() }
         return additions
     }
 

@@ -49,26 +49,12 @@ struct StreamRows {
         var words: UInt32
     }
 
-    private struct Words: Hashable {
-        var name: String
-        var quantity: String
-        var unit: String
-        var priority: Priority
-
-        init(_ stream: Stream) {
-            name = stream.name
-            quantity = stream.quantity
-            unit = stream.unit
-            priority = stream.priority
-        }
-    }
-
     private let seed: UInt64
     private var rows: [Row] = []
-    private var words: [Words] = []
+    private var words: [StreamWords] = []
     /// Hash of the name, for each of `words`.
     private var nameHashes: [UInt64] = []
-    private var numberOfWords: [Words: UInt32] = [:]
+    private var numberOfWords: [StreamWords: UInt32] = [:]
     private var byName: RowIndex
 
     init(seed: UInt64, capacity: Int) {
@@ -82,10 +68,15 @@ struct StreamRows {
 
     subscript(row: Int) -> Stream {
         let found = rows[row]
-        let words = words[Int(found.words)]
-        return Stream(
-            id: StreamID(found.id), device: DeviceID(found.device), name: words.name,
-            quantity: words.quantity, unit: words.unit, priority: words.priority)
+        return words[Int(found.words)].stream(StreamID(found.id), of: DeviceID(found.device))
+    }
+
+    /// The row's entry for the file.
+    func add(_ row: Int, to additions: inout CatalogAdditions) {
+        let found = rows[row]
+        additions.append(
+            StreamID(found.id), of: DeviceID(found.device), words[Int(found.words)],
+            number: found.words)
     }
 
     /// The row of a number; without gaps among the numbers the first guess is right.
@@ -118,7 +109,7 @@ struct StreamRows {
     /// Appends a stream with the highest number so far, of a name that its device does not have yet.
     mutating func append(_ stream: Stream) {
         precondition(stream.id.rawValue > lastNumber, "numbers rise")
-        let number = number(of: Words(stream))
+        let number = number(of: StreamWords(stream))
         rows.append(
             Row(id: stream.id.rawValue, device: stream.device.rawValue, words: number))
         if byName.isFull {
@@ -131,7 +122,7 @@ struct StreamRows {
 
     /// Another quantity or priority for the stream of a row, whose name and unit stay.
     mutating func replace(_ row: Int, by stream: Stream) {
-        rows[row].words = number(of: Words(stream))
+        rows[row].words = number(of: StreamWords(stream))
     }
 
     func all(of device: DeviceID) -> [Stream] {
@@ -143,7 +134,7 @@ struct StreamRows {
         byName.fill(hash: hash(found.device, nameHashes[Int(found.words)]), with: row)
     }
 
-    private mutating func number(of new: Words) -> UInt32 {
+    private mutating func number(of new: StreamWords) -> UInt32 {
         if let known = numberOfWords[new] { return known }
         let number = UInt32(words.count)
         words.append(new)

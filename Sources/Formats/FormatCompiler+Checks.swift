@@ -54,7 +54,8 @@ extension FormatLibrary {
     /// compiling: an object's own place comes before what it is rewritten to.
     package static func checkedKeys(of text: String, file: String) -> [CheckedKeys] {
         guard let root = try? JSONNode.parse(Array(text.utf8), file: file) else { return [] }
-        let source = FormatSource(file: file, name: root["format"]?.string ?? "", root: root)
+        let source = FormatSource(
+            file: file, name: root["format"]?.string ?? "", root: root, bytes: Array(text.utf8))
         var compiler = FormatCompiler(source) { _ in nil }
         _ = compiler.compile()
         let tests = root["tests"]?.array ?? []

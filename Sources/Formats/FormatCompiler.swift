@@ -7,9 +7,48 @@ import Model
 struct FormatSource {
     var file: String
     var name: String
-    var root: JSONNode
     /// Of its text and of what it extends: another one means that something changed.
     var digest: UInt64 = 0
+    /// The texts that make `root`, what is extended first.
+    private var layers: [[UInt8]]
+    private var tree: JSONNode?
+
+    init(file: String, name: String, root: JSONNode, bytes: [UInt8]) {
+        self.file = file
+        self.name = name
+        digest = FormatSource.digest(bytes)
+        layers = [bytes]
+        tree = root
+    }
+
+    /// What it says, with what it inherits after `extending`.
+    var root: JSONNode {
+        if let tree { return tree }
+        var root: JSONNode?
+        for layer in layers {
+            // It was parsed before it was kept.
+            guard let own = try? JSONNode.parse(layer, file: file) else { continue }
+            root = root.map { own.extending($0) } ?? own
+        }
+        return root ?? JSONNode(content: .null, line: 1, column: 1)
+    }
+
+    /// This source over `base`, whose own `extends` is followed already.
+    func extending(_ base: FormatSource) -> FormatSource {
+        var result = self
+        result.digest = digest ^ (base.digest << 1 | base.digest >> 63)
+        result.layers = base.layers + layers
+        result.tree = root.extending(base.root)
+        return result
+    }
+
+    /// The same without its tree, which takes four times the room of its text: asked for again only when
+    /// formats are loaded anew.
+    var asText: FormatSource {
+        var result = self
+        result.tree = nil
+        return result
+    }
 
     /// FNV-1a: equal everywhere.
     static func digest(_ bytes: [UInt8]) -> UInt64 {

@@ -188,8 +188,7 @@ struct FormatLoader {
                 root["format"] ?? root, file,
                 "format \"\(name)\" exists twice, also in \(other.file)", "rename one")
         }
-        own.append(
-            FormatSource(file: file, name: name, root: root, digest: FormatSource.digest(bytes)))
+        own.append(FormatSource(file: file, name: name, root: root, bytes: bytes))
     }
 
     /// Compiled formats; those with complaints are missing.
@@ -215,7 +214,7 @@ struct FormatLoader {
             complaints += EmbeddedTests.tryRequests(
                 format, source.root["requests"], file: source.file)
         }
-        own = merged
+        own = merged.map(\.asText)
         return formats
     }
 
@@ -240,11 +239,19 @@ struct FormatLoader {
                 Suggestion.text(link.string ?? "", among: (own + base).map(\.name)))
             return nil
         }
-        guard let base = merge(found, depth: depth + 1), var members = base.root.members else {
+        guard let base = merge(found, depth: depth + 1), base.root.members != nil else {
             return nil
         }
+        return source.extending(base)
+    }
+}
+
+extension JSONNode {
+    /// A format's text over that of the format that it extends.
+    func extending(_ base: JSONNode) -> JSONNode {
+        var members = base.members ?? []
         members.removeAll { $0.key == "tests" || $0.key == "extends" }
-        for member in source.root.members ?? [] {
+        for member in self.members ?? [] {
             guard let at = members.firstIndex(where: { $0.key == member.key }) else {
                 members.append(member)
                 continue
@@ -252,13 +259,9 @@ struct FormatLoader {
             let isMerged = ["framing", "constants", "tables", "inserts", "exchange", "requests"]
                 .contains(
                     member.key)
-            members[at] = isMerged ? FormatLoader.overlay(members[at], member) : member
+            members[at] = isMerged ? JSONNode.overlay(members[at], member) : member
         }
-        var result = source
-        result.digest = source.digest ^ (base.digest << 1 | base.digest >> 63)
-        result.root = JSONNode(
-            content: .object(members), line: source.root.line, column: source.root.column)
-        return result
+        return JSONNode(content: .object(members), line: line, column: column)
     }
 
     private static func overlay(_ a: JSONNode.Member, _ b: JSONNode.Member) -> JSONNode.Member {

@@ -270,7 +270,7 @@ package final class GatewayProcess {
             counters: counters, seed: seed,
             ports: IntakePorts(
                 toSpool: { jobs.post(.job($0)) }, note: { notes.append($0) },
-                lanes: { notes.append(lanesOf: $0) }, pokeBatcher: { poke() }, answers: answers,
+                lanes: { notes.append($0) }, pokeBatcher: { poke() }, answers: answers,
                 wakeAt: { [unowned intake] in intake.timer.wake(at: $0) }))
     }
 

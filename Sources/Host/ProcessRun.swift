@@ -34,10 +34,11 @@ extension GatewayProcess {
         if let http = gateway.httpEndpoint {
             announce("status on http://\(http.description)/status")
         }
-        ProcessMemory.forgetStart()
+        ProcessMemory.forget()
         announce("ready")
         Notify.ready(status: "taking in from \(configuration.sources.count) sources")
         let heart = gateway.startWatchdog()
+        forgetAgain(after: 100)
         let (reloader, watch) = (gateway.reloader, gateway.watch)
         end.onHangUp { door in
             Notify.reloading()
@@ -78,6 +79,16 @@ extension GatewayProcess {
         guard let interval = Notify.watchdogInterval else { return nil }
         let pulse = pulse
         return every(interval, on: nil) { pulse { Notify.alive() } }
+    }
+}
+
+/// What ran once is let go of soon after the start, when the first frames have been through, at twice
+/// the time and so on, in the end every ten seconds. The kernel maps 64 KB around each page that runs: a
+/// few cold functions hold megabytes.
+private func forgetAgain(after milliseconds: Int) {
+    DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(milliseconds)) {
+        ProcessMemory.forget()
+        forgetAgain(after: min(2 * milliseconds, 10_000))
     }
 }
 

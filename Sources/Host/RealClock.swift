@@ -37,8 +37,8 @@ package enum ProcessMemory {
     /// Gives free memory back to the kernel.
     package static func trim() { sluice_memory_trim() }
 
-    /// Gives back what only the start needed: free memory, and pages of the program.
-    package static func forgetStart() { sluice_memory_forget_start() }
+    /// Gives back free memory, and pages of the program, which come back when they run again.
+    package static func forget() { sluice_memory_forget() }
 }
 
 /// 64 bits from the kernel's random source, for session numbers and jitter.

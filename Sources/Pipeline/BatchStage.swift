@@ -60,6 +60,10 @@ package final class SideNotes: Sendable {
             guard case .stream(let stream) = entry, stream.priority != .live else { return nil }
             return stream
         }
+        append(streams)
+    }
+
+    package func append(_ streams: [Stream]) {
         if !streams.isEmpty { lanes.withLock { $0 += streams } }
     }
 

@@ -103,8 +103,8 @@ package struct IntakePorts {
     package var toSpool: (SpoolJob) -> Void
     /// Puts a note where the batcher finds it when it drains the mark; called before publishing it.
     package var note: (MarkNote) -> Void
-    /// Tells the batcher of new or changed entries, before their readings are published.
-    package var lanes: ([CatalogEntry]) -> Void
+    /// Tells the batcher of new or changed streams that are not live, before their readings are published.
+    package var lanes: ([Stream]) -> Void
     package var pokeBatcher: () -> Void
     package var answers: any AnswerPort
     /// Asks for a call of `timer()` at that time or somewhat later; an earlier wish still holds.
@@ -112,7 +112,7 @@ package struct IntakePorts {
 
     package init(
         toSpool: @escaping (SpoolJob) -> Void, note: @escaping (MarkNote) -> Void,
-        lanes: @escaping ([CatalogEntry]) -> Void, pokeBatcher: @escaping () -> Void,
+        lanes: @escaping ([Stream]) -> Void, pokeBatcher: @escaping () -> Void,
         answers: any AnswerPort,
         wakeAt: @escaping (Instant) -> Void
     ) {

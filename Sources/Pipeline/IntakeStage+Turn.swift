@@ -35,7 +35,7 @@ extension IntakeStage {
     func postEntries() {
         if catalog.hasAdditions {
             let additions = catalog.takeAdditions()
-            ports.lanes(additions)
+            ports.lanes(additions.lanes)
             ports.toSpool(.entries(additions))
         }
     }

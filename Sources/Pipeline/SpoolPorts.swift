@@ -1,6 +1,6 @@
 // What the spool's stage is asked and what it tells.
 
-import Catalog
+package import Catalog
 package import Model
 package import Spool
 
@@ -15,7 +15,7 @@ package struct LedgerProbe: Sendable {
 }
 
 package enum SpoolJob: Sendable {
-    case entries([CatalogEntry])
+    case entries(CatalogAdditions)
     case part(JournalPart)
     case cut(EpochCut)
     case quarantine([QuarantinedFrame])

@@ -31,7 +31,7 @@ struct SpoolMemory {
     var withheld: UInt64?
     /// Let go, and not yet written down.
     var shed = ShedReadings()
-    var entries: [CatalogEntry] = []
+    var entries: [CatalogAdditions] = []
     var cuts: [EpochCut] = []
     var bytes = 0
     /// In `cuts`.
@@ -110,7 +110,7 @@ extension SpoolStage {
             memory.add(cut)
             memory.shed(to: settings.memoryBytes)
             ports.cutStored()
-        case .entries(let entries): memory.entries += entries
+        case .entries(let entries): memory.entries.append(entries)
         case .quarantine(let frames): spool?.countNotQuarantined(frames.count)
         case .probe(let probe): answer(probe, awaiting: memory.readings)
         // Its frame is not stored either: the entry stays.
@@ -123,7 +123,7 @@ extension SpoolStage {
         guard attach() else { return retryLater() }
         do {
             if !memory.entries.isEmpty {
-                try catalog?.append(memory.entries)
+                try catalog?.append(lots: memory.entries)
                 memory.entries.removeAll()
                 ports.catalogGrew()
             }

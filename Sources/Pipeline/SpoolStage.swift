@@ -183,6 +183,18 @@ package final class SpoolStage {
             try store(parts, in: spool)
             return parts.count
         }
+        // Likewise the catalog's news, which a gateway's first seconds bring faster than the disk takes.
+        var additions: [CatalogAdditions] = []
+        while place + additions.count < waiting.count,
+            case .entries(let new) = waiting[place + additions.count]
+        {
+            additions.append(new)
+        }
+        if !additions.isEmpty {
+            try catalog?.append(lots: additions)
+            ports.catalogGrew()
+            return additions.count
+        }
         // Likewise what strangers send: one transaction for all that wait side by side.
         var aside: [QuarantinedFrame] = []
         var jobs = 0
@@ -202,11 +214,8 @@ package final class SpoolStage {
 
     private func perform(_ job: SpoolJob) throws {
         switch job {
-        case .entries(let entries):
-            try catalog?.append(entries)
-            ports.catalogGrew()
-        case .part, .quarantine:
-            preconditionFailure("parts and quarantine are stored together in performNext")
+        case .entries, .part, .quarantine:
+            preconditionFailure("these are stored together in performNext")
         case .cut(let cut):
             try store(cut)
             ports.cutStored()

@@ -45,7 +45,7 @@ private func someEntries() throws -> [CatalogEntry] {
                 priority: Priority.allCases[s])
         }
     }
-    return table.takeAdditions()
+    return Array(table.takeAdditions())
 }
 
 private func isDevice(_ entry: CatalogEntry) -> Bool {
@@ -178,7 +178,7 @@ private func isDevice(_ entry: CatalogEntry) -> Bool {
         #expect(table.contradictions == 6)
         let back = try table.enter("meter-3")
         #expect(back.rawValue == 6)
-        try file.append(table.takeAdditions())
+        try file.append(lots: [table.takeAdditions()])
         #expect(try file.load().entries.filter(isDevice).count == 4)
         // Damaged rows in between do not end the pages early.
         let page = try file.entries(afterDevice: 5, afterStream: 1, limit: 1)

@@ -155,7 +155,7 @@ extension CatalogTable {
         #expect(kiloAgain == kilo)
         #expect(plainAgain == plain)
         var again = CatalogTable(
-            limits: table.limits, seed: 3, restoring: table.takeAdditions())
+            limits: table.limits, seed: 3, restoring: Array(table.takeAdditions()))
         let restored = try again.enter("energy", of: meter, unit: "Wh")
         #expect(restored == plain)
         #expect(again.streams(of: meter).map(\.unit) == ["kWh", "Wh"])
@@ -173,7 +173,7 @@ extension CatalogTable {
         let changed = try #require(known)
         #expect(changed.priority == .alarm)
         let additions = table.takeAdditions()
-        #expect(additions == [.stream(changed)])
+        #expect(Array(additions) == [.stream(changed)])
     }
 
     @Test("refuses what lies beyond its limits and goes on serving what it knows")
@@ -254,7 +254,7 @@ extension CatalogTable {
         let later = Timestamp(milliseconds: day.milliseconds + 5)
         _ = table.device(key, scope: 0, seenAt: later)
         var again = CatalogTable(
-            limits: table.limits, seed: 2, restoring: table.takeAdditions())
+            limits: table.limits, seed: 2, restoring: Array(table.takeAdditions()))
         #expect(table.summaries(after: DeviceID(0), limit: 1).first?.lastSeenAt == later)
         #expect(again.summaries(after: DeviceID(0), limit: 1).first?.lastSeenAt == nil)
         _ = try again.enter("b")

@@ -74,7 +74,7 @@ private final class Threads: @unchecked Sendable {
             seed: 1,
             ports: IntakePorts(
                 toSpool: { [unowned self] in toSpool($0) }, note: { notes.append($0) },
-                lanes: { notes.append(lanesOf: $0) }, pokeBatcher: { [unowned self] in poke() },
+                lanes: { notes.append($0) }, pokeBatcher: { [unowned self] in poke() },
                 answers: Answers { [unowned self] _, _ in answers += 1 }, wakeAt: { _ in }))
     }
 

@@ -9,8 +9,8 @@ enum RingMutation: String, CaseIterable {
     case none
     // One ordering weakened to relaxed.
     case publishRelaxed, seePublishedRelaxed, drainRelaxed, seeDrainedRelaxed
-    // The steps in another order, or a wrong bound.
-    case publishBeforeWriting, drainBeforeReading, oneTooMany
+    // The steps in another order, or a bound beyond the segment that is there to spare.
+    case publishBeforeWriting, drainBeforeReading, tooMany
 }
 
 /// A small ring with one producer of `count` readings in batches of `batch` and a consumer that drains
@@ -35,6 +35,7 @@ struct RingModel: Hashable {
         }
     }
 
+    /// A slot, or an entry of the table of places.
     private struct Slot: Hashable {
         var value = RingModel.none
         /// Step numbers of the last write and the last read.
@@ -60,6 +61,12 @@ struct RingModel: Hashable {
     }
 
     private var slots: [Slot]
+    /// First slots of segments.
+    private var places: [Slot]
+    /// The producer's: places to be used again, the first that was never used, and up to where it looked.
+    private var spare: [Int] = []
+    private var unused: Int
+    private var reclaimed: UInt64
     private var published: [Store]
     private var drained: [Store]
     private var producer: End
@@ -68,21 +75,27 @@ struct RingModel: Hashable {
     private var received = 0
 
     private let capacity: UInt64
+    private let segment: UInt64
     private let count: Int
     private let batch: Int
     private let most: Int
     private let mutation: RingMutation
 
     init(
-        capacity: Int, count: Int, batch: Int, most: Int, startingAt position: UInt64,
-        mutation: RingMutation = .none
+        capacity: Int, segment: Int = 1, count: Int, batch: Int, most: Int,
+        startingAt position: UInt64, mutation: RingMutation = .none
     ) {
         self.capacity = UInt64(capacity)
+        self.segment = UInt64(segment)
         self.count = count
         self.batch = batch
         self.most = most
         self.mutation = mutation
-        slots = Array(repeating: Slot(), count: capacity)
+        slots = Array(repeating: Slot(), count: capacity + segment)
+        places = Array(repeating: Slot(value: 0), count: 2 * capacity / segment)
+        let offset = position & UInt64(segment - 1)
+        unused = offset == 0 ? 0 : segment
+        reclaimed = position &- offset
         published = [Store(value: position, clocks: Clocks())]
         drained = [Store(value: position, clocks: Clocks())]
         producer = End(position: position)
@@ -116,7 +129,7 @@ struct RingModel: Hashable {
                 let size = min(batch, count - sent)
                 let held = producer.position &- drained[index].value
                 let room = Int(capacity) - Int(truncatingIfNeeded: held)
-                guard size <= room + (mutation == .oneTooMany ? 1 : 0) else {
+                guard size <= room + (mutation == .tooMany ? Int(segment) + 1 : 0) else {
                     // Full: seen, and the caller comes again.
                     if state != self { next.append(state.forgettingSteps(of: self)) }
                     continue
@@ -148,8 +161,31 @@ struct RingModel: Hashable {
         next.append(state)
     }
 
+    private func entry(of position: UInt64) -> Int {
+        Int(truncatingIfNeeded: position / segment % UInt64(places.count))
+    }
+
+    /// Producer.beginSegment, with the store that this batch has seen.
+    private mutating func beginSegment(at position: UInt64) throws(Fault) {
+        while drained[producer.seen].value &- reclaimed >= segment {
+            spare.append(places[entry(of: reclaimed)].value)
+            reclaimed &+= segment
+        }
+        var place = unused
+        if let last = spare.popLast() { place = last } else { unused += Int(segment) }
+        guard place < slots.count else { throw .race("no segment is left") }
+        let entry = entry(of: position)
+        guard places[entry].read <= producer.clocks.consumer else {
+            throw .race("place \(entry) is overwritten while it is read")
+        }
+        places[entry].value = place
+        places[entry].written = producer.clocks.producer
+    }
+
     private mutating func write(at position: UInt64, value: Int) throws(Fault) {
-        let slot = Int(truncatingIfNeeded: position & (capacity - 1))
+        let offset = Int(position & (segment - 1))
+        if offset == 0 { try beginSegment(at: position) }
+        let slot = places[entry(of: position)].value + offset
         guard slots[slot].read <= producer.clocks.consumer else {
             throw .race("slot \(slot) is overwritten while it is read")
         }
@@ -203,7 +239,12 @@ struct RingModel: Hashable {
     }
 
     private mutating func read(at position: UInt64, expected: Int) throws(Fault) {
-        let slot = Int(truncatingIfNeeded: position & (capacity - 1))
+        let entry = entry(of: position)
+        guard places[entry].written <= consumer.clocks.producer else {
+            throw .race("place \(entry) is read while it is written")
+        }
+        places[entry].read = consumer.clocks.consumer
+        let slot = places[entry].value + Int(position & (segment - 1))
         guard slots[slot].written <= consumer.clocks.producer else {
             throw .race("slot \(slot) is read while it is written")
         }

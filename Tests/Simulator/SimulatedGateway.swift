@@ -329,7 +329,7 @@ final class SimulatedGateway {
                     }
                     post(.spool) { [unowned self] in stage.take(job) }
                 },
-                note: { notes.append($0) }, lanes: { notes.append(lanesOf: $0) },
+                note: { notes.append($0) }, lanes: { notes.append($0) },
                 pokeBatcher: { [unowned self] in pokeBatcher() }, answers: Answers(outside.answer),
                 wakeAt: { [unowned self] in wake(.intake, at: $0) }))
     }

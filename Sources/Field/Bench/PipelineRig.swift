@@ -140,7 +140,7 @@ final class PipelineRig {
             counters: IntakeCounters(), seed: 1,
             ports: IntakePorts(
                 toSpool: { outbox.take($0) }, note: { notes.append($0) },
-                lanes: { notes.append(lanesOf: $0) }, pokeBatcher: {}, answers: outbox,
+                lanes: { notes.append($0) }, pokeBatcher: {}, answers: outbox,
                 wakeAt: { _ in }))
         guard codes else {
             batch = nil
