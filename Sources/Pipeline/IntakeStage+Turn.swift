@@ -50,6 +50,7 @@ extension IntakeStage {
     /// Moves readings into the ring, whole turns while they fit, else as many as there is room for.
     func publish() {
         guard publishedTo < outgoing.count else { return }
+        producer.startOver()
         let room = min(producer.free, outgoing.count - publishedTo)
         if room > 0 {
             let isPublished = producer.publish(

@@ -4,12 +4,9 @@
 // (`Consumer`). The ends are noncopyable and taken once, so a second producer does not compile.
 // Invariants, with positions that rise for ever (modulo 2^64) and are masked only to address a slot:
 //   drained ≤ published ≤ drained + capacity
-//   slots of positions in drained..<published belong to the consumer, all others to the producer
-// Positions of one segment (`capacity` / 32 of them) lie side by side in the slab, segments where the
-// producer put them: on the place that was drained last, so that a ring through which much passes and in
-// which little waits touches little memory. `places` says where; the producer writes an entry before it
-// publishes the segment's first position, and again only after the consumer has drained all of the
-// segment: `capacity` positions begin in one segment and end in another, so one more than fits is there.
+//   slots in drained..<published belong to the consumer, all others to the producer
+//   a position's slot is (position + bias) modulo the capacity; the bias changes only while the ring is
+//   empty, so that a ring through which much passes and in which little waits touches little memory
 // Public and inlinable on purpose: only so the compiler takes these few instructions into their callers
 // in other modules; as calls they cost 2.7 times a plain queue in C instead of 1.1 (`sluice bench ring`).
 // Concrete on purpose: the thread sanitizer does not see into unspecialised generics, nor into
@@ -20,28 +17,24 @@ public import Model
 public import Synchronization
 
 /// A single-producer single-consumer ring of readings (after Aeron's SPSC ring and Disruptor).
-/// Its slab is allocated once; pages that were never written cost no memory, and few are ever written while
-/// the consumer keeps up.
+/// Its slab is allocated once; pages that were never written cost no memory, and few are ever written
+/// while the consumer keeps up (`startOver`).
 @safe public final class Ring: Sendable {
     public static let capacities = 2...(1 << 24)
 
     /// Slots: a power of two in `capacities`.
     public let capacity: Int
-    /// Slots of a segment, a power of two.
-    @usableFromInline let segment: UInt64
-    private let segmentShift: UInt64
-    private let placesMask: UInt64
+    @usableFromInline let mask: UInt64
     // Safety: ownership of each slot passes between the ends by the two positions below (invariants
     // above), so the pointer may be shared; it is never changed and lives as long as the ring.
     @usableFromInline nonisolated(unsafe) let slots: UnsafeMutablePointer<Reading>
-    /// The first slot of each segment, by its positions.
-    // Safety: as for `slots`.
-    @usableFromInline nonisolated(unsafe) let places: UnsafeMutablePointer<UInt32>
 
     // Each position has its 64-byte line and the neighbours that the prefetcher pairs with it to itself.
     private let linesBefore = [16 of UInt64](repeating: 0)
     /// End of what the consumer may read. Stored by the producer only.
     @usableFromInline let published: Atomic<UInt64>
+    /// From positions to slots. Stored by the producer only, while the ring is empty.
+    @usableFromInline let bias = Atomic<UInt64>(0)
     private let linesBetween = [16 of UInt64](repeating: 0)
     /// End of what the producer may overwrite. Stored by the consumer only.
     @usableFromInline let drained: Atomic<UInt64>
@@ -56,16 +49,10 @@ public import Synchronization
             Ring.capacities.contains(capacity) && capacity & (capacity - 1) == 0,
             "ring capacity \(capacity) is no power of two in \(Ring.capacities)")
         self.capacity = capacity
-        let segments = min(capacity, 32)
-        segment = UInt64(capacity / segments)
-        segmentShift = UInt64(segment.trailingZeroBitCount)
-        placesMask = UInt64(2 * segments - 1)
+        mask = UInt64(capacity - 1)
         // Safety: freed in deinit only. Reading is trivial, so a slot needs no initialisation before
         // it is assigned, and none is read before: slots are read only behind `published`.
-        unsafe slots = UnsafeMutablePointer<Reading>.allocate(capacity: capacity + Int(segment))
-        unsafe places = UnsafeMutablePointer<UInt32>.allocate(capacity: 2 * segments)
-        // Safety: just allocated. A position within a segment finds it at the slab's begin.
-        unsafe places.initialize(repeating: 0, count: 2 * segments)
+        unsafe slots = UnsafeMutablePointer<Reading>.allocate(capacity: capacity)
         published = Atomic(position)
         drained = Atomic(position)
     }
@@ -73,13 +60,6 @@ public import Synchronization
     deinit {
         // Safety: both ends hold the ring, so none is left; allocated in init.
         unsafe slots.deallocate()
-        unsafe places.deallocate()
-    }
-
-    /// Which of `places` says where the segment of a position lies.
-    @usableFromInline
-    func entry(of position: UInt64) -> Int {
-        Int(truncatingIfNeeded: position &>> segmentShift & placesMask)
     }
 
     /// The writing end; once.
@@ -110,24 +90,13 @@ public struct Producer: ~Copyable, Sendable {
     @usableFromInline var position: UInt64
     /// `ring.drained` as last seen; the truth is never behind it.
     @usableFromInline var drained: UInt64
-    /// The slot of `position`, unless a segment begins there.
-    @usableFromInline var slot: Int
-    /// First slots of segments that were drained; the last is the next to be used.
-    private var spare: [UInt32] = []
-    /// The first slot that no segment has had.
-    private var unused: Int
-    /// Segments before this position are in `spare` or in use again.
-    private var reclaimed: UInt64
+    /// Equals `ring.bias`.
+    @usableFromInline var bias: UInt64 = 0
 
     fileprivate init(ring: Ring, at position: UInt64) {
         self.ring = ring
         self.position = position
         drained = position
-        let offset = position & (ring.segment - 1)
-        slot = Int(offset)
-        unused = offset == 0 ? 0 : Int(ring.segment)
-        reclaimed = position &- offset
-        spare.reserveCapacity(ring.capacity / Int(ring.segment) + 1)
     }
 
     public var capacity: Int { ring.capacity }
@@ -144,44 +113,23 @@ public struct Producer: ~Copyable, Sendable {
     @inlinable @inline(__always)
     public mutating func hasRoom(for count: Int) -> Bool {
         if count <= ring.capacity &- Int(truncatingIfNeeded: position &- drained) { return true }
-        look()
+        // Acquire: pairs with the release at the end of Consumer.drain(); its reads of the slots
+        // happen before they are overwritten here.
+        drained = ring.drained.load(ordering: .acquiring)
         return count <= ring.capacity &- Int(truncatingIfNeeded: position &- drained)
     }
 
-    @inlinable @inline(__always)
-    mutating func look() {
-        // Acquire: pairs with the release at the end of Consumer.drain(); its reads of the slots
-        // and of their segments' places happen before they are overwritten here.
+    /// Goes back to the slab's begin if the ring is empty, unless it is near it: worth a look at the
+    /// consumer's position once in many readings.
+    public mutating func startOver() {
+        guard (position &+ bias) & ring.mask >= UInt64(max(1, ring.capacity / 16)) else { return }
+        // Acquire: pairs with the release at the end of Consumer.drain(), as in hasRoom.
         drained = ring.drained.load(ordering: .acquiring)
-    }
-
-    /// Slots left in the segment of `position`, which is given a place when it begins there.
-    @inlinable @inline(__always)
-    mutating func slotsLeft() -> Int {
-        let offset = position & (ring.segment &- 1)
-        if offset == 0 { beginSegment() }
-        return Int(truncatingIfNeeded: ring.segment &- offset)
-    }
-
-    @usableFromInline
-    mutating func beginSegment() {
-        look()
-        while drained &- reclaimed >= ring.segment {
-            // Safety: an entry of the table, which only this end writes.
-            spare.append(unsafe ring.places[ring.entry(of: reclaimed)])
-            reclaimed &+= ring.segment
-        }
-        if let place = spare.popLast() {
-            slot = Int(place)
-        } else {
-            // At most `capacity` positions before this one are not drained: they lie in no more segments
-            // than fit, and one is left.
-            precondition(unused <= ring.capacity)
-            slot = unused
-            unused += Int(ring.segment)
-        }
-        // Safety: an entry of the table; its segment of `capacity` * 2 positions ago was drained.
-        unsafe ring.places[ring.entry(of: position)] = UInt32(slot)
+        guard drained == position else { return }
+        bias = 0 &- position
+        // Relaxed: the consumer looks at it only behind a position that is published after this, and has
+        // nothing left that was published before.
+        ring.bias.store(bias, ordering: .relaxed)
     }
 
     /// Publishes all of `readings` or none: false when they do not fit now. More than `capacity`
@@ -189,17 +137,13 @@ public struct Producer: ~Copyable, Sendable {
     @inlinable @inline(__always)
     public mutating func publish(_ readings: Span<Reading>) -> Bool {
         guard hasRoom(for: readings.count) else { return false }
-        var next = 0
-        while next < readings.count {
-            let part = min(slotsLeft(), readings.count &- next)
-            for i in 0..<part {
-                // Safety: within the segment, and hasRoom says that the producer owns it.
-                unsafe ring.slots[slot &+ i] = readings[next &+ i]
-            }
-            next &+= part
-            move(by: part)
+        let (mask, first) = (ring.mask, position &+ bias)
+        for i in readings.indices {
+            let slot = Int(truncatingIfNeeded: (first &+ UInt64(i)) & mask)
+            // Safety: slot ≤ mask < capacity, and hasRoom says that the producer owns it.
+            unsafe ring.slots[slot] = readings[i]
         }
-        announce()
+        advance(by: readings.count)
         return true
     }
 
@@ -207,24 +151,16 @@ public struct Producer: ~Copyable, Sendable {
     @inlinable @inline(__always)
     public mutating func publish(_ reading: Reading) -> Bool {
         guard hasRoom(for: 1) else { return false }
-        _ = slotsLeft()
         // Safety: as in publish(Span).
-        unsafe ring.slots[slot] = reading
-        move(by: 1)
-        announce()
+        unsafe ring.slots[Int(truncatingIfNeeded: (position &+ bias) & ring.mask)] = reading
+        advance(by: 1)
         return true
     }
 
     @inlinable @inline(__always)
-    mutating func move(by count: Int) {
-        slot &+= count
+    mutating func advance(by count: Int) {
         position &+= UInt64(truncatingIfNeeded: count)
-    }
-
-    @inlinable @inline(__always)
-    mutating func announce() {
-        // Release: pairs with the acquire in Consumer.drain(); the slots' bytes and their
-        // segments' places happen before.
+        // Release: pairs with the acquire in Consumer.drain(); the slots' bytes happen before.
         ring.published.store(position, ordering: .releasing)
     }
 }
@@ -236,6 +172,8 @@ public struct Consumer: ~Copyable, Sendable {
     @usableFromInline var position: UInt64
     /// `ring.published` as last seen; the truth is never behind it.
     @usableFromInline var published: UInt64
+    /// That of the positions before `published`.
+    @usableFromInline var bias: UInt64 = 0
 
     fileprivate init(ring: Ring, at position: UInt64) {
         self.ring = ring
@@ -251,29 +189,32 @@ public struct Consumer: ~Copyable, Sendable {
         Int(truncatingIfNeeded: ring.published.load(ordering: .relaxed) &- position)
     }
 
-    /// Hands the oldest readings to `body`, at most `maximum`, in order, in a span a segment, and frees
-    /// their slots when `body` has seen them all.
+    /// Hands the oldest readings to `body`, at most `maximum`, in order, in at most two spans (two
+    /// where they wrap round the slab's end), and frees their slots when `body` has seen them all.
     /// Returns how many; 0 without calling `body` when the ring is empty.
     @inlinable @inline(__always)
     public mutating func drain(_ maximum: Int, _ body: (Span<Reading>) -> Void) -> Int {
         let wanted = UInt64(truncatingIfNeeded: max(0, maximum))
         var waiting = published &- position
         if waiting < wanted {
-            // Acquire: pairs with the release in Producer.announce(); the slots' bytes happen before.
+            // Acquire: pairs with the release in Producer.advance(); the slots' bytes happen before.
             published = ring.published.load(ordering: .acquiring)
+            // Relaxed: behind the acquire, so no older than what was published. No newer either, while any
+            // of it waits: the producer changes it only when it has seen the ring empty.
+            bias = ring.bias.load(ordering: .relaxed)
             waiting = published &- position
         }
         let count = Int(truncatingIfNeeded: min(waiting, wanted))
         guard count > 0 else { return 0 }
-        let end = position &+ UInt64(truncatingIfNeeded: count)
-        while position != end {
-            let offset = position & (ring.segment &- 1)
-            let part = min(ring.segment &- offset, end &- position)
-            // Safety: an entry of the table, written before its segment was published.
-            let place = unsafe ring.places[ring.entry(of: position)]
-            body(span(from: Int(place) &+ Int(offset), count: Int(part)))
-            position &+= part
+        let first = Int(truncatingIfNeeded: (position &+ bias) & ring.mask)
+        let beforeEnd = ring.capacity &- first
+        if count <= beforeEnd {
+            body(span(from: first, count: count))
+        } else {
+            body(span(from: first, count: beforeEnd))
+            body(span(from: 0, count: count &- beforeEnd))
         }
+        position &+= UInt64(truncatingIfNeeded: count)
         // Release: pairs with the acquire in Producer.hasRoom(); body's reads of the slots happen
         // before the producer overwrites them.
         ring.drained.store(position, ordering: .releasing)
@@ -283,7 +224,7 @@ public struct Consumer: ~Copyable, Sendable {
     @inlinable @inline(__always)
     @_lifetime(borrow self)
     func span(from slot: Int, count: Int) -> Span<Reading> {
-        // Safety: the slots lie in one segment, the readings were published, and
+        // Safety: slot + count ≤ capacity in both calls of drain, the readings were published, and
         // they are not overwritten before drain stores its position; the ring outlives self.
         let slots = unsafe UnsafeBufferPointer(start: ring.slots + slot, count: count)
         let span = unsafe slots.span

@@ -9,8 +9,10 @@ enum RingMutation: String, CaseIterable {
     case none
     // One ordering weakened to relaxed.
     case publishRelaxed, seePublishedRelaxed, drainRelaxed, seeDrainedRelaxed
-    // The steps in another order, or a bound beyond the segment that is there to spare.
-    case publishBeforeWriting, drainBeforeReading, tooMany
+    // The steps in another order, or a wrong bound.
+    case publishBeforeWriting, drainBeforeReading, oneTooMany
+    // The producer starts over though readings wait; the consumer takes the bias before the position.
+    case startOverTooEarly, seeBiasTooEarly
 }
 
 /// A small ring with one producer of `count` readings in batches of `batch` and a consumer that drains
@@ -35,7 +37,6 @@ struct RingModel: Hashable {
         }
     }
 
-    /// A slot, or an entry of the table of places.
     private struct Slot: Hashable {
         var value = RingModel.none
         /// Step numbers of the last write and the last read.
@@ -48,6 +49,9 @@ struct RingModel: Hashable {
         var position: UInt64
         /// Number of the other end's store that was seen last.
         var seen = 0
+        /// From positions to slots, and the number of the store that it was seen in.
+        var bias: UInt64 = 0
+        var biasSeen = 0
         var clocks = Clocks()
         /// Steps done in the batch under way; -1 between batches.
         var done = RingModel.none
@@ -61,41 +65,30 @@ struct RingModel: Hashable {
     }
 
     private var slots: [Slot]
-    /// First slots of segments.
-    private var places: [Slot]
-    /// The producer's: places to be used again, the first that was never used, and up to where it looked.
-    private var spare: [Int] = []
-    private var unused: Int
-    private var reclaimed: UInt64
     private var published: [Store]
     private var drained: [Store]
+    private var biases = [Store(value: 0, clocks: Clocks())]
     private var producer: End
     private var consumer: End
     private var sent = 0
     private var received = 0
 
     private let capacity: UInt64
-    private let segment: UInt64
     private let count: Int
     private let batch: Int
     private let most: Int
     private let mutation: RingMutation
 
     init(
-        capacity: Int, segment: Int = 1, count: Int, batch: Int, most: Int,
-        startingAt position: UInt64, mutation: RingMutation = .none
+        capacity: Int, count: Int, batch: Int, most: Int, startingAt position: UInt64,
+        mutation: RingMutation = .none
     ) {
         self.capacity = UInt64(capacity)
-        self.segment = UInt64(segment)
         self.count = count
         self.batch = batch
         self.most = most
         self.mutation = mutation
-        slots = Array(repeating: Slot(), count: capacity + segment)
-        places = Array(repeating: Slot(value: 0), count: 2 * capacity / segment)
-        let offset = position & UInt64(segment - 1)
-        unused = offset == 0 ? 0 : segment
-        reclaimed = position &- offset
+        slots = Array(repeating: Slot(), count: capacity)
         published = [Store(value: position, clocks: Clocks())]
         drained = [Store(value: position, clocks: Clocks())]
         producer = End(position: position)
@@ -126,10 +119,11 @@ struct RingModel: Hashable {
                 if mutation != .seeDrainedRelaxed {
                     state.producer.clocks.join(drained[index].clocks)
                 }
+                if let over = state.startingOver(seen: drained[index].value) { next.append(over) }
                 let size = min(batch, count - sent)
                 let held = producer.position &- drained[index].value
                 let room = Int(capacity) - Int(truncatingIfNeeded: held)
-                guard size <= room + (mutation == .tooMany ? Int(segment) + 1 : 0) else {
+                guard size <= room + (mutation == .oneTooMany ? 1 : 0) else {
                     // Full: seen, and the caller comes again.
                     if state != self { next.append(state.forgettingSteps(of: self)) }
                     continue
@@ -161,31 +155,21 @@ struct RingModel: Hashable {
         next.append(state)
     }
 
-    private func entry(of position: UInt64) -> Int {
-        Int(truncatingIfNeeded: position / segment % UInt64(places.count))
-    }
-
-    /// Producer.beginSegment, with the store that this batch has seen.
-    private mutating func beginSegment(at position: UInt64) throws(Fault) {
-        while drained[producer.seen].value &- reclaimed >= segment {
-            spare.append(places[entry(of: reclaimed)].value)
-            reclaimed &+= segment
-        }
-        var place = unused
-        if let last = spare.popLast() { place = last } else { unused += Int(segment) }
-        guard place < slots.count else { throw .race("no segment is left") }
-        let entry = entry(of: position)
-        guard places[entry].read <= producer.clocks.consumer else {
-            throw .race("place \(entry) is overwritten while it is read")
-        }
-        places[entry].value = place
-        places[entry].written = producer.clocks.producer
+    /// Producer.startOver, from wherever in the slab, when the consumer was seen at `drained`.
+    private func startingOver(seen drained: UInt64) -> RingModel? {
+        guard drained == producer.position || mutation == .startOverTooEarly,
+            (producer.position &+ producer.bias) & (capacity - 1) != 0
+        else { return nil }
+        var state = self
+        state.producer.clocks.producer += 1
+        state.producer.bias = 0 &- producer.position
+        // Relaxed: who sees it knows of nothing before.
+        state.biases.append(Store(value: state.producer.bias, clocks: state.producer.clocks))
+        return state
     }
 
     private mutating func write(at position: UInt64, value: Int) throws(Fault) {
-        let offset = Int(position & (segment - 1))
-        if offset == 0 { try beginSegment(at: position) }
-        let slot = places[entry(of: position)].value + offset
+        let slot = Int(truncatingIfNeeded: (position &+ producer.bias) & (capacity - 1))
         guard slots[slot].read <= producer.clocks.consumer else {
             throw .race("slot \(slot) is overwritten while it is read")
         }
@@ -206,14 +190,25 @@ struct RingModel: Hashable {
                 if mutation != .seePublishedRelaxed {
                     state.consumer.clocks.join(published[index].clocks)
                 }
+                let knows = mutation == .seeBiasTooEarly ? consumer.clocks : state.consumer.clocks
                 let waiting = Int(truncatingIfNeeded: published[index].value &- consumer.position)
-                guard waiting > 0 else {
-                    if state != self { next.append(state.forgettingSteps(of: self)) }
-                    continue
+                if waiting > 0 {
+                    state.consumer.size = min(most, waiting)
+                    state.consumer.done = 0
                 }
-                state.consumer.size = min(most, waiting)
-                state.consumer.done = 0
-                next.append(state)
+                // The stores that the load of the bias may return: none older than one it knows of.
+                let oldest =
+                    biases.lastIndex { $0.clocks.producer <= knows.producer } ?? 0
+                for one in max(consumer.biasSeen, oldest)..<biases.count {
+                    var state = state
+                    state.consumer.biasSeen = one
+                    state.consumer.bias = biases[one].value
+                    if waiting > 0 {
+                        next.append(state)
+                    } else if state != self {
+                        next.append(state.forgettingSteps(of: self))
+                    }
+                }
             }
             return
         }
@@ -239,12 +234,7 @@ struct RingModel: Hashable {
     }
 
     private mutating func read(at position: UInt64, expected: Int) throws(Fault) {
-        let entry = entry(of: position)
-        guard places[entry].written <= consumer.clocks.producer else {
-            throw .race("place \(entry) is read while it is written")
-        }
-        places[entry].read = consumer.clocks.consumer
-        let slot = places[entry].value + Int(position & (segment - 1))
+        let slot = Int(truncatingIfNeeded: (position &+ consumer.bias) & (capacity - 1))
         guard slots[slot].written <= consumer.clocks.producer else {
             throw .race("slot \(slot) is read while it is written")
         }

@@ -52,6 +52,7 @@ struct Transfer: Sendable {
                 UInt64.random(in: 1...UInt64(largestBatch), using: &random), count - next)
             batch.removeAll(keepingCapacity: true)
             for n in next..<next + size { batch.append(numberedReading(n)) }
+            if size & 1 == 1 { producer.startOver() }
             if size == 1 {
                 while !producer.publish(batch[0]) { sched_yield() }
             } else {
