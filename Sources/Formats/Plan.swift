@@ -201,9 +201,10 @@ final class PlanTable {
 }
 
 extension Cursor {
-    /// The integer of a step that knows the eight bytes around it.
+    /// The integer of a step. A cursor's, since a machine would be copied for the call.
     @inline(__always)
     fileprivate func integer(_ step: PlanStep) -> UInt64? {
+        guard step.near >= 0 else { return integer(step.op) }
         let flags = step.op.flags
         guard let word = word(Int(step.near), isLittle: flags.contains(.little)) else {
             return nil
@@ -212,6 +213,18 @@ extension Cursor {
         let right = 64 &- 8 &* UInt64(step.op.width)
         return flags.contains(.signed)
             ? UInt64(bitPattern: Int64(bitPattern: moved) &>> Int64(right)) : moved &>> right
+    }
+
+    /// The integer at a fixed place.
+    @inline(never)
+    private func integer(_ op: Op) -> UInt64? {
+        let (at, width) = (Int(op.at), Int(op.width))
+        let word =
+            op.flags.contains(.little)
+            ? little(at, width: width) : big(at, width: width)
+        guard op.flags.contains(.signed), let word else { return word }
+        let shift = UInt64(truncatingIfNeeded: 64 &- 8 &* width)
+        return UInt64(bitPattern: Int64(bitPattern: word &<< shift) &>> Int64(shift))
     }
 }
 
@@ -228,13 +241,12 @@ extension Machine {
                 let step = table.step(row)
                 row &+= 1
                 if step.plane != plane { turn(to: step.plane) }
-                let near = step.near >= 0 ? cursor.integer(step) : nil
                 switch step.kind {
                 case .number:
-                    guard let word = near ?? word(step.op) else { return false }
+                    guard let word = cursor.integer(step) else { return false }
                     yield(word, step, &sink)
                 case .numberUnless:
-                    guard let word = near ?? word(step.op) else { return false }
+                    guard let word = cursor.integer(step) else { return false }
                     if Int64(bitPattern: word) == step.op.imm {
                         sink.reading(
                             output: step.output, discriminator: step.discriminator,
@@ -243,14 +255,14 @@ extension Machine {
                         yield(word, step, &sink)
                     }
                 case .digits:
-                    guard let word = near ?? word(step.op) else { return false }
+                    guard let word = cursor.integer(step) else { return false }
                     if let number = word.packedDecimal {
                         yield(number, step, &sink)
                     } else {
                         try take(step, program, &sink)
                     }
                 case .clock:
-                    guard let word = near ?? word(step.op) else { return false }
+                    guard let word = cursor.integer(step) else { return false }
                     if let at = Machine.unixTime(Int64(bitPattern: word), unit: step.op.imm) {
                         time = at
                         sink.stamp(from: firstReading, milliseconds: at)
@@ -268,7 +280,7 @@ extension Machine {
                     } else if step.kind == .keyNumber {
                         key.mix(UInt64(bitPattern: step.op.imm))
                     } else {
-                        guard let word = near ?? word(step.op) else { return false }
+                        guard let word = cursor.integer(step) else { return false }
                         key.mix(word)
                     }
                     if step.output & PlanStep.keyEnds != 0 { sink.duplicate(key.value) }
@@ -286,7 +298,7 @@ extension Machine {
                 case .crc:
                     guard case .crc16(let rule) = program.checksums[Int(step.op.meta)].kind,
                         let sum = cursor.crc16(Int(step.op.a)..<Int(step.op.b), rule: rule),
-                        let found = near ?? word(step.op), found == UInt64(sum)
+                        let found = cursor.integer(step), found == UInt64(sum)
                     else { return false }
                 }
             }
@@ -299,17 +311,6 @@ extension Machine {
         plane = number
         start = 0
         limit = cursor.count
-    }
-
-    /// The integer at a fixed place.
-    private func word(_ op: Op) -> UInt64? {
-        let (at, width) = (Int(op.at), Int(op.width))
-        let word =
-            op.flags.contains(.little)
-            ? cursor.little(at, width: width) : cursor.big(at, width: width)
-        guard op.flags.contains(.signed), let word else { return word }
-        let shift = UInt64(truncatingIfNeeded: 64 &- 8 &* width)
-        return UInt64(bitPattern: Int64(bitPattern: word &<< shift) &>> Int64(shift))
     }
 
     @inline(__always)

@@ -86,16 +86,17 @@ public import Synchronization
 /// The writing end of a ring. Full is a result, not an error: the caller suspends its sources.
 public struct Producer: ~Copyable, Sendable {
     @usableFromInline let ring: Ring
-    /// Where the next reading goes; equals `ring.published`, which only this end stores.
-    @usableFromInline var position: UInt64
-    /// `ring.drained` as last seen; the truth is never behind it.
+    // Both with the bias, so that adding it is on nobody's way to a slot.
+    /// Where the next reading goes; `ring.published`, which only this end stores, and the bias.
+    @usableFromInline var next: UInt64
+    /// `ring.drained` as last seen, and the bias; the truth is never behind it.
     @usableFromInline var drained: UInt64
     /// Equals `ring.bias`.
     @usableFromInline var bias: UInt64 = 0
 
     fileprivate init(ring: Ring, at position: UInt64) {
         self.ring = ring
-        self.position = position
+        next = position
         drained = position
     }
 
@@ -104,7 +105,7 @@ public struct Producer: ~Copyable, Sendable {
     /// Free slots now; the consumer may make it more at any time, nobody makes it less.
     public var free: Int {
         // Relaxed: a figure; publish acquires for itself before it writes into a slot.
-        let held = position &- ring.drained.load(ordering: .relaxed)
+        let held = next &- bias &- ring.drained.load(ordering: .relaxed)
         return ring.capacity - Int(truncatingIfNeeded: held)
     }
 
@@ -112,21 +113,21 @@ public struct Producer: ~Copyable, Sendable {
     /// one seen last does not suffice, so that its cache line stays where it is.
     @inlinable @inline(__always)
     public mutating func hasRoom(for count: Int) -> Bool {
-        if count <= ring.capacity &- Int(truncatingIfNeeded: position &- drained) { return true }
+        if count <= ring.capacity &- Int(truncatingIfNeeded: next &- drained) { return true }
         // Acquire: pairs with the release at the end of Consumer.drain(); its reads of the slots
         // happen before they are overwritten here.
-        drained = ring.drained.load(ordering: .acquiring)
-        return count <= ring.capacity &- Int(truncatingIfNeeded: position &- drained)
+        drained = ring.drained.load(ordering: .acquiring) &+ bias
+        return count <= ring.capacity &- Int(truncatingIfNeeded: next &- drained)
     }
 
     /// Goes back to the slab's begin if the ring is empty, unless it is near it: worth a look at the
     /// consumer's position once in many readings.
     public mutating func startOver() {
-        guard (position &+ bias) & ring.mask >= UInt64(max(1, ring.capacity / 16)) else { return }
+        guard next & ring.mask >= UInt64(max(1, ring.capacity / 16)) else { return }
         // Acquire: pairs with the release at the end of Consumer.drain(), as in hasRoom.
-        drained = ring.drained.load(ordering: .acquiring)
-        guard drained == position else { return }
-        bias = 0 &- position
+        let position = ring.drained.load(ordering: .acquiring)
+        guard position == next &- bias else { return }
+        (next, drained, bias) = (0, 0, 0 &- position)
         // Relaxed: the consumer looks at it only behind a position that is published after this, and has
         // nothing left that was published before.
         ring.bias.store(bias, ordering: .relaxed)
@@ -137,9 +138,9 @@ public struct Producer: ~Copyable, Sendable {
     @inlinable @inline(__always)
     public mutating func publish(_ readings: Span<Reading>) -> Bool {
         guard hasRoom(for: readings.count) else { return false }
-        let (mask, first) = (ring.mask, position &+ bias)
+        let mask = ring.mask
         for i in readings.indices {
-            let slot = Int(truncatingIfNeeded: (first &+ UInt64(i)) & mask)
+            let slot = Int(truncatingIfNeeded: (next &+ UInt64(i)) & mask)
             // Safety: slot ≤ mask < capacity, and hasRoom says that the producer owns it.
             unsafe ring.slots[slot] = readings[i]
         }
@@ -152,16 +153,16 @@ public struct Producer: ~Copyable, Sendable {
     public mutating func publish(_ reading: Reading) -> Bool {
         guard hasRoom(for: 1) else { return false }
         // Safety: as in publish(Span).
-        unsafe ring.slots[Int(truncatingIfNeeded: (position &+ bias) & ring.mask)] = reading
+        unsafe ring.slots[Int(truncatingIfNeeded: next & ring.mask)] = reading
         advance(by: 1)
         return true
     }
 
     @inlinable @inline(__always)
     mutating func advance(by count: Int) {
-        position &+= UInt64(truncatingIfNeeded: count)
+        next &+= UInt64(truncatingIfNeeded: count)
         // Release: pairs with the acquire in Consumer.drain(); the slots' bytes happen before.
-        ring.published.store(position, ordering: .releasing)
+        ring.published.store(next &- bias, ordering: .releasing)
     }
 }
 
