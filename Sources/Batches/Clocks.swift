@@ -113,6 +113,8 @@ struct ClockEncoder {
     /// The steps from row to row; nothing for the first one.
     private static func subtract(_ t: Span<Int64>, into steps: inout [Int64]) {
         steps.removeAll(keepingCapacity: true)
+        // Adding room for nothing to an array without storage writes into the one that all such share.
+        guard t.count > 1 else { return }
         steps.append(addingCapacity: t.count - 1) { output in
             for i in 1..<t.count { output.append(t[i] &- t[i &- 1]) }
         }

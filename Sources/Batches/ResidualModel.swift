@@ -93,6 +93,7 @@ private enum Experience {
         into residuals: inout [Int64]
     ) {
         let begun = next(isTime: isTime, activity: activity)
+        guard count > 0 else { return }
         residuals.append(addingCapacity: count) { target in
             var (state, own) = (begun, coder)
             for _ in 0..<count {

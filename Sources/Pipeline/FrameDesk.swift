@@ -178,6 +178,7 @@ struct FrameDesk: ~Copyable {
         into outgoing: inout [Reading], _ catalog: inout CatalogTable,
         _ counters: inout IntakeCounters
     ) {
+        guard !readings.isEmpty else { return }
         let ruleTable = format.rules
         let rules = ruleTable.span
         let decodedReadings = readings.span
