@@ -117,8 +117,8 @@ struct StreamOrder {
         var shift: UInt64 = 32
         while differing != 0 {
             if differing & (1 << StreamOrder.digit - 1) != 0 {
-                if others.count < keys.count {
-                    others = [UInt64](repeating: 0, count: keys.count)
+                if others.count < range.count {
+                    others = [UInt64](repeating: 0, count: range.count)
                 }
                 StreamOrder.pass(range, shift, &keys, &others, &counts)
             }
@@ -141,7 +141,7 @@ struct StreamOrder {
         var keys = keys.mutableSpan
         var others = others.mutableSpan
         for i in range { next[Int(keys[i] &>> shift & mask)] &+= 1 }
-        var end = range.lowerBound
+        var end = 0
         for d in next.indices { (next[d], end) = (end, end &+ next[d]) }
         for i in range {
             let key = keys[i]
@@ -149,6 +149,6 @@ struct StreamOrder {
             others[next[d]] = key
             next[d] &+= 1
         }
-        for i in range { keys[i] = others[i] }
+        for i in range { keys[i] = others[i &- range.lowerBound] }
     }
 }

@@ -12,7 +12,7 @@ struct ByteSet {
     private var bits: [4 of UInt64] = [0, 0, 0, 0]
 
     mutating func insert(_ range: Range<Int>) {
-        for i in range where i >= 0 && i < 256 { bits[i >> 6] |= 1 << UInt64(i & 63) }
+        for i in range.clamped(to: 0..<256) { bits[i >> 6] |= 1 << UInt64(i & 63) }
     }
 
     mutating func formUnion(_ other: ByteSet) {
@@ -295,20 +295,22 @@ struct PlanRecorder: FrameSink {
 
     private mutating func readBytes(_ op: Op, _ machine: Machine) {
         if op.flags.contains(.register) { steer(op.b) }
-        guard let fixed = placed(op, machine) else { return isPossible = false }
+        guard let fixed = placed(op, machine) else { return isApart = true }
         let at = Int(fixed.at)
         taint[op.a] = bytes(at..<at + Int(fixed.imm), machine)
         fresh.insert(op.a)
         keep(fixed, machine)
     }
 
-    /// `op` with its place and its count of bytes as numbers.
+    /// `op` with its place and its count of bytes as numbers. Nil where these are not in the frame: the
+    /// machine, which asks after this, will refuse it.
     private func placed(_ op: Op, _ machine: Machine) -> Op? {
-        guard let count = try? machine.wanted(op) else { return nil }
+        let at = op.at >= 0 ? machine.start + Int(op.at) : machine.position
+        guard let count = try? machine.wanted(op), count >= 0, at + count <= machine.limit else {
+            return nil
+        }
         var result = op
-        result.at =
-            op.at >= 0
-            ? Int32(clamping: machine.start + Int(op.at)) : Int32(clamping: machine.position)
+        result.at = Int32(clamping: at)
         result.imm = Int64(count)
         result.flags.remove(.rest)
         result.flags.remove(.register)
@@ -318,7 +320,8 @@ struct PlanRecorder: FrameSink {
     private mutating func enter(_ op: Op, _ machine: Machine) {
         let isReversing =
             op.code == .enterRegion && program.transforms[Int(op.meta)].kind == .reverse
-        guard !isReversing, let fixed = placed(op, machine) else { return isPossible = false }
+        guard !isReversing else { return isPossible = false }
+        guard let fixed = placed(op, machine) else { return isApart = true }
         keep(fixed, machine)
     }
 

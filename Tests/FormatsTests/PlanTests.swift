@@ -124,6 +124,47 @@ struct PlanTests {
         #expect(clever.planCount == 1)
     }
 
+    @Test("frames that end before a field, or say more bytes than they have, make no plan")
+    func shortFrames() throws {
+        let library = try FormatLibrary(
+            text: """
+                { format: "tail", framing: { length: "datagram", maximum: 200 },
+                  layout: [
+                    { name: "device", type: "hex", bytes: 8 },
+                    { name: "tail", type: "hex", at: 30, bytes: "rest" } ],
+                  identity: "{device}", exchange: { duplicate: { key: ["device", "tail"] } } }
+                """, file: "tail")
+        let told = try FormatLibrary(
+            text: """
+                { format: "told", framing: { length: "datagram", maximum: 200 },
+                  layout: [
+                    { name: "device", type: "hex", bytes: 8 },
+                    { name: "count", type: "u24be" },
+                    { name: "text", type: "hex", bytes: "count" },
+                    { name: "a", type: "s16le", quantity: "temperature", unit: "°C",
+                      reading: true } ],
+                  identity: "{device}",
+                  exchange: { duplicate: { key: ["device", "a", "a", "count"] } } }
+                """, file: "told")
+        for library in [library, told] {
+            let plain = Decoder(library.formats[0], seed: 1, remembersShapes: false)
+            let clever = Decoder(library.formats[0], seed: 1)
+            var taken = 0
+            for round in 0..<3 {
+                for count in 1...60 {
+                    for told: UInt8 in [0, 3, 40, 255] {
+                        var bytes = [UInt8](repeating: UInt8(round + 1), count: count)
+                        if count > 10 { bytes.replaceSubrange(8...10, with: [0, 0, told]) }
+                        if count > 10, told == 255 { bytes[8] = 255 }
+                        if same(plain, clever, bytes, .up, "\(count) \(told)") { taken += 1 }
+                    }
+                }
+            }
+            #expect(taken > 0)
+            #expect(clever.planCount > 0, "short frames do not end remembering")
+        }
+    }
+
     @Test("strangers cannot make a decoder remember without end")
     func bounded() throws {
         let format = try #require(try Fixtures.library.get().format(named: "dlt645"))
