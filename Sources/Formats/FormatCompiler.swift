@@ -12,6 +12,8 @@ struct FormatSource {
     /// The texts that make `root`, what is extended first.
     private var layers: [[UInt8]]
     private var tree: JSONNode?
+    /// Its `extends` has been followed; once more would bring back what it goes without.
+    private(set) var isWhole = false
 
     init(file: String, name: String, root: JSONNode, bytes: [UInt8]) {
         self.file = file
@@ -39,6 +41,7 @@ struct FormatSource {
         result.digest = digest ^ (base.digest << 1 | base.digest >> 63)
         result.layers = base.layers + layers
         result.tree = root.extending(base.root)
+        result.isWhole = true
         return result
     }
 

@@ -230,7 +230,7 @@ struct FormatLoader {
     /// The source with what it inherits. Objects of these keys are merged member by member; tests are
     /// not inherited; every other key of the extending file replaces the base's.
     private mutating func merge(_ source: FormatSource, depth: Int) -> FormatSource? {
-        guard let link = source.root["extends"] else { return source }
+        guard !source.isWhole, let link = source.root["extends"] else { return source }
         guard let name = link.string, depth < 8,
             let found = (own + base).first(where: { $0.name == name && $0.name != source.name })
         else {

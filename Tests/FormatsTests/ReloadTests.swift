@@ -81,7 +81,7 @@ struct FormatReloadTests {
         folder.write(Self.base(1, says: "0.5"), to: "a.json5")
         let reload = library.reloaded(from: folder.path)
         #expect(reload.changed == ["a"])
-        #expect(reload.kept == ["b"])
+        #expect(reload.kept == ["b"], "\(reload.complaints.map(\.description))")
         #expect(reload.library.format(named: "b") === library.format(named: "b"))
         #expect(reload.library.format(named: "a") !== library.format(named: "a"))
         // And again: the next reload starts from what runs.
@@ -91,6 +91,29 @@ struct FormatReloadTests {
         let mended = again.library.reloaded(from: folder.path)
         #expect(mended.kept == [])
         #expect(mended.complaints == [])
+    }
+
+    @Test("what a kept variant goes without does not come back in those that extend it")
+    func keptVariant() throws {
+        let base =
+            "{ format: \"a\", framing: { length: \"datagram\", maximum: 9 },\n"
+            + " layout: [ { name: \"v\", type: \"u8\" } ],\n"
+            + " exchange: { duplicate: { key: [\"v\"], windowSeconds: 60 } } }"
+        let variant = "{ format: \"b\", extends: \"a\", exchange: { duplicate: null } }"
+        let folder = Folder([
+            "a.json5": base, "b.json5": variant,
+            "c.json5": "{ format: \"c\", extends: \"b\", title: \"one\" }",
+        ])
+        let library = try FormatLibrary(directory: folder.path)
+        #expect(library.format(named: "a")?.duplicateWindowMilliseconds == 60_000)
+        #expect(library.format(named: "c")?.duplicateWindowMilliseconds == 0)
+        folder.write("{ format: \"b\", extends: \"a\", nonsense: 1 }", to: "b.json5")
+        folder.write("{ format: \"c\", extends: \"b\", title: \"two\" }", to: "c.json5")
+        let reload = library.reloaded(from: folder.path)
+        #expect(reload.kept == ["b"], "\(reload.complaints.map(\.description))")
+        #expect(reload.changed.contains("c"))
+        #expect(reload.library.format(named: "c")?.title == "two")
+        #expect(reload.library.format(named: "c")?.duplicateWindowMilliseconds == 0)
     }
 
     @Test("a file that is gone, unreadable text and a new bad file harm nobody")
