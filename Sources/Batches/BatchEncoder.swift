@@ -277,6 +277,7 @@ package struct BatchEncoder: ~Copyable {
             streams[stream].stored(first, formIndex: lastForm, sibling: distance)
         }
         head.putVarint(UInt64(stride))
+        // The order has served: its places take what is to be stored.
         var stored = 0
         for stream in streams.indices {
             let expected = stride > 0 && stream >= stride ? streams[stream - stride].first : 0

@@ -45,8 +45,9 @@ struct PlanStep: BitwiseCopyable {
     var kind = Kind.op
     var plane: UInt8 = 0
     var exponent: Int8 = 0
-    /// Of an integer in the frame itself (`shorten`): the eight bytes at `near`, the first of them most
-    /// significant unless it is little-endian, moved `left` and then right until only the integer is left.
+    /// Of an integer in the frame itself (`PlanRecorder.near`): the eight bytes at `near`, the first of
+    /// them most significant unless it is little-endian, moved `left` and then right until only the
+    /// integer is left.
     var left: UInt8 = 0
     var output: UInt16 = 0
     /// -1: read it byte by byte where `op.at` says.

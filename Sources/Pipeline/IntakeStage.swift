@@ -62,7 +62,10 @@ package final class IntakeStage: IntakeDoor {
             // Safety: as above; the read ends with this call.
             unsafe loaded[index]
         }
-        let formatCount: Int
+        var formatCount: Int {
+            // Safety: as above.
+            unsafe loaded.count
+        }
         let maximumFrame: Int
         let exchange: Exchange?
         /// When the exchange wants its timer.
@@ -72,7 +75,6 @@ package final class IntakeStage: IntakeDoor {
             self.source = source
             timeRule = source.timeRule
             unsafe loaded = formats
-            formatCount = formats.count
             var longest = source.formats.map(\.maximumFrame).max() ?? 0
             if var settings = source.exchange {
                 settings.formats = source.formats.map(\.name)
