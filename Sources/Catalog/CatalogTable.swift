@@ -41,29 +41,19 @@ package struct DeviceSummary: Hashable, Sendable {
     }
 }
 
-/// Where a device's frames find their streams; valid until the next device is entered.
-package struct CatalogFrame {
-    let first: Int
-}
-
 package struct CatalogTable: ~Copyable {
-    /// Places of a frame that are remembered, a device.
-    private static let places = 8
-
     package let limits: CatalogLimits
     /// Restored entries that contradicted others and were left out.
     package private(set) var contradictions = 0
 
     private var devices: DeviceRows
     private var streams: StreamRows
-    /// `places` for each device: the entry + 1 that its frames used there last; 0: none yet.
-    private var latest: [UInt32] = []
     private var outputs: OutputEntries
     private var highestDevice: UInt32
     private var highestStream: UInt32
     private var additions = CatalogAdditions()
-    /// Rows + 1 of devices.
-    private var rowsByLocalKey: FixedTable<LocalKey>
+    /// Places + 1 of devices.
+    private var placesByLocalKey: FixedTable<LocalKey>
 
     /// A table that knows `entries` (any order). Entries come from a file and may contradict one
     /// another: number 0, a number or identity twice, a stream without its device; such an entry is
@@ -76,10 +66,10 @@ package struct CatalogTable: ~Copyable {
         self.limits = limits
         highestDevice = highest.device
         highestStream = highest.stream
-        devices = DeviceRows(seed: seed, capacity: 0)
+        devices = DeviceRows(seed: seed)
         streams = StreamRows(seed: seed, capacity: 0)
         outputs = OutputEntries(seed: seed)
-        rowsByLocalKey = FixedTable(seed: seed)
+        placesByLocalKey = FixedTable(seed: seed)
         restore(entries)
     }
 
@@ -93,14 +83,22 @@ package struct CatalogTable: ~Copyable {
     /// by this key; ask `device(identity:)` before calling the device unknown when `scope` is not 0.
     package mutating func device(
         _ key: DeviceKey, scope: UInt32, seenAt: Timestamp
-    ) -> DeviceID? {
-        let row =
+    ) -> SeenDevice? {
+        let place =
             scope == 0
-            ? devices.row(key.high, key.low)
-            : rowsByLocalKey.value(for: LocalKey(key, scope: scope)).map { Int($0 &- 1) }
-        guard let row else { return nil }
-        return devices.see(row, at: seenAt)
+            ? devices.place(of: key)
+            : placesByLocalKey.value(for: LocalKey(key, scope: scope)).map { Int($0 &- 1) }
+        guard let place else { return nil }
+        return devices.see(place, at: seenAt)
     }
+
+    /// Keeps a note with a device, which comes with its next frame.
+    package mutating func note(_ note: FrameNote, of device: SeenDevice) {
+        devices.note(note, of: device)
+    }
+
+    /// Where devices lie, until the next is entered.
+    package var addresses: CatalogAddresses { devices.addresses }
 
     /// The stream that `output` of format number `format` feeds for `device`. Nil: not known by these
     /// numbers; call `addStream`, which knows it by name.
@@ -111,49 +109,6 @@ package struct CatalogTable: ~Copyable {
             .map { StreamID(outputs[$0].stream) }
     }
 
-    /// A device's row of `latest`: where `stream` finds the streams of its frames. Nil for numbers with
-    /// gaps before them, whose streams go the longer way.
-    @inline(__always)
-    package func frame(of device: DeviceID) -> CatalogFrame? {
-        let row = Int(device.rawValue) &- 1
-        guard row >= 0, row < devices.count, devices.sightings[row].id == device else {
-            return nil
-        }
-        return CatalogFrame(first: row &* CatalogTable.places)
-    }
-
-    /// As `stream(_:format:output:discriminator:)`, for the reading at `place` of a device's `frame`. A
-    /// device's frames mostly have the same readings at the same places, and their streams stand side
-    /// by side here: two cache lines a frame instead of one a reading.
-    @inline(__always)
-    package mutating func stream(
-        _ device: DeviceID, _ frame: CatalogFrame?, place: Int, format: UInt16, output: UInt16,
-        discriminator: UInt64
-    ) -> StreamID? {
-        if let frame, place < CatalogTable.places {
-            let hint = Int(latest[frame.first &+ place])
-            if hint > 0 {
-                let entry = outputs[hint &- 1]
-                if entry.isOf(format, output, discriminator) { return StreamID(entry.stream) }
-            }
-        }
-        return find(device, frame, place: place, format, output, discriminator)
-    }
-
-    @inline(never)
-    private mutating func find(
-        _ device: DeviceID, _ frame: CatalogFrame?, place: Int, _ format: UInt16, _ output: UInt16,
-        _ discriminator: UInt64
-    ) -> StreamID? {
-        guard
-            let found = outputs.row(device.rawValue, format, output, discriminator, streams)
-        else { return nil }
-        if let frame, place < CatalogTable.places {
-            latest[frame.first + place] = UInt32(found + 1)
-        }
-        return StreamID(outputs[found].stream)
-    }
-
     // MARK: Slow path, once a device or stream and process
 
     /// The device with this identity text, if the catalog has it; from then on `device` finds it under
@@ -161,28 +116,28 @@ package struct CatalogTable: ~Copyable {
     /// source's name holds no colon.
     package mutating func device(
         _ key: DeviceKey, scope: UInt32, identity: String, seenAt: Timestamp
-    ) -> DeviceID? {
-        guard let whole = DeviceKey(identity), let row = devices.row(whole.high, whole.low)
+    ) -> SeenDevice? {
+        guard let whole = DeviceKey(identity), let place = devices.place(of: whole)
         else { return nil }
-        if scope != 0 { remember(row, LocalKey(key, scope: scope)) }
-        return devices.see(row, at: seenAt)
+        if scope != 0 { remember(place, LocalKey(key, scope: scope)) }
+        return devices.see(place, at: seenAt)
     }
 
     /// The device with this identity text, entered when it is new. Throws `noIdentity` for text
     /// outside `[A-Za-z0-9._:-]{1,64}`, `catalogFull` at the limit.
     package mutating func addDevice(
         _ key: DeviceKey, scope: UInt32, identity: String, format: String, at: Timestamp
-    ) throws(Rejection) -> DeviceID {
+    ) throws(Rejection) -> SeenDevice {
         if let known = device(key, scope: scope, identity: identity, seenAt: at) { return known }
         guard let whole = DeviceKey(identity) else { throw .noIdentity }
         guard devices.count < limits.devices, highestDevice < .max else { throw .catalogFull }
         let device = Device(
             id: DeviceID(highestDevice + 1), identity: identity, format: format, firstSeenAt: at)
         let row = insert(device, whole)
-        if scope != 0 { remember(row, LocalKey(key, scope: scope)) }
-        _ = devices.see(row, at: at)
+        let place = devices.place(ofRow: row)
+        if scope != 0 { remember(place, LocalKey(key, scope: scope)) }
         additions.append(device)
-        return device.id
+        return devices.see(place, at: at)
     }
 
     /// The stream called `name` of `device`, entered when it is new; from then on `stream` finds it
@@ -217,21 +172,17 @@ package struct CatalogTable: ~Copyable {
             streams.add(streams.count - 1, to: &additions)
         }
         // Many numbers may stand for one name; a cache that outgrows its names starts again.
-        if outputs.count >= max(limits.streams, streams.count) * 2 { forgetOutputs() }
+        if outputs.count >= max(limits.streams, streams.count) * 2 { outputs.removeAll() }
         outputs.set(
             wanted.id.rawValue, device.rawValue, format, output, discriminator, streams)
         return wanted.id
     }
 
-    private mutating func forgetOutputs() {
-        outputs.removeAll()
-        for index in latest.indices { latest[index] = 0 }
-    }
-
     /// Call after sources or formats were loaded anew: their numbers may now mean others.
     package mutating func forgetPassingNames() {
-        rowsByLocalKey.removeAll()
-        forgetOutputs()
+        placesByLocalKey.removeAll()
+        outputs.removeAll()
+        devices.forgetNotes()
     }
 
     /// New and changed entries since the last call, each device before its streams.
@@ -252,15 +203,7 @@ package struct CatalogTable: ~Copyable {
 
     /// Devices with numbers above `after`, in order, at most `limit`.
     package func summaries(after: DeviceID, limit: Int) -> [DeviceSummary] {
-        let first = devices.sightings.firstRow { $0.id > after }
-        let end = first + min(max(0, limit), devices.count - first)
-        return (first..<end).map { row in
-            let sighting = devices.sightings[row]
-            return DeviceSummary(
-                device: devices[row], streams: Int(sighting.streams),
-                lastSeenAt: sighting.at == DeviceRows.Sighting.never ? nil : sighting.at,
-                periodMilliseconds: sighting.period == 0 ? nil : Int64(sighting.period) * 4000)
-        }
+        devices.summaries(after: after, limit: limit)
     }
 
     /// All streams of a device in order of their numbers; looks at every stream of the table.
@@ -281,7 +224,7 @@ package struct CatalogTable: ~Copyable {
         restoredStreams.sort { $0.id < $1.id }
         for device in restoredDevices {
             if let key = DeviceKey(device.identity),
-                devices.row(key.high, key.low) == nil, device.id.rawValue > devices.lastNumber
+                devices.place(of: key) == nil, device.id.rawValue > devices.lastNumber
             {
                 _ = insert(device, key)
             } else {
@@ -304,9 +247,12 @@ package struct CatalogTable: ~Copyable {
 
     /// Appends a device with the highest number so far and returns its row.
     private mutating func insert(_ device: Device, _ key: DeviceKey) -> Int {
-        latest.append(contentsOf: repeatElement(0, count: CatalogTable.places))
         highestDevice = max(highestDevice, device.id.rawValue)
-        return devices.append(device, key)
+        let moves = devices.moves
+        let row = devices.append(device, key)
+        // They are learned anew, as after a start.
+        if devices.moves != moves { placesByLocalKey.removeAll() }
+        return row
     }
 
     /// Appends a stream with the highest number so far.
@@ -316,11 +262,11 @@ package struct CatalogTable: ~Copyable {
         highestStream = max(highestStream, stream.id.rawValue)
     }
 
-    private mutating func remember(_ row: Int, _ key: LocalKey) {
-        if rowsByLocalKey.count >= max(limits.devices, devices.count) * 2 {
-            rowsByLocalKey.removeAll()
+    private mutating func remember(_ place: Int, _ key: LocalKey) {
+        if placesByLocalKey.count >= max(limits.devices, devices.count) * 2 {
+            placesByLocalKey.removeAll()
         }
-        rowsByLocalKey.set(UInt32(row + 1), for: key)
+        placesByLocalKey.set(UInt32(place + 1), for: key)
     }
 }
 

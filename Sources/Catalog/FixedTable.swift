@@ -5,6 +5,8 @@
 // Invariants: the number of slots is a power of two; at most half of them are in use, so every
 // probe ends soon.
 
+import Model
+
 /// A key of 64-bit words.
 protocol FixedKey: Equatable {
     static var empty: Self { get }
@@ -65,11 +67,4 @@ struct FixedTable<Key: FixedKey> {
         while size < capacity * 2 { size *= 2 }
         return [Slot](repeating: Slot(key: .empty, value: 0), count: size)
     }
-}
-
-/// Folds two words into one by a 128-bit product (Wang Yi, wyhash); every bit of both reaches every bit.
-func foldedHash(_ a: UInt64, _ b: UInt64, seed: UInt64) -> UInt64 {
-    let product = (a ^ seed ^ 0xA076_1D64_78BD_642F)
-        .multipliedFullWidth(by: b ^ seed.byteSwapped ^ 0xE703_7ED1_A0B4_28DB)
-    return product.high ^ product.low
 }

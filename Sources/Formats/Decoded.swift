@@ -16,14 +16,15 @@ package enum Direction: UInt8, Sendable, BitwiseCopyable {
 /// without a string: `output` is the index in `Format.outputs`, `discriminator` packs what varies in
 /// its name (a channel, a tariff, a settlement number).
 package struct DecodedReading: Sendable {
-    package var output: UInt16
+    // In this order they take 40 bytes.
     package var discriminator: UInt64
     package var value: Value
-    package var quality: Quality
     /// The device's own time, nil when the frame carries none for this value.
     package var observedAt: Timestamp?
     /// `observedAt` is a distance to the frame's arrival, mostly negative, not a point in time.
     package var isTimeRelative = false
+    package var output: UInt16
+    package var quality: Quality
 
     package init(
         output: UInt16, discriminator: UInt64, value: Value, quality: Quality,
@@ -64,7 +65,7 @@ package struct DecodedFrame {
     package var head = Head()
     /// The payload is enciphered and there is no key for it here: accepted, but not read.
     package var isSealed = false
-    package var readings: [DecodedReading] = []
+    package var readings = DecodedReadings(capacity: 64)
     /// A request that an answer can be paired with, and what it asks.
     package var isRequest = false
     package var asked: [4 of Int64] = [-1, -1, -1, -1]
@@ -75,9 +76,10 @@ package struct DecodedFrame {
     package var part: FramePart?
     /// Where its key will be looked up.
     package var keysAhead = KeysAhead()
+    /// Where its device will be looked up, if its format's identities count everywhere.
+    package var devicesAhead = DevicesAhead()
 
     package init() {
-        readings.reserveCapacity(64)
         answer.reserveCapacity(64)
     }
 
@@ -87,7 +89,7 @@ package struct DecodedFrame {
         isRequest = false
         asked = [-1, -1, -1, -1]
         pairing = .unknown
-        if !readings.isEmpty { readings.removeAll(keepingCapacity: true) }
+        readings.removeAll()
         if !answer.isEmpty { answer.removeAll(keepingCapacity: true) }
         part = nil
     }
@@ -148,6 +150,35 @@ package struct KeysAhead {
     func ask(for key: UInt64) {
         // A shift by 64, of one line only, leaves nothing.
         sluice_prefetch(base &+ UInt((key &* factor) >> shift) &<< 6)
+    }
+}
+
+/// The same for the device, which is looked up by its key's hash in two tables of as many places.
+package struct DevicesAhead {
+    private let rows: UInt
+    private let notes: UInt
+    private let mask: UInt64
+    private let seed: UInt64
+    /// Off where the key is not what the device is looked up by.
+    package var isOn = false
+
+    /// Asks for nothing of use.
+    init() { self.init(rows: 0, notes: 0, mask: 0, seed: 0) }
+
+    /// `rows`, of 32 bytes, and `notes`, of 4: numbers of their tables' addresses.
+    package init(rows: UInt, notes: UInt, mask: UInt64, seed: UInt64) {
+        self.rows = rows
+        self.notes = notes
+        self.mask = mask
+        self.seed = seed
+    }
+
+    @inline(__always)
+    func ask(for key: DeviceKey) {
+        guard isOn else { return }
+        let place = UInt(foldedHash(key.high, key.low, seed: seed) & mask)
+        sluice_prefetch(rows &+ place &<< 5)
+        sluice_prefetch(notes &+ place &<< 2)
     }
 }
 

@@ -349,7 +349,10 @@ extension DecodedFrame: FrameSink {
 
     mutating func control() { isControl = true }
     mutating func seal() { isSealed = true }
-    mutating func device(_ key: DeviceKey) { device = key }
+    mutating func device(_ key: DeviceKey) {
+        device = key
+        devicesAhead.ask(for: key)
+    }
     mutating func duplicate(_ key: UInt64) {
         duplicateKey = key
         keysAhead.ask(for: key)

@@ -54,6 +54,8 @@ struct PlanStep: BitwiseCopyable {
     var near: Int16 = -1
     /// Row of `Program.values`.
     var rule: Int32 = 0
+    /// Of a number: how many numbers of the frame itself stand from this step on, 0 when it is none.
+    var run: UInt8 = 0
     var discriminator: UInt64 = 0
     var op: Op
 
@@ -96,7 +98,7 @@ final class PlanTable {
 
     private let plans = FillingTable<Plan>(capacity: PlanTable.maximumPlans)
     private let words = FillingTable<PlanWord>(capacity: PlanTable.maximumWords)
-    private let steps = FillingTable<PlanStep>(capacity: PlanTable.maximumSteps)
+    fileprivate let steps = FillingTable<PlanStep>(capacity: PlanTable.maximumSteps)
     private let heads = FillingTable<Int32>(capacity: PlanTable.lengths.upperBound + 1)
     private(set) var count = 0
     private var wordCount = 0
@@ -202,10 +204,53 @@ final class PlanTable {
 }
 
 extension Cursor {
+    /// Yields steps that are numbers of the frame itself, one behind another. False: bytes are missing.
+    @inline(__always)
+    fileprivate func numbers(
+        _ first: Int, _ count: Int, _ steps: FillingTable<PlanStep>, at time: Int64?,
+        into readings: inout DecodedReadings
+    ) -> Bool {
+        let before = readings.count
+        readings.append(upTo: count) { number in
+            let step = steps[first &+ number]
+            guard let word = near(step) else { return nil }
+            let isMissing = step.kind == .numberUnless && Int64(bitPattern: word) == step.op.imm
+            return DecodedReading(
+                output: step.output, discriminator: step.discriminator,
+                value: isMissing
+                    ? .none : Value(kind: .decimal, exponent: step.exponent, bits: word),
+                quality: isMissing ? .missing : Quality(),
+                observedAt: time.map(Timestamp.init(milliseconds:)))
+        }
+        return readings.count == before &+ count
+    }
+
+    /// The identity that is the digits of some bytes.
+    @inline(__always)
+    fileprivate func identify(_ op: Op, _ identity: BytePlane, _ sink: inout DecodedFrame) -> Bool {
+        guard let style = Machine.IdentityStyle(rawValue: op.x),
+            let digits = Machine.digits(self, Int(op.at)..<Int(op.imm), style)
+        else { return false }
+        let isAlone = identity.count == 0 && digits.count > 0 && digits.count <= 16
+        identity.append(digits.high, digits.low, count: digits.count)
+        guard !isAlone else {
+            sink.device(DeviceKey(allowed: digits.high, digits.low, count: digits.count))
+            return true
+        }
+        guard let key = identity.deviceKey else { return false }
+        sink.device(key)
+        return true
+    }
+
     /// The integer of a step. A cursor's, since a machine would be copied for the call.
     @inline(__always)
     fileprivate func integer(_ step: PlanStep) -> UInt64? {
-        guard step.near >= 0 else { return integer(step.op) }
+        step.near >= 0 ? near(step) : integer(step.op)
+    }
+
+    /// The same, by the eight bytes around it.
+    @inline(__always)
+    private func near(_ step: PlanStep) -> UInt64? {
         let flags = step.op.flags
         guard let word = word(Int(step.near), isLittle: flags.contains(.little)) else {
             return nil
@@ -243,6 +288,13 @@ extension Machine {
                 row &+= 1
                 if step.plane != plane { turn(to: step.plane) }
                 switch step.kind {
+                case .number where step.run > 1, .numberUnless where step.run > 1:
+                    let first = row &- 1
+                    row = first &+ Int(step.run)
+                    guard
+                        cursor.numbers(
+                            first, Int(step.run), table.steps, at: time, into: &sink.readings)
+                    else { return false }
                 case .number:
                     guard let word = cursor.integer(step) else { return false }
                     yield(word, step, &sink)
@@ -270,7 +322,9 @@ extension Machine {
                     }
                 case .identify:
                     if !work.isIdentified {
-                        guard identify(step.op, &sink) else { return false }
+                        guard cursor.identify(step.op, work.identity, &sink) else {
+                            return false
+                        }
                     }
                 case .keyBytes, .keyInteger, .keyNumber:
                     if step.output & PlanStep.keyBegins != 0 {
@@ -320,22 +374,6 @@ extension Machine {
             output: step.output, discriminator: step.discriminator,
             value: Value(kind: .decimal, exponent: step.exponent, bits: word), quality: Quality(),
             at: time)
-    }
-
-    @inline(__always)
-    private func identify(_ op: Op, _ sink: inout DecodedFrame) -> Bool {
-        guard let style = IdentityStyle(rawValue: op.x),
-            let digits = Machine.digits(cursor, Int(op.at)..<Int(op.imm), style)
-        else { return false }
-        let isAlone = work.identity.count == 0 && digits.count > 0 && digits.count <= 16
-        work.identity.append(digits.high, digits.low, count: digits.count)
-        guard !isAlone else {
-            sink.device(DeviceKey(allowed: digits.high, digits.low, count: digits.count))
-            return true
-        }
-        guard let key = work.identity.deviceKey else { return false }
-        sink.device(key)
-        return true
     }
 
     /// The commonest: an integer or BCD field that is a reading.

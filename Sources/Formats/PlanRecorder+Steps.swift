@@ -186,6 +186,20 @@ extension PlanRecorder {
         return first + rest
     }
 
+    /// The same for the device: its identity comes behind the key, whose memory is the larger.
+    func identityFirst(_ steps: [PlanStep]) -> [PlanStep] {
+        guard let at = steps.firstIndex(where: { $0.kind == .identify && $0.plane == 0 }) else {
+            return steps
+        }
+        var result = steps
+        let identity = result.remove(at: at)
+        let isKey: (PlanStep) -> Bool = {
+            $0.kind == .keyBytes || $0.kind == .keyInteger || $0.kind == .keyNumber
+        }
+        result.insert(identity, at: result.firstIndex { !isKey($0) } ?? result.count)
+        return result
+    }
+
     /// Integers of the frame itself, which has `count` bytes: where the eight bytes around them stand.
     func near(_ steps: [PlanStep], _ count: Int) -> [PlanStep] {
         steps.map { step in
@@ -204,6 +218,18 @@ extension PlanRecorder {
                 8 * (step.op.flags.contains(.little) ? 8 - before - width : before))
             return step
         }
+    }
+
+    /// Numbers of the frame itself that stand one behind another are yielded together.
+    func inRuns(_ steps: [PlanStep]) -> [PlanStep] {
+        var result = steps
+        var run: UInt8 = 0
+        for i in steps.indices.reversed() {
+            let isNumber = steps[i].kind == .number || steps[i].kind == .numberUnless
+            run = isNumber && steps[i].near >= 0 ? min(run, .max - 1) + 1 : 0
+            result[i].run = run
+        }
+        return result
     }
 
     /// The only step that puts something into a slot.

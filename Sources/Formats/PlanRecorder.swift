@@ -378,6 +378,6 @@ struct PlanRecorder: FrameSink {
         }
         table.add(
             count: bytes.count, direction: direction, asked: asked, words: words,
-            steps: near(keyFirst(fused(needed())), bytes.count))
+            steps: inRuns(near(identityFirst(keyFirst(fused(needed()))), bytes.count)))
     }
 }

@@ -13,6 +13,8 @@ import Pipeline
     let slotBytes: Int
     // Safety: made in init, freed in deinit, never handed out beyond a call.
     private let slab: OpaquePointer
+    /// Of the datagrams that are being handed over.
+    private var arrivals: [Arrival] = []
 
     init(slotBytes: Int) throws(HostError) {
         self.slotBytes = slotBytes
@@ -21,6 +23,7 @@ import Pipeline
             throw HostError("reserve the slab", why: "no memory", advice: "raise MemoryMax")
         }
         unsafe self.slab = slab
+        arrivals.reserveCapacity(UDPSlab.slots)
     }
 
     deinit { unsafe sluice_slab_free(slab) }
@@ -45,23 +48,28 @@ import Pipeline
     {
         var total = 0
         var truncated = 0
-        for i in 0..<min(count, UDPSlab.slots) {
-            // Safety: i < slots, and receive filled the datagrams and slots before `count`; the
-            // kernel wrote datagram.count ≤ slotBytes bytes; the span ends with the call, before
-            // the next receive.
+        let count = min(count, UDPSlab.slots)
+        arrivals.removeAll(keepingCapacity: true)
+        for i in 0..<count {
+            // Safety: i < slots, and receive filled the datagrams before `count`.
             let datagram = unsafe sluice_slab_datagrams(slab)[i]
-            let start = unsafe sluice_slab_bytes(slab) + i &* slotBytes
-            let bytes = unsafe UnsafeBufferPointer(
-                start: start, count: min(Int(datagram.count), slotBytes)
-            ).span
+            let bytes = min(Int(datagram.count), slotBytes)
             let time = datagram.received_ms
-            door.datagram(
-                bytes, source: source, from: Endpoint(datagram.from),
-                at: time == 0 ? fallback : Timestamp(milliseconds: time),
-                isTruncated: datagram.is_truncated != 0)
-            total &+= bytes.count
+            arrivals.append(
+                Arrival(
+                    from: Endpoint(datagram.from),
+                    receivedAt: time == 0 ? fallback : Timestamp(milliseconds: time),
+                    count: bytes, isTruncated: datagram.is_truncated != 0))
+            total &+= bytes
             truncated &+= Int(datagram.is_truncated)
         }
+        // Safety: the slab has `slots` slots of `slotBytes`, of which the door reads what arrived; the span
+        // ends with the call, before the next receive.
+        let bytes = unsafe UnsafeBufferPointer(
+            start: sluice_slab_bytes(slab), count: UDPSlab.slots * slotBytes
+        ).span
+        let list = arrivals
+        door.datagrams(list.span, in: bytes, slotBytes: slotBytes, source: source)
         return (total, truncated)
     }
 }

@@ -18,6 +18,7 @@ struct FrameDesk: ~Copyable {
     var counters: IntakeCounters
     var catalog: CatalogTable
     var recent: RecentFrames
+    var shapes: FrameShapes
     var journal: JournalBuffer
     var pending = PendingAnswers()
     var frame = DecodedFrame()
@@ -32,7 +33,7 @@ struct FrameDesk: ~Copyable {
 
     init(
         clock: Clock, settings: IntakeSettings, counters: IntakeCounters,
-        catalog: consuming CatalogTable, journal: JournalBuffer
+        catalog: consuming CatalogTable, journal: JournalBuffer, seed: UInt64
     ) {
         self.clock = clock
         clockSetAfter = settings.clockSetAfter
@@ -42,8 +43,18 @@ struct FrameDesk: ~Copyable {
         recent = RecentFrames(
             capacity: settings.duplicateSlots,
             windowMilliseconds: settings.duplicateWindowMilliseconds)
+        shapes = FrameShapes(seed: seed)
         frame.keysAhead = recent.ahead
         outgoing.reserveCapacity(4096)
+        askAhead()
+    }
+
+    /// Frames ask for their devices where the catalog has them now.
+    private mutating func askAhead() {
+        let addresses = catalog.addresses
+        frame.devicesAhead = DevicesAhead(
+            rows: addresses.sightings, notes: addresses.habits, mask: addresses.mask,
+            seed: addresses.seed)
     }
 
     /// A datagram of so many bytes: a frame, or part of a conversation that counts its frames itself.
@@ -60,6 +71,26 @@ struct FrameDesk: ~Copyable {
         case refused(Rejection)
         /// `frame` is part of a body: the stage takes it.
         case part(FramePart, FormatState)
+    }
+
+    /// Takes datagrams in, from number `next` on, up to one that is not taken: what that came to, or nil
+    /// when it is none for here (empty, or cut); `next` is its number, or the count.
+    mutating func accept(
+        _ arrivals: Span<Arrival>, from next: inout Int, in slab: Span<UInt8>, slotBytes: Int,
+        _ state: SourceState, _ search: inout FormatSearch, source: Int
+    ) -> Step? {
+        while next < arrivals.count {
+            let arrival = arrivals[next]
+            guard arrival.count > 0, !arrival.isTruncated else { return nil }
+            search = FormatSearch(only: nil)
+            let step = accept(
+                slab.extracting(next &* slotBytes..<next &* slotBytes &+ arrival.count), state,
+                &search, at: arrival.receivedAt,
+                answerTo: .datagram(source: source, to: arrival.from), isDatagram: true)
+            guard case .taken = step else { return step }
+            next &+= 1
+        }
+        return nil
     }
 
     /// Takes the frame in by the next of the source's formats that accepts it. `isDatagram`: it has just
@@ -96,6 +127,7 @@ struct FrameDesk: ~Copyable {
             let index = search.next
             let format = state.format(index)
             search.next &+= 1
+            frame.devicesAhead.isOn = format.scope == 0
             do throws(Rejection) {
                 try format.decoder.decode(bytes, direction: .up, into: &frame)
                 if search.next < end, !format.isChecked,
@@ -140,7 +172,7 @@ struct FrameDesk: ~Copyable {
             answerNow(frame.answer, to: recipient)
             return .duplicate
         }
-        let device: DeviceID
+        let device: SeenDevice
         do throws(Rejection) {
             device = try deviceID(head, state, format, at: receivedAt)
         } catch {
@@ -164,26 +196,34 @@ struct FrameDesk: ~Copyable {
     }
 
     mutating func takeReadings(
-        of device: DeviceID, _ state: SourceState, _ format: FormatState,
+        of device: SeenDevice, _ state: SourceState, _ format: FormatState,
         at receivedAt: Timestamp
     ) {
-        FrameDesk.take(
+        let before = outgoing.count
+        let isKnown = FrameDesk.take(
             frame.readings, of: device, format, state.timeRule, at: receivedAt,
-            clockIsSet: receivedAt >= clockSetAfter, into: &outgoing, &catalog, &counters)
+            clockIsSet: receivedAt >= clockSetAfter, into: &outgoing, shapes, &catalog, &counters)
+        // Of a frame with a reading that a rule dropped nobody knows which is whose.
+        if !isKnown, outgoing.count &- before == frame.readings.count {
+            let note = shapes.note(frame.readings, format.number, outgoing[before...])
+            if note != .none { catalog.note(note, of: device) }
+        }
     }
 
+    /// False: a reading stood where the shape of the device's frames has none or another.
     private static func take(
-        _ readings: [DecodedReading], of device: DeviceID, _ format: FormatState,
+        _ readings: borrowing DecodedReadings, of device: SeenDevice, _ format: FormatState,
         _ timeRule: TimeRule, at receivedAt: Timestamp, clockIsSet: Bool,
-        into outgoing: inout [Reading], _ catalog: inout CatalogTable,
-        _ counters: inout IntakeCounters
-    ) {
-        guard !readings.isEmpty else { return }
+        into outgoing: inout [Reading], _ shapes: borrowing FrameShapes,
+        _ catalog: inout CatalogTable, _ counters: inout IntakeCounters
+    ) -> Bool {
+        guard !readings.isEmpty else { return true }
         let ruleTable = format.rules
         let rules = ruleTable.span
         let decodedReadings = readings.span
         let before = outgoing.count
-        let places = catalog.frame(of: device)
+        let places = shapes.all.extracting(shapes.range(device.note.shape))
+        var isKnown = true
         outgoing.append(addingCapacity: decodedReadings.count) { output in
             for place in decodedReadings.indices {
                 var quality = decodedReadings[place].quality
@@ -195,14 +235,18 @@ struct FrameDesk: ~Copyable {
                             : decodedReadings[place].observedAt,
                         receivedAt: receivedAt, rule: rules[Int(decodedReadings[place].output)],
                         timeRule: timeRule, gatewayClockIsSet: clockIsSet)
-                    var stream = catalog.stream(
-                        device, places, place: place, format: format.number,
-                        output: decodedReadings[place].output,
-                        discriminator: decodedReadings[place].discriminator)
-                    if stream == nil {
-                        stream = try newStream(device, format, decodedReadings[place], &catalog)
+                    let stream: StreamID
+                    if place < places.count,
+                        places[place].isOf(decodedReadings[place], format.number)
+                    {
+                        stream = StreamID(
+                            device.note.first
+                                &+ UInt32(bitPattern: places[place].distance))
+                    } else {
+                        isKnown = false
+                        stream = try FrameDesk.stream(
+                            device.id, format, decodedReadings[place], &catalog)
                     }
-                    guard let stream else { continue }
                     output.append(
                         Reading(
                             stream: stream, value: decodedReadings[place].value, quality: quality,
@@ -214,6 +258,7 @@ struct FrameDesk: ~Copyable {
         }
         counters.readingsDecoded &+= UInt64(readings.count)
         counters.readingsPublished &+= UInt64(outgoing.count &- before)
+        return isKnown
     }
 
     // MARK: Answers
@@ -243,7 +288,7 @@ struct FrameDesk: ~Copyable {
     mutating func deviceID(
         _ head: DecodedFrame.Head, _ state: SourceState, _ format: FormatState,
         at receivedAt: Timestamp
-    ) throws(Rejection) -> DeviceID {
+    ) throws(Rejection) -> SeenDevice {
         var scope = head.isIdentityGlobal ? 0 : format.scope
         let isUnnamed = head.device == .empty && !state.source.unnamed.isEmpty
         if isUnnamed { scope = format.sourceScope }
@@ -270,16 +315,25 @@ struct FrameDesk: ~Copyable {
             case .reject: throw .unknownDevice
             }
         }
-        return try catalog.addDevice(
+        let new = try catalog.addDevice(
             head.device, scope: scope, identity: identity,
             format: format.format.name, at: receivedAt)
+        askAhead()
+        return new
     }
 
+    /// The stream of a reading by its numbers, or entered by its name.
     @inline(never)
-    private static func newStream(
+    private static func stream(
         _ device: DeviceID, _ format: FormatState, _ reading: DecodedReading,
         _ catalog: inout CatalogTable
     ) throws(Drop) -> StreamID {
+        if let known = catalog.stream(
+            device, format: format.number, output: reading.output,
+            discriminator: reading.discriminator)
+        {
+            return known
+        }
         let words = format.decoder.describe(reading)
         return try catalog.addStream(
             device, format: format.number, output: reading.output,

@@ -10,6 +10,39 @@ import Spool
 extension IntakeStage {
     // MARK: One frame
 
+    /// Datagrams of one receive, with one lend of the desk while nothing out of the ordinary is among
+    /// them.
+    package func datagrams(
+        _ arrivals: Span<Arrival>, in slab: Span<UInt8>, slotBytes: Int, source: Int
+    ) {
+        let state = sources[source]
+        let isConversation = state.exchange != nil
+        var next = 0
+        while next < arrivals.count {
+            var search = FormatSearch(only: nil)
+            let step =
+                isConversation
+                ? nil
+                : hot.accept(
+                    arrivals, from: &next, in: slab, slotBytes: slotBytes, state, &search,
+                    source: source)
+            guard next < arrivals.count else { return }
+            let arrival = arrivals[next]
+            let bytes = slab.extracting(
+                next &* slotBytes..<next &* slotBytes &+ arrival.count)
+            if let step {
+                finish(
+                    step, &search, bytes, state, source: source, at: arrival.receivedAt,
+                    answerTo: .datagram(source: source, to: arrival.from))
+            } else {
+                datagram(
+                    bytes, source: source, from: arrival.from, at: arrival.receivedAt,
+                    isTruncated: arrival.isTruncated)
+            }
+            next += 1
+        }
+    }
+
     /// Decodes with the source's formats in their order; the first that accepts wins, unless what it reads
     /// is not plausible and another's reading is (`FrameDesk+Choice.swift`). Returns true when the frame
     /// was decoded, a control frame or a duplicate. `isDatagram`: it has just arrived as one and is not
@@ -21,11 +54,21 @@ extension IntakeStage {
     ) -> Bool {
         let state = sources[source]
         var search = FormatSearch(only: only)
-        var isNew = isDatagram
+        let step = hot.accept(
+            bytes, state, &search, at: receivedAt, answerTo: recipient, isDatagram: isDatagram)
+        return finish(
+            step, &search, bytes, state, source: source, at: receivedAt, answerTo: recipient)
+    }
+
+    /// What the desk leaves to the stage: frames that were refused, and parts of bodies. As `accept`.
+    @discardableResult
+    private func finish(
+        _ step: FrameDesk.Step, _ search: inout FormatSearch, _ bytes: Span<UInt8>,
+        _ state: SourceState, source: Int, at receivedAt: Timestamp,
+        answerTo recipient: Recipient
+    ) -> Bool {
+        var step = step
         while true {
-            let step = hot.accept(
-                bytes, state, &search, at: receivedAt, answerTo: recipient, isDatagram: isNew)
-            isNew = false
             switch step {
             case .taken: return true
             case .refused(let reason):
@@ -39,7 +82,12 @@ extension IntakeStage {
                     return true
                 } catch {
                     search.refused(by: error)
-                    if error == .noIdentity, state.source.triesAll { continue }
+                    if error == .noIdentity, state.source.triesAll {
+                        step = hot.accept(
+                            bytes, state, &search, at: receivedAt, answerTo: recipient,
+                            isDatagram: false)
+                        continue
+                    }
                     refuse(error, bytes, source: source, at: receivedAt)
                     return false
                 }

@@ -25,6 +25,8 @@ extension IntakeStage {
                 isChanged = true
             }
         }
-        if isChanged { catalog.forgetPassingNames() }
+        guard isChanged else { return }
+        catalog.forgetPassingNames()
+        hot.shapes.removeAll()
     }
 }

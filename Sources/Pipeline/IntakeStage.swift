@@ -148,7 +148,7 @@ package final class IntakeStage: IntakeDoor {
         committed = journal.nextPosition
         hot = FrameDesk(
             clock: clock, settings: settings, counters: counters, catalog: catalog,
-            journal: journal)
+            journal: journal, seed: seed)
         self.producer = producer
         bodies = BodyAssembly(limits: settings.bodies)
         var pairs: [JournalSource] = []

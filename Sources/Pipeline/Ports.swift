@@ -40,8 +40,24 @@ package struct StreamProgress: Hashable, Sendable {
     }
 }
 
+/// What a datagram came with. Its bytes are the first `count` of its slot in the host's slab.
+package struct Arrival {
+    package var from: Endpoint
+    package var receivedAt: Timestamp
+    package var count: Int
+    /// The kernel cut it because it exceeded the slot.
+    package var isTruncated: Bool
+
+    package init(from: Endpoint, receivedAt: Timestamp, count: Int, isTruncated: Bool) {
+        self.from = from
+        self.receivedAt = receivedAt
+        self.count = count
+        self.isTruncated = isTruncated
+    }
+}
+
 /// The door of an intake for the sockets of Host. All calls on the intake's queue. A turn is: any
-/// number of `datagram`/`stream` calls, then one `endTurn`.
+/// number of `datagram`/`datagrams`/`stream` calls, then one `endTurn`.
 package protocol IntakeDoor: AnyObject {
     /// False: leave what is in the socket where it is (the kernel's buffer and TCP's window hold the
     /// senders back) until the host is told `roomAgain`.
@@ -51,6 +67,10 @@ package protocol IntakeDoor: AnyObject {
     func datagram(
         _ bytes: Span<UInt8>, source: Int, from: Endpoint, at receivedAt: Timestamp,
         isTruncated: Bool)
+
+    /// Datagrams in their order, each in its slot of `slab`, `slotBytes` apart from the first on.
+    func datagrams(
+        _ arrivals: Span<Arrival>, in slab: Span<UInt8>, slotBytes: Int, source: Int)
 
     /// All bytes of a connection that are not yet consumed, oldest first.
     func stream(
@@ -73,4 +93,15 @@ package protocol IntakeDoor: AnyObject {
 
 extension IntakeDoor {
     package func lineOpened(_ connection: ConnectionID, source: Int) {}
+
+    package func datagrams(
+        _ arrivals: Span<Arrival>, in slab: Span<UInt8>, slotBytes: Int, source: Int
+    ) {
+        for i in arrivals.indices {
+            datagram(
+                slab.extracting(i &* slotBytes..<i &* slotBytes &+ arrivals[i].count),
+                source: source, from: arrivals[i].from, at: arrivals[i].receivedAt,
+                isTruncated: arrivals[i].isTruncated)
+        }
+    }
 }

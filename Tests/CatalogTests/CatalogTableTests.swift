@@ -15,7 +15,7 @@ extension CatalogTable {
     /// Enters a device with a global identity.
     mutating func enter(_ identity: String) throws(Rejection) -> DeviceID {
         guard let key = DeviceKey(identity) else { throw .noIdentity }
-        return try addDevice(key, scope: 0, identity: identity, format: "f", at: day)
+        return try addDevice(key, scope: 0, identity: identity, format: "f", at: day).id
     }
 
     /// Enters a stream of format 0.
@@ -44,17 +44,18 @@ extension CatalogTable {
             let short = "m\(Int.random(in: 0..<100, using: &random))"
             let identity = scope == 0 ? short : "source\(scope):\(short)"
             let key = try #require(DeviceKey(short))
-            let fast = table.device(key, scope: scope, seenAt: day)
+            let fast = table.device(key, scope: scope, seenAt: day)?.id
             if let fast { #expect(fast == devices[identity], "seed \(seed)") }
             let known = devices[identity]
-            let found = table.device(key, scope: scope, identity: identity, seenAt: day)
+            let found = table.device(key, scope: scope, identity: identity, seenAt: day)?.id
             #expect(found == known, "seed \(seed)")
             guard known != nil || devices.count < 300 else { continue }
             let device = try table.addDevice(
-                key, scope: scope, identity: identity, format: "f", at: day)
+                key, scope: scope, identity: identity, format: "f", at: day
+            ).id
             if let known { #expect(device == known, "seed \(seed)") }
             devices[identity] = device
-            #expect(table.device(key, scope: scope, seenAt: day) == device, "seed \(seed)")
+            #expect(table.device(key, scope: scope, seenAt: day)?.id == device, "seed \(seed)")
 
             let (output, tariff) = (
                 UInt16.random(in: 0..<3, using: &random), UInt64.random(in: 0..<3, using: &random)
@@ -88,7 +89,8 @@ extension CatalogTable {
         let meter = try table.enter("860123456789012")
         let short = try #require(DeviceKey("17"))
         let local = try table.addDevice(
-            short, scope: 2, identity: "boiler-room:17", format: "modbus", at: day)
+            short, scope: 2, identity: "boiler-room:17", format: "modbus", at: day
+        ).id
         let a = try table.enter("voltage_a", of: meter, output: 0)
         let b = try table.enter("voltage_a", of: local, output: 0)
         #expect([meter, local].map(\.rawValue) == [1, 2])
@@ -102,13 +104,13 @@ extension CatalogTable {
             restoring: entries.reversed())
         // A whole identity is known at once, a local one through the slow path, under any number.
         let meterKey = try #require(DeviceKey("860123456789012"))
-        let byKey = again.device(meterKey, scope: 0, seenAt: day)
+        let byKey = again.device(meterKey, scope: 0, seenAt: day)?.id
         #expect(byKey == meter)
-        let unknown = again.device(short, scope: 5, seenAt: day)
+        let unknown = again.device(short, scope: 5, seenAt: day)?.id
         #expect(unknown == nil)
-        let byText = again.device(short, scope: 5, identity: "boiler-room:17", seenAt: day)
+        let byText = again.device(short, scope: 5, identity: "boiler-room:17", seenAt: day)?.id
         #expect(byText == local)
-        let cached = again.device(short, scope: 5, seenAt: day)
+        let cached = again.device(short, scope: 5, seenAt: day)?.id
         #expect(cached == local)
         // Streams are known by name, here under other output numbers.
         #expect(again.stream(meter, format: 0, output: 0, discriminator: 0) == nil)
@@ -126,14 +128,15 @@ extension CatalogTable {
         var table = emptyTable()
         let one = try #require(DeviceKey("1"))
         let cellar = try table.addDevice(
-            one, scope: 1, identity: "cellar:1", format: "f", at: day)
-        let roof = try table.addDevice(one, scope: 2, identity: "roof:1", format: "f", at: day)
+            one, scope: 1, identity: "cellar:1", format: "f", at: day
+        ).id
+        let roof = try table.addDevice(one, scope: 2, identity: "roof:1", format: "f", at: day).id
         let voltage = try table.enter("voltage", of: cellar, output: 0)
         let current = try table.enter("current", of: cellar, output: 1)
         table.forgetPassingNames()
-        let forgotten = table.device(one, scope: 1, seenAt: day)
+        let forgotten = table.device(one, scope: 1, seenAt: day)?.id
         #expect(forgotten == nil)
-        let swapped = table.device(one, scope: 1, identity: "roof:1", seenAt: day)
+        let swapped = table.device(one, scope: 1, identity: "roof:1", seenAt: day)?.id
         #expect(swapped == roof)
         #expect(table.stream(cellar, format: 0, output: 0, discriminator: 0) == nil)
         let nowFirst = try table.enter("current", of: cellar, output: 0)
@@ -289,48 +292,50 @@ extension CatalogTable {
     }
 }
 
-@Suite("Places of a frame")
-struct CatalogPlaceTests {
-    @Test("find the same streams as the table, in any order of readings", arguments: 1...5)
-    func samePlaces(seed: UInt64) throws {
+@Suite("Notes of devices")
+struct CatalogNoteTests {
+    @Test("stay with their devices while the table grows", arguments: 1...5)
+    func growth(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
-        var table = emptyTable(devices: 50, streams: 5000)
-        var devices: [DeviceID] = []
-        for n in 0..<50 { devices.append(try table.enter("meter-\(n)")) }
-        for _ in 0..<20_000 {
-            let device = devices[Int(random.next() % 50)]
-            let place = Int(random.next() % 12)
-            let format = UInt16(random.next() % 2)
-            let output = UInt16(random.next() % 6)
-            let discriminator = random.next() % 3
-            let known = table.stream(
-                device, format: format, output: output, discriminator: discriminator)
-            let atPlace = table.stream(
-                device, table.frame(of: device), place: place, format: format, output: output,
-                discriminator: discriminator)
-            #expect(atPlace == known, "seed \(seed)")
-            if known == nil {
-                _ = try table.addStream(
-                    device, format: format, output: output, discriminator: discriminator,
-                    name: "s\(format).\(output).\(discriminator)", quantity: "q", unit: "",
-                    priority: .live)
+        var table = CatalogTable(
+            limits: CatalogLimits(devices: 5000, streams: 10), seed: seed, restoring: [])
+        var notes: [String: FrameNote] = [:]
+        for _ in 0..<6000 {
+            let identity = "meter-\(random.next() % 3000)"
+            let key = try #require(DeviceKey(identity))
+            let scope: UInt32 = random.chance(0.5) ? 0 : 3
+            var seen = table.device(key, scope: scope, seenAt: day)
+            if seen == nil {
+                seen = try table.addDevice(
+                    key, scope: scope, identity: identity, format: "f", at: day)
+            }
+            let device = try #require(seen)
+            #expect(device.note == notes[identity] ?? .none, "seed \(seed)")
+            if random.chance(0.5) {
+                let note = FrameNote(
+                    shape: UInt16(random.next() % 9 + 1), first: UInt32(random.next() >> 33))
+                table.note(note, of: device)
+                notes[identity] = note
             }
         }
+        #expect(table.deviceCount > 2000)
     }
 
-    @Test("are forgotten with the numbers of formats")
+    @Test("are forgotten with the numbers of formats, and never given to another device")
     func forgotten() throws {
         var table = emptyTable()
-        let device = try table.enter("meter")
-        let stream = try table.addStream(
-            device, format: 1, output: 2, discriminator: 3, name: "a", quantity: "q", unit: "",
-            priority: .live)
-        var found = table.stream(
-            device, table.frame(of: device), place: 0, format: 1, output: 2, discriminator: 3)
-        #expect(found == stream)
+        let key = try #require(DeviceKey("meter"))
+        let old = try table.addDevice(key, scope: 0, identity: "meter", format: "f", at: day)
+        table.note(FrameNote(shape: 3, first: 9), of: old)
+        #expect(table.device(key, scope: 0, seenAt: day)?.note == FrameNote(shape: 3, first: 9))
         table.forgetPassingNames()
-        found = table.stream(
-            device, table.frame(of: device), place: 0, format: 1, output: 2, discriminator: 3)
-        #expect(found == nil)
+        #expect(table.device(key, scope: 0, seenAt: day)?.note.shape == 0)
+        for n in 0..<30 { _ = try table.enter("other-\(n)") }
+        // The table has grown: the place may be another's now.
+        table.note(FrameNote(shape: 4, first: 1), of: old)
+        for n in 0..<30 {
+            let other = try #require(DeviceKey("other-\(n)"))
+            #expect(table.device(other, scope: 0, seenAt: day)?.note.shape == 0)
+        }
     }
 }

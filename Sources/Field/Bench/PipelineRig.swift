@@ -114,6 +114,10 @@ final class PipelineRig {
     private var consumer: Consumer?
     private var epoch = Epoch()
     private var inEpoch = 0
+    private var arrivals = [Arrival](
+        repeating: Arrival(
+            from: .ipv4(0, port: 0), receivedAt: Timestamp(milliseconds: 0), count: 0,
+            isTruncated: false), count: PipelineRig.framesPerTurn)
 
     /// `codes` false: the buckets are emptied instead of encoded. `format` is the reference sensor's.
     init(
@@ -171,13 +175,15 @@ final class PipelineRig {
             let turn = min(PipelineRig.framesPerTurn, count - done)
             let now = PipelineFrames.arrival(first + done + turn - 1)
             time.set(now)
-            for i in done..<done + turn {
-                let base = i * ReferenceFrame.size
-                intake.datagram(
-                    slab.extracting(base..<base + ReferenceFrame.size), source: 0,
-                    from: .ipv4(0x7F00_0001, port: 7), at: Timestamp(milliseconds: now),
-                    isTruncated: false)
-            }
+            let arrival = Arrival(
+                from: .ipv4(0x7F00_0001, port: 7), receivedAt: Timestamp(milliseconds: now),
+                count: ReferenceFrame.size, isTruncated: false)
+            for i in 0..<turn { arrivals[i] = arrival }
+            intake.datagrams(
+                arrivals.span.extracting(first: turn),
+                in: slab.extracting(
+                    done * ReferenceFrame.size..<(done + turn) * ReferenceFrame.size),
+                slotBytes: ReferenceFrame.size, source: 0)
             intake.endTurn(source: 0, kernelDrops: 0)
             if outbox.position > 0 { intake.committed(upTo: outbox.position) }
             done += turn

@@ -211,7 +211,7 @@ struct FramePrinter {
         if outcome.frame.readings.isEmpty {
             console.line(language(outcome.frame.isControl ? .controlFrame : .noReadings))
         } else {
-            readingTable(outcome.frame.readings).write(to: console)
+            readingTable(Array(outcome.frame.readings)).write(to: console)
         }
         if !outcome.frame.answer.isEmpty {
             console.line(language(.answerLine, FieldNode.hex(outcome.frame.answer)))

@@ -28,7 +28,7 @@ extension DecodedFrame {
     }
 
     mutating func forget(since mark: SinkMark) {
-        readings.removeLast(max(0, readings.count &- mark.readings))
+        readings.cut(to: mark.readings)
         device = mark.device
         isIdentityGlobal = mark.isIdentityGlobal
         isControl = mark.isControl
