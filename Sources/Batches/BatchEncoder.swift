@@ -20,6 +20,9 @@ package struct BatchEncoder: ~Copyable {
 
     private var converter = ValueConverter()
     private var streams: [StreamRow] = []
+    /// Any stream has a form that the head must say more of.
+    private var hasForms = false
+    private var hasSiblings = false
     /// Integers of all streams, one after another, and where each stream's begin.
     private var integers: [Int64] = []
     private var shapeTable = FormTable<UInt32>()
@@ -35,7 +38,7 @@ package struct BatchEncoder: ~Copyable {
         var formIndex: UInt32 = 0
         var first: Int64 = 0
         /// Its form in two bytes; as a value it takes sixteen.
-        private let coded: (code: UInt8, exponent: UInt8)
+        let coded: (code: UInt8, exponent: UInt8)
         /// Columns back to its sibling; 0: none.
         var sibling: UInt8 = 0
 
@@ -150,6 +153,7 @@ package struct BatchEncoder: ~Copyable {
         escapes.removeAll(keepingCapacity: true)
         converter.removeAll()
         streams.removeAll(keepingCapacity: true)
+        (hasForms, hasSiblings) = (false, false)
         integers.removeAll(keepingCapacity: true)
         shapeTable.removeAll()
         formTable.removeAll()
@@ -211,6 +215,13 @@ package struct BatchEncoder: ~Copyable {
         let rows = grouping.rows(stream)
         let start = integers.count
         let shape = shapes[rows.lowerBound]
+        if rows.count == 1, shape & 7 != UInt32(Value.Kind.double.rawValue) {
+            if shape & 8 == 0 { integers.append(bits[rows.lowerBound]) }
+            return streams.append(
+                StreamRow(
+                    shape: shapeTable.index(of: shape) + 1, form: .integer, integersAt: start,
+                    misfitsAt: converter.misfits.count))
+        }
         var isMixed = false
         for row in rows.dropFirst() where shapes[row] != shape { isMixed = true }
         // Missing values, which store nothing, may come first.
@@ -234,6 +245,7 @@ package struct BatchEncoder: ~Copyable {
         let misfits = converter.misfits.count
         var form = ValueForm.integer
         if isDouble && !own.isEmpty { form = converter.convert(&integers, own) }
+        if form != .integer { hasForms = true }
         streams.append(
             StreamRow(
                 shape: isMixed ? 0 : shapeTable.index(of: shape) + 1, form: form,
@@ -259,9 +271,17 @@ package struct BatchEncoder: ~Copyable {
         var order: [Int] = []
         appendColumnOrder(count: streams.count, stride: stride, to: &order)
         let (all, observed) = (integers, grouping.observed)
+        // The last column of one value: those of a quantity stand together.
+        var single: (code: UInt8, exponent: UInt8, index: Int)?
         for stream in order {
             let row = streams[stream]
             let integers = integers(of: stream)
+            if integers.count == 1, let single, row.coded == (single.code, single.exponent) {
+                columns.passSingle()
+                lastForm = single.index
+                streams[stream].stored(all[integers.lowerBound], formIndex: lastForm, sibling: 0)
+                continue
+            }
             if integers.isEmpty {
                 streams[stream].formIndex = UInt32(lastForm)
                 if formTable.keys.isEmpty { lastForm = formTable.index(of: StreamForm()) }
@@ -275,6 +295,8 @@ package struct BatchEncoder: ~Copyable {
                 escapes: &escapes)
             lastForm = formTable.index(of: StreamForm(value: row.form, column: column))
             streams[stream].stored(first, formIndex: lastForm, sibling: distance)
+            if distance > 0 { hasSiblings = true }
+            if integers.count == 1 { single = (row.coded.code, row.coded.exponent, lastForm) }
         }
         head.putVarint(UInt64(stride))
         // The order has served: its places take what is to be stored.
@@ -328,9 +350,12 @@ package struct BatchEncoder: ~Copyable {
         }
         head.putVarints(rows.count) { UInt64(rows[$0].shape) }
         head.putVarints(rows.count) { UInt64(rows[$0].formIndex) }
-        for stream in streams where stream.sibling > 0 {
-            head.putVarint(UInt64(stream.sibling - 1))
+        if hasSiblings {
+            for stream in streams where stream.sibling > 0 {
+                head.putVarint(UInt64(stream.sibling - 1))
+            }
         }
+        guard hasForms else { return }
         for stream in streams.indices
         where streams[stream].form != .integer && !integers(of: stream).isEmpty {
             let misfits = misfits(of: stream)

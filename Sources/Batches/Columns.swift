@@ -140,8 +140,11 @@ struct ColumnEncoder: ~Copyable {
         into planes: inout Planes, escapes: inout [UInt8]
     ) -> (form: ColumnForm, first: Int64, distance: Int) {
         let x = all.extracting(column.values)
+        guard x.count > 1 else {
+            passSingle()
+            return (.single, x[0], 0)
+        }
         defer { siblings.append(column) }
-        guard x.count > 1 else { return (.single, x[0], 0) }
         var (form, base, cost) = choose(x)
         var distance = 0
         if x.count >= SiblingFinder.shortest,
@@ -159,6 +162,10 @@ struct ColumnEncoder: ~Copyable {
         write(&form, isTime: false, into: &planes, escapes: &escapes)
         return (form, form.predictor == .base ? base : x[0], distance)
     }
+
+    /// A column of one value has no residuals.
+    @inline(__always)
+    mutating func passSingle() { siblings.appendSingle() }
 
     /// The cheapest predictor without a sibling and its cost in bits.
     private mutating func choose(_ x: Span<Int64>) -> (form: ColumnForm, base: Int64, cost: Int) {

@@ -121,13 +121,20 @@ private enum Storage: UInt64 {
 private let joinBelow = 6_000
 
 extension Deflater {
+    /// A section of more bytes is that of a batch of thousands of streams with few readings each, where
+    /// zlib would take more time than all else: it searches less. First values hardly repeat: of 50,000
+    /// the level 3 makes 0.5 % more bytes in 40 % of the time, of the rest level 5 makes 6 % more in 55 %.
+    private static let long = 1 << 14
+
     /// Appends the sections: for each a varint (size × 4 + storage), for a deflated one a varint of
     /// its deflated size, and its bytes.
     mutating func write(
         _ sections: [[UInt8]], effort: BatchEffort, into output: inout [UInt8]
     ) {
         let start = output.count
-        for section in sections { write(section, effort: effort, into: &output) }
+        for (number, section) in sections.enumerated() {
+            write(section, Section(rawValue: number), effort: effort, into: &output)
+        }
         let total = sections.reduce(0) { $0 + $1.count }
         guard total < joinBelow, effort != .stored else { return }
         var joined: [UInt8] = []
@@ -139,19 +146,20 @@ extension Deflater {
             joined.putVarint(UInt64(section.count) << 2 | Storage.joined.rawValue)
         }
         let last = sections.last?.count ?? 0
-        write(all, announced: last, effort: effort, into: &joined)
+        write(all, .head, announced: last, effort: effort, into: &joined)
         guard joined.count < output.count - start else { return }
         output.removeLast(output.count - start)
         output.append(contentsOf: joined)
     }
 
     private mutating func write(
-        _ section: [UInt8], announced: Int? = nil, effort: BatchEffort, into output: inout [UInt8]
+        _ section: [UInt8], _ kind: Section?, announced: Int? = nil, effort: BatchEffort,
+        into output: inout [UInt8]
     ) {
         let size = UInt64(announced ?? section.count) << 2
         var best: [UInt8] = []
         var limit = section.count
-        for (level, strategy) in Deflater.tries(effort, count: section.count) {
+        for (level, strategy) in Deflater.tries(effort, kind, section.count) {
             var packed: [UInt8] = []
             packed.reserveCapacity(limit)
             if let count = compress(
@@ -171,13 +179,17 @@ extension Deflater {
         }
     }
 
-    private static func tries(_ effort: BatchEffort, count: Int) -> [(Int32, Strategy)] {
+    private static func tries(
+        _ effort: BatchEffort, _ kind: Section?, _ count: Int
+    ) -> [(Int32, Strategy)] {
         // Fewer bytes than a deflate block's own: nothing to win.
         guard count > 8 else { return [] }
         switch effort {
         case .stored: return []
         case .fast: return [(1, .standard)]
-        case .normal: return [(6, .standard)]
+        case .normal:
+            guard count > Deflater.long else { return [(6, .standard)] }
+            return [(kind == .firsts ? 3 : 5, .standard)]
         case .deflated, .best: return [(9, .standard), (9, .filtered), (9, .huffman), (9, .runs)]
         }
     }

@@ -59,12 +59,23 @@ struct SiblingFinder {
     private static let glance = 16
 
     private var columns: [Column] = []
+    /// Columns of one reading behind those: nobody's siblings, yet they count in distances.
+    private var singles = 0
     private(set) var aligned = Alignment()
 
-    mutating func removeAll() { columns.removeAll(keepingCapacity: true) }
+    mutating func removeAll() {
+        columns.removeAll(keepingCapacity: true)
+        singles = 0
+    }
+
+    mutating func appendSingle() { singles &+= 1 }
 
     /// Columns out of reach are let go.
     mutating func append(_ column: Column) {
+        for _ in 0..<min(singles, SiblingFinder.reach) {
+            columns.append(Column(values: 0..<1, rows: 0..<0, form: .integer, shape: 0))
+        }
+        singles = 0
         if columns.count >= 4 * SiblingFinder.reach {
             columns.removeFirst(columns.count - SiblingFinder.reach)
         }
@@ -83,8 +94,9 @@ struct SiblingFinder {
         for i in 1..<min(x.count, SiblingFinder.glance) { usual &+= bitCount(x[i] &- x[i &- 1]) }
         var best: (distance: Int, predictor: Predictor)?
         var cheapest = budget - budget / 20
-        for distance in 1...SiblingFinder.reach where distance <= columns.count {
-            let other = columns[columns.count - distance]
+        for distance in 1...SiblingFinder.reach
+        where distance > singles && distance - singles <= columns.count {
+            let other = columns[columns.count + singles - distance]
             guard other.isWhole, other.form == own.form, other.shape == own.shape,
                 let (predictor, bits) = cost(
                     x, times, beside: all.extracting(other.values),
@@ -95,7 +107,7 @@ struct SiblingFinder {
             if bits == 0 { break }
         }
         if let best {
-            let other = columns[columns.count - best.distance]
+            let other = columns[columns.count + singles - best.distance]
             aligned.align(
                 times, with: observed.extracting(other.rows), values: all.extracting(other.values))
         }
