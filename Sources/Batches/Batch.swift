@@ -110,9 +110,9 @@ package struct BatchLimits: Hashable, Sendable {
 package enum BatchEffort: UInt8, Sendable, CaseIterable {
     /// No deflate at all: planes as they are, for tests of the decoder and for starved machines.
     case stored
-    /// Planes, zlib level 4, one try a section.
+    /// Planes, zlib level 1, one try a section.
     case fast
-    /// The range coder, and zlib level 6 for what is not a column.
+    /// The range coder, and zlib level 6 (of long sections 5 or 3) for what is not a column.
     case normal
     /// Planes, zlib level 9 in all strategies, the shortest: what deflate alone reaches.
     case deflated

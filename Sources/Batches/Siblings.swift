@@ -59,7 +59,7 @@ struct SiblingFinder {
     private static let glance = 16
 
     private var columns: [Column] = []
-    /// Columns of one reading behind those: nobody's siblings, yet they count in distances.
+    /// Columns of one stored value behind those: nobody's siblings, yet they count in distances.
     private var singles = 0
     private(set) var aligned = Alignment()
 

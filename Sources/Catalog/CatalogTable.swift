@@ -5,7 +5,8 @@
 //   durable: a device's identity text and (device, stream name) decide the number, for ever;
 //   passing: (scope, short key) of a local identity and (format, output, discriminator) are caches that
 //            spare the hot path all strings. They start empty and refill on first use through the slow
-//            verbs; `forgetPassingNames` empties them when sources or formats were reloaded.
+//            verbs; `forgetPassingNames` empties them when sources or formats were reloaded, and local
+//            identities are learned anew when the table of devices has grown.
 // Invariants: rows are in order of their numbers; numbers rise from 1 and are never given twice.
 
 package import Model
@@ -97,6 +98,9 @@ package struct CatalogTable: ~Copyable {
         devices.note(note, of: device)
     }
 
+    /// No device has a note any more.
+    package mutating func forgetNotes() { devices.forgetNotes() }
+
     /// Where devices lie, until the next is entered.
     package var addresses: CatalogAddresses { devices.addresses }
 
@@ -182,7 +186,7 @@ package struct CatalogTable: ~Copyable {
     package mutating func forgetPassingNames() {
         placesByLocalKey.removeAll()
         outputs.removeAll()
-        devices.forgetNotes()
+        forgetNotes()
     }
 
     /// New and changed entries since the last call, each device before its streams.

@@ -5,18 +5,18 @@
 
 package import Model
 
-/// What the intake remembers with a device: the shape of its latest frame and the stream that it counts
-/// the others from. The catalog does not know what a shape is; 0 is none.
+/// What the intake remembers with a device: the output list of its frames and the stream that it counts
+/// the others from. The catalog does not know what a list is; 0 is none.
 package struct FrameNote: Hashable {
-    package var shape: UInt16
+    package var list: UInt16
     package var first: UInt32
 
-    package init(shape: UInt16, first: UInt32) {
-        self.shape = shape
+    package init(list: UInt16, first: UInt32) {
+        self.list = list
         self.first = first
     }
 
-    package static let none = FrameNote(shape: 0, first: 0)
+    package static let none = FrameNote(list: 0, first: 0)
 }
 
 /// A device of which a frame has just come.
@@ -28,46 +28,33 @@ package struct SeenDevice {
 }
 
 struct DeviceRows {
-    /// What a frame touches of its device. One vector, since that lies in one half of a cache line.
+    /// What a frame touches of its device, 32 bytes.
     private struct Sighting {
-        /// Key (two words), time in ms, number | the note's stream << 32.
-        private var words: SIMD4<UInt64>
+        let key: DeviceKey
+        var at = Sighting.never
+        /// 0: the place is free.
+        let id: UInt32
+        /// Of the device's note.
+        var first: UInt32 = 0
 
         static let never = Timestamp(milliseconds: .min)
         static let free = Sighting(DeviceKey.empty, DeviceID(0))
 
         init(_ key: DeviceKey, _ id: DeviceID) {
-            words = [
-                key.high, key.low, UInt64(bitPattern: Sighting.never.milliseconds),
-                UInt64(id.rawValue),
-            ]
+            self.key = key
+            self.id = id.rawValue
         }
 
-        func isOf(_ key: DeviceKey) -> Bool { words[0] == key.high && words[1] == key.low }
-
-        var key: DeviceKey { DeviceKey(high: words[0], low: words[1]) }
-
-        var at: Timestamp {
-            get { Timestamp(milliseconds: Int64(bitPattern: words[2])) }
-            set { words[2] = UInt64(bitPattern: newValue.milliseconds) }
-        }
-
-        /// 0: the place is free.
-        var id: UInt32 { UInt32(truncatingIfNeeded: words[3]) }
-
-        /// Of the device's note.
-        var first: UInt32 {
-            get { UInt32(truncatingIfNeeded: words[3] &>> 32) }
-            set { words[3] = UInt64(newValue) &<< 32 | UInt64(id) }
-        }
+        @inline(__always)
+        func isOf(_ other: DeviceKey) -> Bool { key.high == other.high && key.low == other.low }
     }
 
-    /// The same, apart so that sightings keep to cache lines.
+    /// The same, apart so that two sightings take a cache line.
     private struct Habit {
         /// Usual time between two reports in units of 4 s, 0 while it is not known, 73 h at most.
         var period: UInt16 = 0
         /// Of the device's note.
-        var shape: UInt16 = 0
+        var list: UInt16 = 0
 
         /// The mean of gaps, of which a new one weighs a quarter: one report that was lost doubles no
         /// period.
@@ -146,7 +133,7 @@ struct DeviceRows {
         sightings[place].at = time
         return SeenDevice(
             id: DeviceID(sightings[place].id),
-            note: FrameNote(shape: habits[place].shape, first: sightings[place].first),
+            note: FrameNote(list: habits[place].list, first: sightings[place].first),
             place: place)
     }
 
@@ -154,11 +141,11 @@ struct DeviceRows {
     mutating func note(_ note: FrameNote, of device: SeenDevice) {
         guard sightings[device.place].id == device.id.rawValue else { return }
         sightings[device.place].first = note.first
-        habits[device.place].shape = note.shape
+        habits[device.place].list = note.list
     }
 
     mutating func forgetNotes() {
-        for place in habits.indices { habits[place].shape = 0 }
+        for place in habits.indices { habits[place].list = 0 }
     }
 
     // MARK: By number

@@ -177,7 +177,9 @@ package struct DevicesAhead {
     func ask(for key: DeviceKey) {
         guard isOn else { return }
         let place = UInt(foldedHash(key.high, key.low, seed: seed) & mask)
+        // A row may lie in two cache lines.
         sluice_prefetch(rows &+ place &<< 5)
+        sluice_prefetch(rows &+ place &<< 5 &+ 31)
         sluice_prefetch(notes &+ place &<< 2)
     }
 }

@@ -195,6 +195,7 @@ extension PlanRecorder {
         let identity = result.remove(at: at)
         let isKey: (PlanStep) -> Bool = {
             $0.kind == .keyBytes || $0.kind == .keyInteger || $0.kind == .keyNumber
+                || $0.isOp(.duplicate)
         }
         result.insert(identity, at: result.firstIndex { !isKey($0) } ?? result.count)
         return result

@@ -1,7 +1,8 @@
-// What each frame reads and writes, in one structure that the intake lends out once a frame: each use of a
-// property of a class is checked at run time (exclusivity), which took a seventh of a frame when these
+// What each frame reads and writes, in one structure that the intake lends out once a receive: each use of
+// a property of a class is checked at run time (exclusivity), which took a seventh of a frame when these
 // were properties of the stage. The hot path: nothing here allocates once the tables are warm, except on
-// the first appearance of a device or a stream; nothing here calls another stage. On the intake's queue.
+// the first appearance of a device, a stream or an output list; nothing here calls another stage. On the
+// intake's queue.
 
 import Catalog
 import Exchanges
@@ -18,7 +19,7 @@ struct FrameDesk: ~Copyable {
     var counters: IntakeCounters
     var catalog: CatalogTable
     var recent: RecentFrames
-    var shapes: FrameShapes
+    var lists: OutputLists
     var journal: JournalBuffer
     var pending = PendingAnswers()
     var frame = DecodedFrame()
@@ -43,7 +44,7 @@ struct FrameDesk: ~Copyable {
         recent = RecentFrames(
             capacity: settings.duplicateSlots,
             windowMilliseconds: settings.duplicateWindowMilliseconds)
-        shapes = FrameShapes(seed: seed)
+        lists = OutputLists(seed: seed)
         frame.keysAhead = recent.ahead
         outgoing.reserveCapacity(4096)
         askAhead()
@@ -199,22 +200,26 @@ struct FrameDesk: ~Copyable {
         of device: SeenDevice, _ state: SourceState, _ format: FormatState,
         at receivedAt: Timestamp
     ) {
-        let before = outgoing.count
         let isKnown = FrameDesk.take(
             frame.readings, of: device, format, state.timeRule, at: receivedAt,
-            clockIsSet: receivedAt >= clockSetAfter, into: &outgoing, shapes, &catalog, &counters)
-        // Of a frame with a reading that a rule dropped nobody knows which is whose.
-        if !isKnown, outgoing.count &- before == frame.readings.count {
-            let note = shapes.note(frame.readings, format.number, outgoing[before...])
-            if note != .none { catalog.note(note, of: device) }
-        }
+            clockIsSet: receivedAt >= clockSetAfter, into: &outgoing, lists, &catalog, &counters)
+        guard !isKnown else { return }
+        if lists.isSpent { forgetLists() }
+        let note = lists.note(frame.readings, of: device.id, format.number, catalog)
+        if note != .none { catalog.note(note, of: device) }
     }
 
-    /// False: a reading stood where the shape of the device's frames has none or another.
+    /// Lists and the notes that name them go together.
+    mutating func forgetLists() {
+        lists.removeAll()
+        catalog.forgetNotes()
+    }
+
+    /// False: a reading stood where the list of the device's frames has none or another.
     private static func take(
         _ readings: borrowing DecodedReadings, of device: SeenDevice, _ format: FormatState,
         _ timeRule: TimeRule, at receivedAt: Timestamp, clockIsSet: Bool,
-        into outgoing: inout [Reading], _ shapes: borrowing FrameShapes,
+        into outgoing: inout [Reading], _ lists: borrowing OutputLists,
         _ catalog: inout CatalogTable, _ counters: inout IntakeCounters
     ) -> Bool {
         guard !readings.isEmpty else { return true }
@@ -222,7 +227,7 @@ struct FrameDesk: ~Copyable {
         let rules = ruleTable.span
         let decodedReadings = readings.span
         let before = outgoing.count
-        let places = shapes.all.extracting(shapes.range(device.note.shape))
+        let places = lists.all.extracting(lists.range(device.note.list))
         var isKnown = true
         outgoing.append(addingCapacity: decodedReadings.count) { output in
             for place in decodedReadings.indices {
@@ -235,15 +240,16 @@ struct FrameDesk: ~Copyable {
                             : decodedReadings[place].observedAt,
                         receivedAt: receivedAt, rule: rules[Int(decodedReadings[place].output)],
                         timeRule: timeRule, gatewayClockIsSet: clockIsSet)
+                    let isListed =
+                        place < places.count
+                        && places[place].isOf(decodedReadings[place], format.number)
                     let stream: StreamID
-                    if place < places.count,
-                        places[place].isOf(decodedReadings[place], format.number)
-                    {
+                    if isListed, places[place].isNear {
                         stream = StreamID(
-                            device.note.first
-                                &+ UInt32(bitPattern: places[place].distance))
+                            device.note.first &+ UInt32(bitPattern: places[place].distance))
                     } else {
-                        isKnown = false
+                        let isElsewhere = isListed && places[place].isElsewhere
+                        if !isElsewhere, place < OutputLists.maximumPlaces { isKnown = false }
                         stream = try FrameDesk.stream(
                             device.id, format, decodedReadings[place], &catalog)
                     }

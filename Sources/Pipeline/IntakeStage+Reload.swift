@@ -27,6 +27,6 @@ extension IntakeStage {
         }
         guard isChanged else { return }
         catalog.forgetPassingNames()
-        hot.shapes.removeAll()
+        hot.forgetLists()
     }
 }

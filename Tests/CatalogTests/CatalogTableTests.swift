@@ -313,7 +313,7 @@ struct CatalogNoteTests {
             #expect(device.note == notes[identity] ?? .none, "seed \(seed)")
             if random.chance(0.5) {
                 let note = FrameNote(
-                    shape: UInt16(random.next() % 9 + 1), first: UInt32(random.next() >> 33))
+                    list: UInt16(random.next() % 9 + 1), first: UInt32(random.next() >> 33))
                 table.note(note, of: device)
                 notes[identity] = note
             }
@@ -326,16 +326,16 @@ struct CatalogNoteTests {
         var table = emptyTable()
         let key = try #require(DeviceKey("meter"))
         let old = try table.addDevice(key, scope: 0, identity: "meter", format: "f", at: day)
-        table.note(FrameNote(shape: 3, first: 9), of: old)
-        #expect(table.device(key, scope: 0, seenAt: day)?.note == FrameNote(shape: 3, first: 9))
+        table.note(FrameNote(list: 3, first: 9), of: old)
+        #expect(table.device(key, scope: 0, seenAt: day)?.note == FrameNote(list: 3, first: 9))
         table.forgetPassingNames()
-        #expect(table.device(key, scope: 0, seenAt: day)?.note.shape == 0)
+        #expect(table.device(key, scope: 0, seenAt: day)?.note.list == 0)
         for n in 0..<30 { _ = try table.enter("other-\(n)") }
         // The table has grown: the place may be another's now.
-        table.note(FrameNote(shape: 4, first: 1), of: old)
+        table.note(FrameNote(list: 4, first: 1), of: old)
         for n in 0..<30 {
             let other = try #require(DeviceKey("other-\(n)"))
-            #expect(table.device(other, scope: 0, seenAt: day)?.note.shape == 0)
+            #expect(table.device(other, scope: 0, seenAt: day)?.note.list == 0)
         }
     }
 }

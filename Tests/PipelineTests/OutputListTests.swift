@@ -8,8 +8,8 @@ import Pipeline
 import Simulator
 import Testing
 
-@Suite("Intake: shapes of frames")
-struct ShapesTests {
+@Suite("Intake: output lists")
+struct OutputListTests {
     /// Frames of a device's number, a filler that makes each new, and entries of channel, kind and value.
     private static let text = """
         { format: "mix", framing: { length: "datagram", maximum: 400 }, identity: "{id}",
@@ -40,28 +40,41 @@ struct ShapesTests {
 
     @Test("each reading goes to the stream of its name", arguments: 1...6)
     func names(seed: UInt64) throws {
+        try send(frames: 3000, usual: 0.6, most: 80, seed)
+    }
+
+    @Test("also when frames have more lists than there is room for, for long")
+    func exhausted() throws {
+        try send(frames: 80_000, usual: 0.01, most: 5, 7)
+    }
+
+    private func send(frames: Int, usual: Double, most: UInt64, _ seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
-        let rig = try ShapesTests.rig()
+        let rig = try OutputListTests.rig()
         var published = 0
-        for turn in 0..<3000 {
+        var readings: [Reading] = []
+        for turn in 0..<frames {
             let device = random.next() % 40
             var frame = [0, UInt8(device)]
             for i in 0..<4 { frame.append(UInt8(truncatingIfNeeded: turn >> (8 * i))) }
-            // Mostly a device's usual entries, now and then others, more than a shape holds, or dropped.
-            let isUsual = random.chance(0.6)
-            let count = isUsual ? 3 : random.chance(0.05) ? 80 : random.next() % 7
+            // A device's usual entries, others, now and then more than a list holds; some are dropped.
+            let isUsual = random.chance(usual)
+            let count = isUsual ? 3 : random.chance(0.05) ? most : random.next() % 7
             for entry in 0..<count {
                 let channel = isUsual ? entry : random.next() % 9
                 let kind = isUsual ? 1 + entry % 2 : 1 + random.next() % 2
                 let isDropped = kind == 1 && random.chance(0.05)
-                let value = isDropped ? 60_001 : ShapesTests.value(device, channel, kind)
+                let value = isDropped ? 60_001 : OutputListTests.value(device, channel, kind)
                 if !isDropped { published += 1 }
                 frame += [UInt8(channel), UInt8(kind), UInt8(value >> 8), UInt8(value & 255)]
             }
             rig.datagram(frame)
-            if turn % 50 == 49 { rig.endTurn() }
+            if turn % 50 == 49 || turn == frames - 1 {
+                rig.endTurn()
+                rig.commit()
+                readings += rig.drain()
+            }
         }
-        rig.endTurn()
         var names: [StreamID: (device: DeviceID, name: String)] = [:]
         var identities: [DeviceID: UInt64] = [:]
         for entry in rig.entries {
@@ -70,31 +83,31 @@ struct ShapesTests {
             case .device(let device): identities[device.id] = UInt64(device.identity)
             }
         }
-        let readings = rig.drain()
         #expect(readings.count == published, "seed \(seed)")
-        #expect(rig.counters.framesDecoded == 3000, "seed \(seed)")
-        var wrong: [String] = []
-        for reading in readings {
-            let found = try #require(names[reading.stream], "seed \(seed)")
+        #expect(rig.counters.framesDecoded == UInt64(frames), "seed \(seed)")
+        // By stream, so that few names are taken apart.
+        var expected: [StreamID: Value] = [:]
+        for (stream, found) in names {
             let device = try #require(identities[found.device], "seed \(seed)")
             let parts = found.name.split(separator: "_")
             let channel = try #require(UInt64(parts[1]))
-            let right = ShapesTests.value(device, channel, parts[0] == "a" ? 1 : 2)
-            if reading.value != .decimal(Int64(right)) { wrong.append("\(device) \(found.name)") }
+            let value = OutputListTests.value(device, channel, parts[0] == "a" ? 1 : 2)
+            expected[stream] = .decimal(Int64(value))
         }
-        #expect(wrong == [], "seed \(seed)")
+        let wrong = readings.filter { expected[$0.stream] != $0.value }
+        #expect(wrong.isEmpty, "seed \(seed): \(wrong.count) of \(readings.count)")
     }
 
     @Test("a reload whose outputs stand elsewhere changes no stream")
     func reload() throws {
-        let rig = try ShapesTests.rig()
+        let rig = try OutputListTests.rig()
         func send(_ salt: UInt8) {
             rig.datagram([0, 1, 0, 0, 0, salt, 1, 1, 0, 7, 1, 2, 0, 8])
             rig.endTurn()
         }
         for salt in 0..<4 as Range<UInt8> { send(salt) }
         let before = rig.drain()
-        let swapped = ShapesTests.text
+        let swapped = OutputListTests.text
             .replacing("\"a_{channel}\"", with: "\"x\"").replacing(
                 "\"b_{channel}\"", with: "\"a_{channel}\""
             )
