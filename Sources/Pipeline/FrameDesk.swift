@@ -240,16 +240,19 @@ struct FrameDesk: ~Copyable {
                             : decodedReadings[place].observedAt,
                         receivedAt: receivedAt, rule: rules[Int(decodedReadings[place].output)],
                         timeRule: timeRule, gatewayClockIsSet: clockIsSet)
-                    let isListed =
-                        place < places.count
-                        && places[place].isOf(decodedReadings[place], format.number)
+                    var known = OutputLists.Place.unknown
+                    if place < places.count,
+                        places[place].isOf(decodedReadings[place], format.number)
+                    {
+                        known = places[place].distance
+                    }
                     let stream: StreamID
-                    if isListed, places[place].isNear {
-                        stream = StreamID(
-                            device.note.first &+ UInt32(bitPattern: places[place].distance))
+                    if OutputLists.Place.isNear(known) {
+                        stream = StreamID(device.note.first &+ UInt32(bitPattern: known))
                     } else {
-                        let isElsewhere = isListed && places[place].isElsewhere
-                        if !isElsewhere, place < OutputLists.maximumPlaces { isKnown = false }
+                        if known == OutputLists.Place.unknown, place < OutputLists.maximumPlaces {
+                            isKnown = false
+                        }
                         stream = try FrameDesk.stream(
                             device.id, format, decodedReadings[place], &catalog)
                     }

@@ -27,9 +27,9 @@ struct OutputLists {
         static let unknown = Int32.min
 
         @inline(__always)
-        var isNear: Bool { distance.magnitude <= OutputLists.farthest }
-
-        var isElsewhere: Bool { distance == Place.elsewhere }
+        static func isNear(_ distance: Int32) -> Bool {
+            distance.magnitude <= OutputLists.farthest
+        }
 
         @inline(__always)
         func isOf(_ reading: DecodedReading, _ format: UInt16) -> Bool {

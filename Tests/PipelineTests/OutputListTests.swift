@@ -45,7 +45,7 @@ struct OutputListTests {
 
     @Test("also when frames have more lists than there is room for, for long")
     func exhausted() throws {
-        try send(frames: 80_000, usual: 0.01, most: 5, 7)
+        try send(frames: 110_000, usual: 0.01, most: 5, 7)
     }
 
     private func send(frames: Int, usual: Double, most: UInt64, _ seed: UInt64) throws {
