@@ -157,8 +157,9 @@ struct LoadSearchRun {
             guard wanted >= 100 else { break }
             let (achieved, missing) = try trial(rate, frames: wanted, lost)
             if missing == 0, achieved < rate * 0.93 {
-                // Once may be another program's doing.
+                // Once may be another program's doing. What the sender did reach has held.
                 slow += 1
+                search.take(achieved, isLossless: true)
                 guard slow > 2 else { continue }
                 figures.isSenderBound = true
                 search.end(at: achieved)
@@ -168,6 +169,25 @@ struct LoadSearchRun {
             search.take(rate, isLossless: missing == 0)
         }
         figures.framesPerSecond = search.lossless
+    }
+
+    /// Sends the rest of `frames` at the rate that was found, less 10 % whenever it loses, until a run of
+    /// that length lost nothing: a rate that held for moments only is not it.
+    mutating func hold(until frames: Int, _ lost: Lost) throws(DistrictError) {
+        var rate = figures.framesPerSecond
+        var left = frames - (framesUsed - plan.firstFrame)
+        while left > 0, rate > 0 {
+            let isLast = figures.trials.count > 30
+            let part = isLast ? left : max(1, min(left, max(20_000, frames / 5)))
+            let (_, missing) = try trial(rate, frames: part, lost)
+            if missing > 0 { rate *= 0.9 }
+            left -= part
+        }
+        for _ in 0..<6 where figures.trials.last.map({ $0.lost > 0 }) ?? false {
+            let (_, missing) = try trial(rate, frames: max(2000, frames / 20), lost)
+            if missing > 0 { rate *= 0.9 }
+        }
+        figures.framesPerSecond = rate
     }
 
     /// Sends so many frames at a rate; what the sender reached, and how many did not arrive.

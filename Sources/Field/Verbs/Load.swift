@@ -398,26 +398,12 @@ private struct LoadJob {
         }
         district.beginTrials()
         try gateway.run(frames: total / 2, start: 10_000, lost)
-        // The rest at that rate; a rate that held for moments only is not it.
-        var rate = gateway.figures.framesPerSecond
-        var left = total - gateway.framesUsed
-        while left > 0, rate > 0 {
-            let isLast = gateway.figures.trials.count > 30
-            let part = isLast ? left : max(1, min(left, max(20_000, total / 5)))
-            let (_, missing) = try gateway.trial(rate, frames: part, lost)
-            if missing > 0 { rate *= 0.9 }
-            left -= part
-        }
-        // Until a run of that length lost nothing.
-        for _ in 0..<6 where gateway.figures.trials.last.map({ $0.lost > 0 }) ?? false {
-            let (_, missing) = try gateway.trial(rate, frames: max(2000, total / 20), lost)
-            if missing > 0 { rate *= 0.9 }
-        }
+        try gateway.hold(until: total, lost)
         let sink = try BareSink()
         defer { sink.close() }
         var bare = LoadSearchRun(plan.to(sink.target), name: "bare sink", console: console)
         var seen = sink.count() ?? 0
-        try bare.run(frames: total / 2, start: max(10_000, rate)) { sent throws(DistrictError) in
+        func missed(_ sent: Int) -> Int {
             var last: UInt64 = 0
             for _ in 0..<50 {
                 let count = sink.count() ?? last
@@ -430,9 +416,10 @@ private struct LoadJob {
             seen = last
             return max(0, missing)
         }
-        var figures = gateway.figures
-        figures.framesPerSecond = rate
-        outcome.search = (figures, bare.figures)
+        let start = max(10_000, gateway.figures.framesPerSecond)
+        try bare.run(frames: total / 2, start: start, missed)
+        try bare.hold(until: total, missed)
+        outcome.search = (gateway.figures, bare.figures)
         plan.frames = gateway.framesUsed
         return (gateway.summary, [])
     }
